@@ -1,0 +1,1 @@
+"""The product: everything of onhand that knows no provider, no sandbox engine and no queue by name."""

@@ -1,0 +1,165 @@
+"""A conversation's state as the fold of its events. Everything that is shown or decided is read from here."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bot.core.events import (
+    Admitted,
+    Asked,
+    Boxed,
+    Called,
+    Calling,
+    Closed,
+    CommandOutput,
+    Event,
+    FileContent,
+    FileEdited,
+    ModelReply,
+    RunCommand,
+    RunEnded,
+    RunStarted,
+    TasksTracked,
+    Waiting,
+)
+from bot.core.inbound import Thread, Trigger
+from bot.core.outbound import Outcome, Receipt, Task
+
+_NAMESPACE = uuid.UUID("4f5c7c5e-0c0f-5d0e-9a0b-0e1d2c3b4a59")
+
+RUN_VERBS = ("work", "retry", "plan", "approve")
+"""Verbs that a run answers; the front desk answers the others at once."""
+
+
+def conversation_id(thread: Thread) -> str:
+    """Return the id of the one conversation that belongs to a thread: uuid5 of its key."""
+    return str(uuid.uuid5(_NAMESPACE, thread.key))
+
+
+@dataclass
+class RequestState:
+    """One request and how far it has come."""
+
+    seq: int
+    at: float
+    trigger: Trigger
+    phase: Literal["asked", "waiting", "admitted", "closed"] = "asked"
+    user: str = ""
+    ending: str = ""
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether an agent has to work on it, rather than the front desk."""
+        return self.trigger.request.verb in RUN_VERBS
+
+
+@dataclass
+class RunState:
+    """The latest run."""
+
+    id: str
+    holder: str
+    started_at: float
+    requests: list[int]
+    seq: int
+    """Of its first RunStarted; the agent's work on it comes after."""
+    outcome: Outcome | None = None
+    steps: int = 0
+    cost_usd: float = 0.0
+    tokens: int = 0
+    last_step: str = ""
+
+
+@dataclass
+class State:
+    """Where a conversation stands after `seq`."""
+
+    seq: int = 0
+    requests: dict[int, RequestState] = field(default_factory=dict)
+    run: RunState | None = None
+    topics: dict[str, Receipt | None] = field(default_factory=dict)
+    """Calls by topic; None where a call was begun and its receipt is not known."""
+    calling_at: dict[str, float] = field(default_factory=dict)
+    tasks: tuple[Task, ...] = ()
+    box: Boxed | None = None
+    cost_usd: float = 0.0
+
+    @property
+    def thread(self) -> Thread:
+        """The thread that the conversation is about."""
+        return next(iter(self.requests.values())).trigger.thread
+
+    def open(self, *phases: str) -> list[RequestState]:
+        """The requests in one of the phases (without any: all that are not closed), oldest first."""
+        return [r for r in self.requests.values() if (r.phase in phases if phases else r.phase != "closed")]
+
+    def apply(self, event: Event) -> None:
+        """Take one more event in. Events must come in the order of their seq."""
+        self.seq = event.seq
+        match event.fact:
+            case Asked(trigger=trigger):
+                self.requests[event.seq] = RequestState(event.seq, event.at, trigger)
+            case Admitted(request=seq, user=user) if seq in self.requests:
+                self.requests[seq].phase, self.requests[seq].user = "admitted", user
+            case Waiting(request=seq) if seq in self.requests:
+                self.requests[seq].phase = "waiting"
+            case Closed(requests=seqs, ending=ending):
+                for seq in seqs:
+                    if request := self.requests.get(seq):
+                        request.phase, request.ending = "closed", ending
+            case Calling(topic=topic):
+                self.topics.setdefault(topic, None)
+                self.calling_at[topic] = event.at
+            case Called(topic=topic, receipt=receipt):
+                self.topics[topic] = receipt
+            case TasksTracked(task_list=tasks):
+                self.tasks = tuple(_task(t) for t in tasks)
+            case Boxed() as box:
+                self.box = box if box.state else None
+            case RunStarted() as started:
+                self._start(event, started)
+            case _:
+                self._follow_run(event)
+
+    def _start(self, event: Event, started: RunStarted) -> None:
+        if self.run is not None and self.run.id == started.run:
+            self.run.holder = started.holder
+        else:
+            self.run = RunState(started.run, started.holder, event.at, list(started.requests), event.seq)
+            self.tasks = ()
+
+    def _follow_run(self, event: Event) -> None:
+        run = self.run
+        if run is None:
+            return
+        match event.fact:
+            case ModelReply() as reply:
+                run.steps += 1
+                run.cost_usd += reply.cost_usd
+                run.tokens += reply.input_tokens + reply.output_tokens
+                self.cost_usd += reply.cost_usd
+            case RunCommand(command=command):
+                run.last_step = command
+            case CommandOutput(command=command, exit_code=code) if command:
+                run.last_step = f"{command} (exit {code})" if code else command
+            case FileContent(path=path):
+                run.last_step = f"read {path}"
+            case FileEdited(path=path):
+                run.last_step = f"edited {path}"
+            case RunEnded(run=run_id, outcome=outcome) if run_id == run.id:
+                run.outcome = outcome
+
+
+def _task(raw: dict[str, object]) -> Task:
+    status = raw.get("status")
+    known: Literal["todo", "in_progress", "done"] = status if status in ("in_progress", "done") else "todo"
+    return Task(str(raw.get("title", "")), known)
+
+
+def fold(events: Iterable[Event], state: State | None = None) -> State:
+    """Return the state after the events; `state` is carried on (and changed) where one is given."""
+    state = state or State()
+    for event in events:
+        state.apply(event)
+    return state

@@ -1,0 +1,100 @@
+"""What comes in: a request of a provider, and the triggers that are read out of it."""
+
+from collections.abc import Mapping
+from typing import Literal, NewType
+
+from msgspec import Struct
+
+from bot.core.mentions import Request
+
+
+class Inbound(Struct, frozen=True):
+    """A request as it came: header names in lower case, the body byte for byte."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Verified = NewType("Verified", Inbound)
+"""An Inbound whose signature was checked. Only an integration's `verify` makes one."""
+
+
+class Thread(Struct, frozen=True):
+    """The place where somebody asks: an issue, a pull request, a channel's thread, a ticket."""
+
+    service: str
+    place: str
+    """What holds the item: `owner/repo`, a channel, a project."""
+    item: str
+    """Its number or id inside the place."""
+
+    @property
+    def key(self) -> str:
+        """The name of the thread in one string, such as `github:owner/repo#12`."""
+        return f"{self.service}:{self.place}#{self.item}"
+
+
+class Repository(Struct, frozen=True):
+    """Code at a forge. `service` names the integration that can clone it and open changes."""
+
+    service: str
+    name: str
+
+
+class Account(Struct, frozen=True):
+    """An identity at a provider. Compare ids; a login can be renamed and given to somebody else."""
+
+    service: str
+    id: str
+    login: str
+
+    @property
+    def key(self) -> str:
+        """`service:id`, the name by which accounts are stored."""
+        return f"{self.service}:{self.id}"
+
+
+class Origin(Struct, frozen=True):
+    """The very message that asked, so that we can react to it and answer beneath it."""
+
+    kind: Literal["issue", "change", "comment", "review_comment", "review"]
+    id: str
+    """The provider's id of it: of the comment, or the number of the issue."""
+    thread_id: str = ""
+    """The id to answer beneath, where the provider has threads inside the thread."""
+    path: str = ""
+    line: int = 0
+    hunk: str = ""
+    """For a remark on code: the file, the line and the diff around it."""
+
+
+class Trigger(Struct, frozen=True):
+    """Somebody asked us for work."""
+
+    thread: Thread
+    actor: Account
+    request: Request
+    meaning: str
+    """Equal for the same wish however often and by whatever hook it is delivered."""
+    by: Literal["mention", "label", "assignment", "review_request"]
+    origin: Origin
+    title: str = ""
+    body: str = ""
+    """Title and description of the issue, change or ticket."""
+    url: str = ""
+    change: bool = False
+    """Whether the thread is a pull or merge request."""
+    repository: Repository | None = None
+
+
+class Delivery(Struct, frozen=True):
+    """One verified request, understood."""
+
+    service: str
+    id: str
+    """The provider's own id of the delivery, equal on redelivery."""
+    event: str
+    """Event and action, such as `issue_comment.created`."""
+    triggers: tuple[Trigger, ...] = ()
+    ignored: str = ""
+    """Why there are no triggers, in a word or two."""

@@ -1,0 +1,96 @@
+"""What goes out: how a conversation stands, and the calls that show it at a provider."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from bot.core.inbound import Origin, Repository, Thread
+
+Ending = Literal["finished", "refused", "stopped", "limit", "failed"]
+
+
+class Task(Struct, frozen=True):
+    """One line of the agent's task list."""
+
+    title: str
+    status: Literal["todo", "in_progress", "done"] = "todo"
+
+
+class Outcome(Struct, frozen=True):
+    """How a run ended. Every request gets exactly one."""
+
+    ending: Ending
+    reason: str = ""
+    """A machine word: `stop_requested`, `steps`, `model`, `sandbox`, ..."""
+    text: str = ""
+    """What to tell the person: what was done, or why not and what to do next."""
+    title: str = ""
+    """A title for the change, if the agent gave one."""
+
+
+class Status(Struct, frozen=True):
+    """What the status message of a request shows at this moment."""
+
+    state: Literal["queued", "running", "ended"]
+    run_id: str = ""
+    tasks: tuple[Task, ...] = ()
+    step: str = ""
+    """The last thing the agent did, in a few words."""
+    steps: int = 0
+    cost_usd: float = 0.0
+    outcome: Outcome | None = None
+    change_url: str = ""
+    """The pull or merge request, once there is one."""
+    details_url: str = ""
+
+
+class Change(Struct, frozen=True):
+    """The commits that a run made, as the worker took them out of the box."""
+
+    commit: str
+    base: str
+    """The commit they start from."""
+    files: tuple[tuple[str, int, int], ...] = ()
+    """Path, lines added, lines removed; of the whole change."""
+    subjects: tuple[str, ...] = ()
+    """First lines of the commit messages, oldest first."""
+
+
+class Receipt(Struct, frozen=True):
+    """What a provider gave back for a call: the id by which it is edited and found again, and its address."""
+
+    id: str
+    url: str = ""
+
+
+class Call(Struct, frozen=True, kw_only=True, tag=True):
+    """One thing to do at the provider. `topic` is its idempotency key inside the conversation."""
+
+    topic: str
+    thread: Thread
+
+
+class React(Call, frozen=True, kw_only=True):
+    """Put a reaction on the message that asked."""
+
+    origin: Origin
+    emoji: str = "eyes"
+
+
+class Say(Call, frozen=True, kw_only=True):
+    """Make sure that the message of this topic stands in the thread and reads so: create it or edit it."""
+
+    text: str
+    beneath: str = ""
+    """The provider's id of the message to answer, where threads have threads."""
+
+
+class OpenChange(Call, frozen=True, kw_only=True):
+    """Make sure that a pull or merge request from `head` to `base` exists."""
+
+    repository: Repository
+    head: str
+    base: str
+    title: str
+    body: str
+    draft: bool = False

@@ -1,0 +1,70 @@
+"""Values that must not be seen, and the mask that is put over them wherever text leaves us."""
+
+import re
+from collections.abc import Iterable
+
+MASK = "********"
+_SHORTEST = 6  # shorter values would mask ordinary words
+
+_KEY_SHAPES = re.compile(
+    r"""(?x)
+    \b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}
+      |xox[abprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|lin_(?:api|oauth)_[A-Za-z0-9]{16,}
+      |sk-[A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16})
+    | (?<=://)[^/\s:@"']+:[^/\s@"']+(?=@)
+    """
+)
+
+
+class Secret:
+    """A string that shows itself only to `reveal()`: not in repr, str, format, logs, JSON or pickles."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value. Call this at the last moment, in the adapter that needs it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret()"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        raise TypeError("a Secret is not serialised; pass an id and look the secret up where it is used")
+
+
+class Redactor:
+    """Masks known secret values, and anything shaped like a well-known key, in text."""
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._values: set[str] = set()
+        self._known: re.Pattern[str] | None = None
+        for secret in secrets:
+            self.add(secret)
+
+    def add(self, secret: Secret) -> None:
+        """Mask this value from now on."""
+        value = secret.reveal()
+        if len(value) >= _SHORTEST and value not in self._values:
+            self._values.add(value)
+            longest_first = sorted(self._values, key=len, reverse=True)
+            self._known = re.compile("|".join(re.escape(v) for v in longest_first))
+
+    def __call__(self, text: str) -> str:
+        if self._known is not None:
+            text = self._known.sub(MASK, text)
+        return _KEY_SHAPES.sub(MASK, text)
