@@ -46,6 +46,8 @@ class RequestState:
     trigger: Trigger
     phase: Literal["asked", "waiting", "admitted", "closed"] = "asked"
     user: str = ""
+    admitted_seq: int = 0
+    """Of its Admitted event; the agent may know of it from there on."""
     ending: str = ""
 
     @property
@@ -69,6 +71,8 @@ class RunState:
     cost_usd: float = 0.0
     tokens: int = 0
     last_step: str = ""
+    last_reply_seq: int = 0
+    """Of the model's last answer: it knew of everything before."""
 
 
 @dataclass
@@ -83,6 +87,9 @@ class State:
     calling_at: dict[str, float] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
     box: Boxed | None = None
+    """The sandbox at work, if there is one."""
+    branch: str = ""
+    """The branch that the work is on, kept for follow-ups."""
     cost_usd: float = 0.0
 
     @property
@@ -94,6 +101,16 @@ class State:
         """The requests in one of the phases (without any: all that are not closed), oldest first."""
         return [r for r in self.requests.values() if (r.phase in phases if phases else r.phase != "closed")]
 
+    def running(self) -> bool:
+        """Whether a run has begun whose requests have not all had their ending."""
+        return self.run is not None and any(self.requests[seq].phase != "closed" for seq in self.run.requests)
+
+    def stop_asked(self) -> RequestState | None:
+        """The latest admitted `stop` that came after the requests which are still open, if any."""
+        since = min((r.seq for r in self.open("admitted") if r.needs_run), default=self.seq)
+        stops = [r for r in self.requests.values() if r.seq > since and r.admitted_seq and r.trigger.request.verb == "stop"]
+        return stops[-1] if stops else None
+
     def apply(self, event: Event) -> None:
         """Take one more event in. Events must come in the order of their seq."""
         self.seq = event.seq
@@ -101,13 +118,13 @@ class State:
             case Asked(trigger=trigger):
                 self.requests[event.seq] = RequestState(event.seq, event.at, trigger)
             case Admitted(request=seq, user=user) if seq in self.requests:
-                self.requests[seq].phase, self.requests[seq].user = "admitted", user
+                request = self.requests[seq]
+                request.phase, request.user, request.admitted_seq = "admitted", user, event.seq
             case Waiting(request=seq) if seq in self.requests:
                 self.requests[seq].phase = "waiting"
             case Closed(requests=seqs, ending=ending):
-                for seq in seqs:
-                    if request := self.requests.get(seq):
-                        request.phase, request.ending = "closed", ending
+                for closed in (self.requests[seq] for seq in seqs if seq in self.requests):
+                    closed.phase, closed.ending = "closed", ending
             case Calling(topic=topic):
                 self.topics.setdefault(topic, None)
                 self.calling_at[topic] = event.at
@@ -117,6 +134,7 @@ class State:
                 self.tasks = tuple(_task(t) for t in tasks)
             case Boxed() as box:
                 self.box = box if box.state else None
+                self.branch = box.branch or self.branch
             case RunStarted() as started:
                 self._start(event, started)
             case _:
@@ -136,6 +154,7 @@ class State:
         match event.fact:
             case ModelReply() as reply:
                 run.steps += 1
+                run.last_reply_seq = event.seq
                 run.cost_usd += reply.cost_usd
                 run.tokens += reply.input_tokens + reply.output_tokens
                 self.cost_usd += reply.cost_usd

@@ -6,6 +6,7 @@
     │   ├── Refused         the request may not or can not be served
     │   └── NeedsAccount    the person must connect an account first
     ├── ConfigError         a setting is wrong; said at start
+    ├── Unavailable         the database or Redis cannot take it now; the same may succeed later
     ├── Conflict            the log has moved on since it was read
     ├── LeaseLost           another holder goes on with this conversation
     ├── ProviderError       a platform's API said no, or nothing
@@ -53,6 +54,10 @@ class NeedsAccount(UserError):
 
 class ConfigError(OnhandError):
     """A setting is missing or wrong. The text names the setting and says what is expected."""
+
+
+class Unavailable(OnhandError):
+    """The database or Redis did not take it now (locked, full, restarting, out of reach). Nothing was stored."""
 
 
 class Conflict(OnhandError):

@@ -107,11 +107,15 @@ class Source(Struct, frozen=True):
 
 
 @runtime_checkable
-class Forge(Protocol):
-    """Where code lives. An Integration that also implements this can receive pushes and changes."""
+class Forge(Integration, Protocol):
+    """An Integration where code lives as well: it can receive pushes and changes."""
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         """Describe the repository, and the change `number` in it ("" where the thread is none). Raises ProviderError, Refused."""
+        ...
+
+    def author(self, account: Account) -> str:
+        """Return `Name <mail>` under which this forge shows commits as the account's."""
         ...
 
 
@@ -128,6 +132,7 @@ class Proposal(Struct, frozen=True):
     requested_by: str
     request_url: str
     run_id: str
+    draft: bool = False
 
 
 # --- sandboxes -----------------------------------------------------------------------------------------------------
@@ -450,6 +455,17 @@ class Bus(Protocol):
 # --- people ----------------------------------------------------------------------------------------------------------
 
 
+class AuthContext(Struct, frozen=True):
+    """What an auth strategy is built with."""
+
+    accounts: Accounts
+    key: Secret
+    """Signs links and tokens."""
+    public_url: str
+    login: str = ""
+    """The one account that may ask, as `service:login`, where a strategy has one."""
+
+
 class AuthStrategy(Protocol):
     """Who may use the service and who stands behind an account. Built as `factory(context)`; one a deployment."""
 
@@ -459,8 +475,8 @@ class AuthStrategy(Protocol):
         """Return the user behind a provider's account, None if the account must be connected first."""
         ...
 
-    async def user_of_request(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> User | None:
-        """Return the user behind a request to the REST API, None if it is not allowed in."""
+    async def user_of_request(self, headers: Mapping[str, str], now: float) -> User | None:
+        """Return the user behind a request to the REST API (header names in lower case), None if it is not allowed in."""
         ...
 
     def connect_url(self, account: Account, now: float) -> str:
@@ -494,3 +510,15 @@ class Services:
     bus: Bus
     clock: Callable[[], float]
     """Unix seconds."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a run needs beside the services. Only workers have one."""
+
+    model: Callable[[str], Model]
+    """The model of a configuration's name; "" is the default one. Raises Refused for a name that is not configured."""
+    tools: Mapping[str, Tool]
+    sandboxes: Sandboxes
+    checkout: Checkout
+    limits: Limits

@@ -1,0 +1,5 @@
+"""`python -m bot` is `onhand`."""
+
+from bot.cli import main
+
+main()

@@ -1,0 +1,173 @@
+"""`onhand up`, `serve` and `worker`: the processes of the service."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import click
+import httpx
+import uvicorn
+
+from bot import bootstrap, logs
+from bot.config import Settings
+from bot.core.errors import OnhandError, Unavailable
+from bot.core.secret import Redactor
+from bot.redis_server import EmbeddedRedis
+
+STOP_SECONDS = 15.0
+_RESTART_PAUSE = 1.0
+
+
+def serve(settings: Settings, host: str | None, port: int | None) -> None:
+    """Run the web process until it is told to stop."""
+    from bot.web.app import create
+
+    redactor = Redactor()
+    logs.set_up(settings.log_json, redactor)
+    app = create(lambda: bootstrap.build(settings, redactor))
+    uvicorn.run(
+        app,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+
+
+async def worker(settings: Settings) -> None:
+    """Run one worker until it is told to stop; its runs are handed over."""
+    from workers.lifecycle import work
+
+    redactor = Redactor()
+    logs.set_up(settings.log_json, redactor)
+    async with bootstrap.build(settings, redactor) as built:
+        await work(built, settings.limits.concurrent_runs, _stop_signal())
+
+
+async def up(settings: Settings) -> int:
+    """Run web, worker and (unless one is configured) Redis until Ctrl-C. Returns the exit status."""
+    stop = _stop_signal()
+    bootstrap.check(settings)
+    await bootstrap.prepare_database(settings)
+    redis = None if settings.redis_url else EmbeddedRedis(settings.home)
+    environment = dict(os.environ)
+    if redis is not None:
+        environment["ONHAND_REDIS_URL"] = await redis.start()
+    port = settings.port or _free_port(settings.host)
+    children = [
+        _Child("web", ["serve", "--host", settings.host, "--port", str(port)], environment),
+        _Child("worker", ["worker"], environment),
+    ]
+    try:
+        for child in children:
+            await child.start()
+        await _until_ready(f"http://{settings.host}:{port}", children, stop)
+        if not stop.is_set():
+            _announce(settings, port)
+        return await _supervise(children, stop)
+    finally:
+        await asyncio.gather(*(child.stop() for child in children))
+        if redis is not None:
+            await redis.stop()
+
+
+@dataclass
+class _Child:
+    """One process of the tree, started again when it dies."""
+
+    name: str
+    arguments: list[str]
+    environment: Mapping[str, str]
+    process: asyncio.subprocess.Process | None = field(default=None)
+    started_at: float = 0.0
+
+    async def start(self) -> None:
+        self.started_at = time.monotonic()
+        command = [sys.executable, "-m", "bot", *self.arguments]
+        self.process = await asyncio.create_subprocess_exec(*command, env=self.environment, start_new_session=True)
+
+    async def ended(self) -> "_Child":
+        assert self.process is not None
+        await self.process.wait()
+        return self
+
+    async def stop(self) -> None:
+        if self.process is None or self.process.returncode is not None:
+            return
+        self.process.terminate()
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:
+    """Start again what dies, until `stop`; give up on a child that cannot even start."""
+    stopping = asyncio.create_task(stop.wait())
+    watched = {asyncio.create_task(child.ended()) for child in children}
+    while not stop.is_set():
+        done, _ = await asyncio.wait({stopping, *watched}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            child: _Child = task.result()  # type: ignore[assignment]
+            watched.discard(task)  # type: ignore[arg-type]
+            code = child.process.returncode if child.process else None
+            if time.monotonic() - child.started_at < _RESTART_PAUSE * 3:
+                click.echo(f"onhand: {child.name} cannot start (exit {code}); see above", err=True)
+                return 1
+            click.echo(f"onhand: {child.name} died (exit {code}); starting it again", err=True)
+            await asyncio.sleep(_RESTART_PAUSE)
+            await child.start()
+            watched.add(asyncio.create_task(child.ended()))
+    for task in watched:
+        task.cancel()
+    return 0
+
+
+async def _until_ready(url: str, children: list[_Child], stop: asyncio.Event, patience: float = 60.0) -> None:
+    deadline = time.monotonic() + patience
+    async with httpx.AsyncClient(trust_env=False) as client:
+        while time.monotonic() < deadline and not stop.is_set():
+            dead = [c.name for c in children if c.process and c.process.returncode is not None]
+            if dead:
+                raise OnhandError(f"{dead[0]} ended while starting; see above")
+            try:
+                if (await client.get(f"{url}/ready")).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            await asyncio.sleep(0.1)
+    if not stop.is_set():
+        raise Unavailable(f"{url} was not ready within {patience:.0f} s")
+
+
+def _announce(settings: Settings, port: int) -> None:
+    base = settings.public_url or f"http://{settings.host}:{port}"
+    click.echo(f"onhand is up at {base}")
+    for name in bootstrap.configured(settings):
+        click.echo(f"  webhooks of {name}: {base}/api/integration/{name}/events")
+    click.echo("Ctrl-C ends it.")
+    sys.stdout.flush()
+
+
+def _stop_signal() -> asyncio.Event:
+    """Return an event that is set by SIGINT and SIGTERM."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,135 @@
+"""From the box to the forge: where a run's code comes from, and how its commits become a pushed branch and a change."""
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from bot.core.conversation import State
+from bot.core.errors import Refused
+from bot.core.events import Called, Draft
+from bot.core.inbound import Trigger
+from bot.core.outbound import Change, Outcome, Receipt
+from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source
+from bot.flows.identity import Grant, recheck, where_code_lives
+from bot.flows.report import Reporter, patiently
+from bot.flows.runlog import ConversationLog
+
+BRANCH_PREFIX = "onhand/"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a run works: the code, the branch its commits go to, and in whose names."""
+
+    trigger: Trigger
+    forge: Forge
+    source: Source
+    branch: str
+    author: str
+    co_author: str
+    base: str = ""
+    """The commit that the working copy started from."""
+
+    @property
+    def own_branch(self) -> bool:
+        """Whether the branch is onhand's own, rather than that of somebody's change."""
+        return self.branch.startswith(BRANCH_PREFIX)
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What came of a run in the end."""
+
+    outcome: Outcome
+    change_url: str = ""
+
+
+async def find_workplace(services: Services, state: State, trigger: Trigger, grant: Grant) -> Workplace:
+    """Ask the forge where the work on a trigger goes. Raises Refused, ProviderError."""
+    forge, repository = where_code_lives(services, trigger)
+    inside_change = trigger.change and trigger.thread.place == repository.name
+    source = await forge.source(repository, trigger.thread.item if inside_change else "", grant.token)
+    if base := trigger.request.options.get("branch"):
+        source = msgspec.structs.replace(source, base=base)
+    if source.head and not source.pushable:
+        raise Refused("fork", "I may not push to the fork that this pull request comes from. Its author can allow edits by maintainers.")
+    branch = source.head or state.branch or branch_name(trigger)
+    if not source.head and state.topics.get(f"change:{branch}"):
+        source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
+    us = await forge.identify(grant.token)
+    return Workplace(trigger, forge, source, branch, forge.author(us), forge.author(trigger.actor))
+
+
+def branch_name(trigger: Trigger) -> str:
+    """Return the branch for a request, such as `onhand/12-fix-the-login-redirect`."""
+    slug = re.sub(r"[^a-z0-9]+", "-", trigger.title.lower()).strip("-")[:40].rstrip("-")
+    item = re.sub(r"[^A-Za-z0-9]+", "-", trigger.thread.item).strip("-")
+    return f"{BRANCH_PREFIX}{item}-{slug}".rstrip("-")
+
+
+async def deliver(
+    services: Services,
+    checkout: Checkout,
+    log: ConversationLog,
+    place: Workplace,
+    box: Sandbox,
+    grant: Grant,
+    outcome: Outcome,
+) -> Delivered:
+    """Bring what the run made to the forge. Doing it again, also from another worker, changes nothing more.
+
+    Finished work becomes a change (or commits in the change where it was asked), work cut short by a limit a draft. Work of a
+    run that was stopped or failed is kept on a branch of ours. Raises Refused, ProviderError, SandboxError.
+    """
+    if outcome.ending == "refused" or place.trigger.request.verb == "plan":
+        return Delivered(outcome)
+    complete = outcome.ending in ("finished", "limit")
+    if not complete and not place.own_branch:
+        return Delivered(outcome)
+    message = outcome.title or place.trigger.title or "Work in progress"
+    change = await checkout.take(place.source, place.base, place.branch, box, message)
+    if change is None:
+        return Delivered(outcome)
+    await patiently(lambda: recheck(services, place.trigger, grant))
+    await _push(checkout, log, place, change, grant)
+    if not complete or not place.own_branch:
+        return Delivered(_with_note(outcome, place, change, complete))
+    url = await _propose(services, log, place, change, grant, outcome)
+    return Delivered(outcome, url)
+
+
+async def _push(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> None:
+    await patiently(lambda: checkout.push(place.source, change, place.branch, grant.token))
+    topic = f"push:{place.branch}:{change.commit[:12]}"
+    if topic not in log.state.topics:
+        await log.append(Draft(Called(topic=topic, receipt=Receipt(change.commit))))
+
+
+def _with_note(outcome: Outcome, place: Workplace, change: Change, complete: bool) -> Outcome:
+    count = len(change.subjects)
+    pushed = f"Pushed {count} commit{'s' if count != 1 else ''} to `{place.branch}`."
+    note = pushed if complete else f"The work so far is on the branch `{place.branch}`."
+    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
+
+
+async def _propose(
+    services: Services, log: ConversationLog, place: Workplace, change: Change, grant: Grant, outcome: Outcome
+) -> str:
+    trigger = place.trigger
+    proposal = Proposal(
+        topic=f"change:{place.branch}",
+        thread=trigger.thread,
+        source=place.source,
+        branch=place.branch,
+        change=change,
+        title=outcome.title or trigger.title,
+        summary=outcome.text,
+        requested_by=trigger.actor.login,
+        request_url=trigger.url,
+        run_id=log.state.run.id if log.state.run else "",
+        draft=outcome.ending == "limit",
+    )
+    reporter = Reporter(log, place.forge, grant.token, services.clock)
+    receipts = [await reporter.perform(call) for call in place.forge.propose(proposal)]
+    return receipts[-1].url if receipts else ""

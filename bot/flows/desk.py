@@ -1,0 +1,112 @@
+"""The front desk: admits a request or says why not, acknowledges it at once, and answers what needs no agent."""
+
+import logging
+
+from bot.core.conversation import RequestState, State
+from bot.core.errors import NeedsAccount, UserError
+from bot.core.events import Admitted, Closed, Draft, Waiting
+from bot.core.outbound import Say, Status
+from bot.core.ports import Services
+from bot.core.secret import Secret
+from bot.flows.identity import Grant, admit
+from bot.flows.report import Reporter, patiently
+from bot.flows.runlog import ConversationLog
+
+logger = logging.getLogger(__name__)
+
+HELP = """\
+Tell me what to do in your own words, or use one of these after my name:
+
+- `stop` ends what I am doing here
+- `status` says how far I am
+- `retry` starts the last request again
+- `plan` makes a plan and changes nothing; `approve` carries it out
+- `help` shows this
+
+Options: `model=NAME`, `branch=NAME`, `repo=OWNER/NAME`, `budget=DOLLARS`."""
+
+
+async def acknowledge(services: Services, conversation_id: str, seq: int) -> None:
+    """Take one request from asked to admitted (then a run is rung for), waiting or closed. Doing it twice is harmless.
+
+    Admitted is written last: a desk that is cut off before it is simply asked again. Raises ProviderError.
+    """
+    log = await ConversationLog.open(services.log, conversation_id)
+    request = log.state.requests[seq]
+    if request.phase == "closed":
+        return
+    if request.phase != "admitted":
+        try:
+            grant = await patiently(lambda: admit(services, request.trigger))
+        except UserError as error:
+            await _decline(services, log, request, error)
+            return
+        await _welcome(services, log, request, grant)
+    if request.needs_run or request.trigger.request.verb == "stop":
+        await services.bus.run(conversation_id, seq)
+
+
+async def _welcome(services: Services, log: ConversationLog, request: RequestState, grant: Grant) -> None:
+    reporter = _reporter(services, log, request, grant.token)
+    await reporter.react(request)
+    answered = False
+    if not request.needs_run:
+        answered = await _answer(reporter, log.state, request)
+    elif not _under_way(log.state, request):
+        await reporter.show(request, Status("queued"))
+    drafts = [Draft(Admitted(request=request.seq, user=grant.user.id, token=grant.token_class))]
+    if answered:
+        drafts.append(Draft(Closed(requests=[request.seq], ending="finished")))
+    await log.append(*drafts)
+
+
+async def _answer(reporter: Reporter, state: State, request: RequestState) -> bool:
+    """Answer a verb that needs no run. False for a `stop` that a run has to carry out."""
+    verb = request.trigger.request.verb
+    if verb == "stop" and any(r.needs_run for r in state.open("admitted")):
+        return False
+    text = {"help": HELP, "stop": "Nothing is running here.", "status": describe(state)}[verb]
+    await reporter.perform(_reply(request, f"reply:{request.seq}", text))
+    return True
+
+
+async def _decline(services: Services, log: ConversationLog, request: RequestState, error: UserError) -> None:
+    """Say why not, once for each person and reason in a thread, and close the request or let it wait for the account."""
+    integration = services.integrations[request.trigger.thread.service]
+    topic = f"{error.word}:{request.trigger.actor.key}"
+    token = integration.token
+    if token and log.state.topics.get(topic) is None:
+        await _reporter(services, log, request, token).perform(_reply(request, topic, error.text))
+    if not token:
+        logger.warning("request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id)
+    if not isinstance(error, NeedsAccount):
+        await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
+    elif request.phase != "waiting":
+        await log.append(Draft(Waiting(request=request.seq, account=request.trigger.actor.key)))
+
+
+def _under_way(state: State, request: RequestState) -> bool:
+    """Whether an earlier request is still open, whose status message then speaks for this one as well."""
+    return any(r.needs_run and r.seq < request.seq for r in state.open("asked", "admitted"))
+
+
+def describe(state: State) -> str:
+    """Say in a few lines how a conversation stands."""
+    if not any(r.needs_run for r in state.open("admitted")):
+        return "Nothing is running here." if state.run is None else "The last run has ended; nothing is running."
+    if not state.running() or state.run is None:
+        return "Your request is in the queue."
+    run = state.run
+    lines = [f"Step {run.steps}, {run.cost_usd:.2f} USD so far."]
+    lines += [f"- [{'x' if task.status == 'done' else ' '}] {task.title}" for task in state.tasks]
+    return "\n".join(lines)
+
+
+def _reply(request: RequestState, topic: str, text: str) -> Say:
+    return Say(topic=topic, thread=request.trigger.thread, text=text, beneath=request.trigger.origin.thread_id)
+
+
+def _reporter(services: Services, log: ConversationLog, request: RequestState, token: Secret) -> Reporter:
+    return Reporter(log, services.integrations[request.trigger.thread.service], token, services.clock)
+
+

@@ -1,0 +1,69 @@
+"""Who asks, and with which token onhand may act for them. It fails closed: both the person and the bot must have the right."""
+
+from dataclasses import dataclass
+
+from bot.core.errors import NeedsAccount, Refused
+from bot.core.inbound import Repository, Trigger
+from bot.core.ports import Forge, Services, User
+from bot.core.secret import Secret
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave to act: for whom, with what, and what class of token it is (`bot`: from the settings, `user`: their own)."""
+
+    user: User
+    token: Secret
+    token_class: str
+
+
+async def admit(services: Services, trigger: Trigger) -> Grant:
+    """Return the grant for a request after asking the provider.
+
+    Raises NeedsAccount (with the link), Refused (with the reason), ProviderError.
+    """
+    user = await services.auth.user_of(trigger.actor)
+    if user is None:
+        link = services.auth.connect_url(trigger.actor, services.clock())
+        raise NeedsAccount(
+            "account", f"I do not know yet who you are here. Please connect your account and I will go on by myself: {link}"
+        )
+    grant = await _grant(services, user, trigger.thread.service)
+    forge, repository = where_code_lives(services, trigger)
+    if not await forge.may_write(repository, trigger.actor, grant.token):
+        raise Refused(
+            "permission",
+            f"I may only work for people who can write to {repository.name}, and only where I can write myself. "
+            "Somebody with that right can ask me, or give it to you or to me.",
+        )
+    return grant
+
+
+async def recheck(services: Services, trigger: Trigger, grant: Grant) -> None:
+    """Ask the provider again, just before something is pushed. Raises Refused, ProviderError."""
+    forge, repository = where_code_lives(services, trigger)
+    if not await forge.may_write(repository, trigger.actor, grant.token):
+        raise Refused("permission", f"The right to write to {repository.name} is gone, so nothing was pushed.")
+
+
+def where_code_lives(services: Services, trigger: Trigger) -> tuple[Forge, Repository]:
+    """Return the forge that serves the trigger's repository. Raises Refused when there is none."""
+    repository = trigger.repository
+    if named := trigger.request.options.get("repo"):
+        repository = Repository(repository.service if repository else trigger.thread.service, named)
+    if repository is None:
+        raise Refused("repository", "I do not know which repository you mean. Name it with repo=owner/name.")
+    integration = services.integrations.get(repository.service)
+    if integration is None or not isinstance(integration, Forge):
+        raise Refused("repository", f"I am not set up to work on repositories of {repository.service}.")
+    return integration, repository
+
+
+async def _grant(services: Services, user: User, service: str) -> Grant:
+    if token := services.integrations[service].token:
+        return Grant(user, token, "bot")
+    if token := await services.vault.get(user.id, service):
+        return Grant(user, token, "user")
+    raise Refused(
+        "token", f"I have no token for {service}. Whoever runs onhand can set one (ONHAND_{service.upper()}__TOKEN) or link yours."
+    )

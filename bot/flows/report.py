@@ -1,0 +1,97 @@
+"""Showing how things stand, at the provider: each topic once, edits coalesced, failures retried. The one place that knows
+about receipts and about retrying a provider's call."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from bot.core.conversation import RequestState
+from bot.core.errors import ProviderError
+from bot.core.events import Called, Draft
+from bot.core.outbound import Call, React, Receipt, Status
+from bot.core.ports import Integration
+from bot.core.secret import Secret
+from bot.flows.runlog import ConversationLog
+
+log = logging.getLogger(__name__)
+
+EDIT_EVERY = 5.0
+"""Seconds between two edits of a status message; GitHub allows about 500 content-creating requests an hour."""
+
+_TRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.5, 20.0
+_IN_FLIGHT = 10.0
+"""Seconds for which a call that another writer has begun is taken to be still under way."""
+
+T = TypeVar("T")
+
+
+async def patiently(action: Callable[[], Awaitable[T]]) -> T:
+    """Do it, and again after a pause where the provider was busy or away. Raises ProviderError in the end."""
+    pause = _FIRST_PAUSE
+    for tries_left in range(_TRIES - 1, -1, -1):
+        try:
+            return await action()
+        except ProviderError as error:
+            wait = pause if error.retry_after is None else error.retry_after
+            if not error.worth_retrying or tries_left == 0 or wait > _LONGEST_PAUSE:
+                raise
+            await asyncio.sleep(wait)
+            pause *= 2
+    raise AssertionError("unreachable")
+
+
+class Reporter:
+    """Performs the calls of one conversation with one token."""
+
+    def __init__(self, log: ConversationLog, integration: Integration, token: Secret, clock: Callable[[], float]) -> None:
+        self._log, self._integration, self._token, self._clock = log, integration, token, clock
+
+    async def perform(self, call: Call) -> Receipt:
+        """Do a call so that its topic has its effect exactly once, however often this is repeated and wherever it was cut off.
+
+        A topic with a receipt is renewed (edited); one that was begun without a receipt is looked for first. Raises ProviderError.
+        """
+        receipt = self._log.state.topics.get(call.topic)
+        if receipt is None and not await self._log.claim(call.topic):
+            receipt = await self._lookup(call)
+        done = await patiently(lambda: self._integration.perform(call, receipt, self._token))
+        if done != self._log.state.topics.get(call.topic):
+            await self._log.append(Draft(Called(topic=call.topic, receipt=done)))
+        return done
+
+    async def _lookup(self, call: Call) -> Receipt | None:
+        receipt = self._log.state.topics.get(call.topic)  # it may have come with the refused claim
+        if receipt is not None:
+            return receipt
+        age = self._clock() - self._log.state.calling_at.get(call.topic, 0.0)
+        if not self._log.holder and 0 <= age < _IN_FLIGHT:
+            raise ProviderError("unavailable", f"{call.topic} is being done by somebody else", retry_after=_IN_FLIGHT - age)
+        return await patiently(lambda: self._integration.find(call, self._token))
+
+    async def show(self, request: RequestState, status: Status) -> None:
+        """Make the status message of a request say how it stands. Raises ProviderError."""
+        trigger = request.trigger
+        topic = f"status:{request.seq}"
+        for call in self._integration.render(trigger.thread, status, topic, trigger.origin.thread_id):
+            await self.perform(call)
+
+    async def react(self, request: RequestState) -> None:
+        """Put the eyes on the message that asked; a provider that cannot is no reason to stop."""
+        trigger = request.trigger
+        call = React(topic=f"react:{request.seq}", thread=trigger.thread, origin=trigger.origin)
+        with suppress(ProviderError):
+            await self.perform(call)
+
+
+async def keep_posted(log_: ConversationLog, show: Callable[[], Awaitable[None]], every: float = EDIT_EVERY) -> None:
+    """Call `show` at once and then whenever the log has grown, at most once in `every` seconds, until cancelled."""
+    while True:
+        log_.changed.clear()
+        try:
+            await show()
+        except ProviderError as error:  # progress is a courtesy; the ending is not shown from here
+            log.warning("the status message could not be edited: %s", error)
+        await asyncio.sleep(every)
+        await log_.changed.wait()

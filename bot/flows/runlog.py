@@ -1,0 +1,74 @@
+"""One conversation's log in the hands of one writer: appends at the end, and notices when another holder has taken over."""
+
+import asyncio
+from collections.abc import Sequence
+
+from bot.core.conversation import State
+from bot.core.errors import Conflict, LeaseLost
+from bot.core.events import Calling, Draft, Event, RunStarted
+from bot.core.ports import EventLog
+
+
+class ConversationLog:
+    """Implements the port RunLog. `holder` names the run attempt; without one the writer is the front desk, which is never fenced.
+
+    The log itself is the fence: once a RunStarted of another holder stands in it, every write of this one raises LeaseLost.
+    """
+
+    def __init__(self, log: EventLog, conversation_id: str, holder: str = "") -> None:
+        self.conversation_id, self.holder = conversation_id, holder
+        self.events: list[Event] = []
+        self.state = State()
+        self.changed = asyncio.Event()
+        """Set whenever events came in; whoever waits for it clears it."""
+        self._log = log
+        self._one_at_a_time = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, log: EventLog, conversation_id: str, holder: str = "") -> "ConversationLog":
+        """Read a conversation's log from its beginning."""
+        opened = cls(log, conversation_id)
+        await opened.refresh()
+        opened.holder = holder  # what stands there already was written before us
+        return opened
+
+    async def refresh(self) -> list[Event]:
+        """Take in and return what others have added."""
+        async with self._one_at_a_time:
+            return await self._catch_up()
+
+    async def append(self, *drafts: Draft) -> list[Event]:
+        """Add events at the end, wherever that has moved to."""
+        async with self._one_at_a_time:
+            while True:
+                try:
+                    return await self._append(drafts)
+                except Conflict:
+                    await self._catch_up()
+
+    async def claim(self, topic: str) -> bool:
+        """Note that the call of this topic is about to be made. False if somebody has noted it before."""
+        async with self._one_at_a_time:
+            while topic not in self.state.topics:
+                try:
+                    await self._append([Draft(Calling(topic=topic))])
+                    return True
+                except Conflict:
+                    await self._catch_up()
+        return False
+
+    async def _append(self, drafts: Sequence[Draft]) -> list[Event]:
+        return self._take(await self._log.append(self.conversation_id, drafts, expected=self.state.seq))
+
+    async def _catch_up(self) -> list[Event]:
+        return self._take(await self._log.read(self.conversation_id, after=self.state.seq))
+
+    def _take(self, events: list[Event]) -> list[Event]:
+        for event in events:
+            self.state.apply(event)
+            self.events.append(event)
+            if self.holder and isinstance(event.fact, RunStarted) and event.fact.holder != self.holder:
+                raise LeaseLost(f"{event.fact.holder} goes on with conversation {self.conversation_id}")
+        if events:
+            self.changed.set()
+        return events

@@ -1,0 +1,300 @@
+"""A run: take the lease, prepare the box, let the agent work, deliver, show the ending, look for more."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import replace as with_fields
+from typing import Any
+
+from bot.agent import loop
+from bot.core.conversation import RequestState, RunState, State
+from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, UserError
+from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
+from bot.core.outbound import Outcome, Status
+from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
+from bot.core.secret import Secret
+from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace
+from bot.flows.identity import Grant, admit
+from bot.flows.report import Reporter, keep_posted, patiently
+from bot.flows.runlog import ConversationLog
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 6.0
+RENEW_EVERY = 2.0
+
+
+async def run(services: Services, shop: Workshop, conversation_id: str, holder: str) -> float:
+    """Work off everything that is admitted in a conversation. `holder` must be new for every call.
+
+    Returns 0.0 when nothing is left, else the seconds after which another holder's lease may be free.
+    """
+    while True:
+        busy_for = await services.leases.take(conversation_id, holder, LEASE_SECONDS)
+        if busy_for:
+            return busy_for
+        try:
+            await _holding(services, conversation_id, holder, _work_off(services, shop, conversation_id, holder))
+        except LeaseLost as lost:
+            logger.warning("%s", lost)
+            return LEASE_SECONDS
+        finally:
+            await services.leases.release(conversation_id, holder)
+        if not to_answer((await ConversationLog.open(services.log, conversation_id)).state):
+            return 0.0
+
+
+def to_answer(state: State) -> list[RequestState]:
+    """Return the requests that a run has to answer now: those of a run that was cut off, else all that are admitted."""
+    if state.running() and state.run is not None:
+        return [state.requests[seq] for seq in state.run.requests if state.requests[seq].phase != "closed"]
+    return [r for r in state.open("admitted") if r.needs_run]
+
+
+async def _holding(services: Services, conversation_id: str, holder: str, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work while the lease is renewed beside it. Raises LeaseLost, with the work cancelled, when it is not ours any more."""
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=RENEW_EVERY))[0]:
+            if not await services.leases.renew(conversation_id, holder, LEASE_SECONDS):
+                raise LeaseLost(f"the lease of conversation {conversation_id} ran out")
+        task.result()
+    finally:
+        await _end(task)
+
+
+async def _work_off(services: Services, shop: Workshop, conversation_id: str, holder: str) -> None:
+    log = await ConversationLog.open(services.log, conversation_id, holder)
+    while requests := to_answer(log.state):
+        await Run(services, shop, log, requests).carry_out()
+        await log.refresh()
+
+
+class Run:
+    """One run in this worker's hands, from its first event or from where another worker was cut off."""
+
+    def __init__(self, services: Services, shop: Workshop, log: ConversationLog, requests: list[RequestState]) -> None:
+        self._services, self._shop, self._log = services, shop, log
+        self._requests, self._main = requests, requests[0]
+        self._box: Sandbox | None = None
+        self._place: Workplace | None = None
+
+    async def carry_out(self) -> None:
+        """Take the run to its one ending. Raises ProviderError when that cannot be shown now; carried out again, it goes on."""
+        await self._begin()
+        try:
+            grant = await patiently(lambda: admit(self._services, self._main.trigger))
+            delivered = await self._work(grant)
+            await self._show_ending(grant, delivered)
+        except UserError as error:  # the right or the account was taken away meanwhile
+            await self._refuse(error)
+        finally:
+            if self._box is not None:
+                await self._box.close()
+        await self._drop_box()
+
+    @property
+    def _state(self) -> RunState:
+        state = self._log.state.run
+        assert state is not None, "a run has begun"
+        return state
+
+    async def _begin(self) -> None:
+        resumed = self._log.state.running()
+        run_id = self._state.id if resumed else f"{self._log.conversation_id[:8]}-{self._main.seq}"
+        requests = [r.seq for r in self._requests]
+        started = RunStarted(run=run_id, holder=self._log.holder, requests=requests, resumed=resumed)
+        await self._log.append(Draft(started))
+        logger.info("run %s %s", run_id, "goes on" if resumed else "begins", extra={"run": run_id})
+
+    async def _refuse(self, error: UserError) -> None:
+        logger.info("run %s is refused: %s", self._state.id, error)
+        if token := self._services.integrations[self._main.trigger.thread.service].token:
+            delivered = Delivered(Outcome("refused", error.word, error.text))
+            await self._reporter(token).show(self._main, self._status("ended", delivered))
+        await self._log.append(Draft(Closed(requests=[r.seq for r in self._requests], ending="refused")))
+
+    # --- the agent at work
+
+    async def _work(self, grant: Grant) -> Delivered:
+        """Let the agent come to its outcome (unless it has), then deliver what it made."""
+        if self._state.outcome is None:
+            outcome = await self._guarded(self._agent_outcome(grant))
+            await self._log.append(Draft(RunEnded(run=self._state.id, outcome=outcome)))
+        outcome = self._state.outcome or Outcome("failed", "internal")
+        try:
+            if self._box is None and self._log.state.box is not None:
+                await self._prepare(grant)
+            if self._box is None or self._place is None:
+                return Delivered(outcome)
+            return await deliver(self._services, self._shop.checkout, self._log, self._place, self._box, grant, outcome)
+        except (OnhandError, OSError) as error:
+            return Delivered(self._outcome_of(error))
+
+    async def _guarded(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
+        try:
+            return await work
+        except LeaseLost:
+            raise
+        except (OnhandError, OSError) as error:
+            return self._outcome_of(error)
+        except Exception:  # noqa: BLE001  the request must have an ending whatever happens
+            logger.exception("run %s failed", self._state.id)
+            return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
+
+    def _outcome_of(self, error: Exception) -> Outcome:
+        """Say an error as an ending. Raises it again when this run is not ours to end, or when coming back later helps."""
+        if isinstance(error, LeaseLost):
+            raise error
+        logger.warning("run %s: %s", self._state.id, error)
+        match error:
+            case UserError(word=word, text=text):
+                return Outcome("refused", word, text)
+            case ProviderError(word=word):
+                return Outcome("failed", f"provider_{word}", _PROVIDER_TROUBLE[word])
+            case SandboxError():
+                return Outcome("failed", "sandbox", "The sandbox failed. Write `retry` to start again in a new one.")
+        return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
+
+    async def _agent_outcome(self, grant: Grant) -> Outcome:
+        if stop := self._log.state.stop_asked():
+            return _stopped_by(stop)
+        model = self._shop.model(self._main.trigger.request.options.get("model", ""))
+        shown = asyncio.create_task(keep_posted(self._log, lambda: self._show_progress(grant)))
+        stopped = asyncio.create_task(self._until_stop())
+        agent = asyncio.create_task(self._agent(grant, model))
+        try:
+            done, _ = await asyncio.wait({agent, stopped, shown}, return_when=asyncio.FIRST_COMPLETED)
+            if stopped in done and agent not in done:
+                await _end(agent)
+                if self._box is not None:
+                    await self._box.interrupt()
+                return stopped.result()
+            return agent.result() if agent in done else _never(shown.result())
+        finally:
+            await _end(agent, stopped, shown)
+
+    async def _agent(self, grant: Grant, model: Model) -> Outcome:
+        box = await self._prepare(grant)
+        limits = _limits(self._shop.limits, self._main)
+        return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock)
+
+    async def _until_stop(self) -> Outcome:
+        async for _ in self._services.bus.follow(self._log.conversation_id):
+            await self._log.refresh()
+            if stop := self._log.state.stop_asked():
+                return _stopped_by(stop)
+        raise AssertionError("the bus never stops")
+
+    # --- the box
+
+    async def _prepare(self, grant: Grant) -> Sandbox:
+        """Attach to the run's box or make a new one with the working copy in it."""
+        self._place = await patiently(lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant))
+        lost = False
+        if (boxed := self._log.state.box) is not None:
+            try:
+                self._box = await self._shop.sandboxes.attach(boxed.state)
+                self._place = with_fields(self._place, base=boxed.base, branch=boxed.branch)
+                return self._box
+            except SandboxGone:
+                lost = self._state.steps > 0
+        return await self._new_box(self._place, grant, lost)
+
+    async def _new_box(self, place: Workplace, grant: Grant, lost: bool) -> Sandbox:
+        checkout, source = self._shop.checkout, place.source
+        base = await patiently(lambda: checkout.fetch(source, grant.token))
+        self._place = place = with_fields(place, base=base)
+        self._box = box = await self._shop.sandboxes.create({"conversation": self._log.conversation_id})
+        await checkout.put(source, base, place.branch, box, place.author, place.co_author)
+        kind = self._shop.sandboxes.name
+        drafts = [Draft(Boxed(sandbox=kind, state=box.state, base=base, branch=place.branch))]
+        if lost:
+            text = "The sandbox was lost. This is a new one with a fresh working copy; what was not pushed is gone."
+            drafts.append(Draft(Notice(content=text, reason="sandbox_lost")))
+        await self._log.append(*drafts)
+        return box
+
+    async def _drop_box(self) -> None:
+        """Remove the box: whatever was worth keeping has been pushed."""
+        if (boxed := self._log.state.box) is None:
+            return
+        try:
+            box = await self._shop.sandboxes.attach(boxed.state)
+            await box.remove()
+        except SandboxError as error:
+            logger.info("the box of %s is gone already: %s", self._log.conversation_id, error)
+        await self._log.append(Draft(Boxed(sandbox=boxed.sandbox, state="")))
+
+    # --- what people see
+
+    async def _show_progress(self, grant: Grant) -> None:
+        await self._reporter(grant.token).show(self._main, self._status("running"))
+
+    async def _show_ending(self, grant: Grant, delivered: Delivered) -> None:
+        """Show the ending once for every request that this run has answered, then close them."""
+        answered = self._answered()
+        status = self._status("ended", delivered)
+        reporter = self._reporter(grant.token)
+        for request in answered:
+            if request is self._main or f"status:{request.seq}" in self._log.state.topics:
+                await reporter.show(request, status)
+        await self._log.append(Draft(Closed(requests=[r.seq for r in answered], ending=delivered.outcome.ending)))
+
+    def _answered(self) -> list[RequestState]:
+        """The run's own requests, those that came while the model could still take them in, and the stops that ended it."""
+        known = self._state.last_reply_seq
+        more = [r for r in self._log.state.open("admitted") if r.admitted_seq < known or r.trigger.request.verb == "stop"]
+        if self._state.outcome and self._state.outcome.ending == "stopped":
+            more = self._log.state.open("admitted")
+        return self._requests + [r for r in more if r not in self._requests]
+
+    def _status(self, state: Any, delivered: Delivered | None = None) -> Status:
+        run = self._state
+        return Status(
+            state,
+            run_id=run.id,
+            tasks=self._log.state.tasks,
+            step=run.last_step,
+            steps=run.steps,
+            cost_usd=run.cost_usd,
+            outcome=delivered.outcome if delivered else None,
+            change_url=delivered.change_url if delivered else "",
+        )
+
+    def _reporter(self, token: Secret) -> Reporter:
+        integration = self._services.integrations[self._main.trigger.thread.service]
+        return Reporter(self._log, integration, token, self._services.clock)
+
+
+_PROVIDER_TROUBLE = {
+    "unauthorized": "My token was not accepted. Whoever runs onhand has to renew it; then write `retry`.",
+    "forbidden": "My token does not have the right for this. Whoever runs onhand has to widen it; then write `retry`.",
+    "missing": "The repository or branch could not be found with my token.",
+    "conflict": "Somebody else pushed to the branch meanwhile. I never overwrite work; write `retry` to start from the new state.",
+    "invalid": "The platform did not accept what I sent. Whoever runs onhand finds the reason in the log.",
+    "limited": "The platform's rate limit is used up. Write `retry` a little later.",
+    "unavailable": "The platform did not answer. Write `retry` when it is back.",
+}
+
+
+def _stopped_by(stop: RequestState) -> Outcome:
+    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.login} asked.")
+
+
+def _limits(limits: Limits, request: RequestState) -> Limits:
+    try:
+        budget = float(request.trigger.request.options.get("budget", "").lstrip("$"))
+    except ValueError:
+        return limits
+    return with_fields(limits, cost_usd=min(limits.cost_usd, budget)) if budget > 0 else limits
+
+
+def _never(_: None) -> Outcome:
+    raise AssertionError("progress is shown until it is cancelled")
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,49 @@
+"""What operators and load balancers look at: /health, /ready, /metrics, and the page behind a connect link."""
+
+from html import escape
+from typing import Annotated
+
+from litestar import MediaType, Response, get
+from litestar.datastructures import State
+from litestar.params import QueryParameter
+
+from bot.auth import multi_user, tickets
+from bot.core.errors import Refused
+from bot.web.metrics import Metrics
+
+
+@get("/health", tags=["service"])
+async def health() -> dict[str, str]:
+    """Say that the process is alive."""
+    return {"status": "ok"}
+
+
+@get("/ready", tags=["service"])
+async def ready(state: State) -> Response[dict[str, str]]:
+    """Say whether the database and Redis can be reached."""
+    found = await state.built.check()
+    return Response(found, status_code=200 if all(v == "ok" for v in found.values()) else 503)
+
+
+@get("/metrics", media_type=MediaType.TEXT, tags=["service"])
+async def metrics(state: State) -> bytes:
+    """Return the counters in Prometheus' text format."""
+    counters: Metrics = state.metrics
+    return counters.text()
+
+
+@get("/api/auth/connect", media_type=MediaType.HTML, tags=["service"])
+async def connect(state: State, ticket: Annotated[str, QueryParameter(max_length=2000)] = "") -> Response[str]:
+    """Show how the account named in a signed link is connected."""
+    try:
+        account = tickets.redeem(state.built.key, multi_user.CONNECT, ticket, state.services.clock())
+    except Refused as error:
+        return Response(_page(escape(error.text)), status_code=400)
+    service, number, login = (account.split(":", 2) + ["", ""])[:3]
+    command = f"onhand users link {service}:{login}"
+    text = f"To connect the account <b>{escape(login)}</b> ({escape(service)} {escape(number)}), ask whoever runs onhand for:"
+    return Response(_page(f"{text}<pre>{escape(command)}</pre>What you asked for goes on by itself after that."))
+
+
+def _page(text: str) -> str:
+    return f"<!doctype html><meta charset=utf-8><title>onhand</title><h1>onhand</h1><p>{text}</p>"

@@ -1,0 +1,89 @@
+"""THE endpoint: POST /api/integration/{service}/events. Raw bytes in, one small JSON answer out, never a 500."""
+
+import logging
+from typing import Any
+
+import msgspec
+from litestar import asgi
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from bot.core.errors import Rejected, Unavailable
+from bot.core.inbound import Inbound
+from bot.core.ports import Services
+from bot.flows import intake
+from bot.web.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+LONGEST_BODY = 26 * 1024 * 1024
+"""Bytes; GitHub sends up to 25 MB."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def endpoint(metrics: Metrics) -> ASGIApp:
+    """Return the route handler. It reads `services` from the application's state."""
+
+    @asgi("/api/integration/{service:str}/events", copy_scope=True)
+    async def receive_delivery(scope: Scope, receive: Receive, send: Send) -> None:
+        service = str(scope["path_params"]["service"])
+        status, body, event = await _answer(scope, receive, service)
+        metrics.deliveries.labels(service if event else "", event, str(body.get("status") or body.get("error"))).inc()
+        await _send(send, status, body)
+
+    return receive_delivery
+
+
+async def _answer(scope: Scope, receive: Receive, service: str) -> tuple[int, dict[str, Any], str]:
+    """Return HTTP status, answer and the event's name ("" when it is not known)."""
+    services: Services = scope["litestar_app"].state.services
+    if scope["method"] != "POST":
+        return 405, {"error": "method", "detail": "expected POST"}, ""
+    try:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        receipt = await intake.receive(services, service, Inbound(headers, await _read(headers, receive)))
+    except Rejected as error:
+        log.info("delivery for %r refused: %s", service[:40], error.word)
+        return error.status, {"error": error.word, "detail": error.detail}, ""
+    except Unavailable as error:
+        log.error("delivery for %s not stored: %s", service, error)  # noqa: TRY400  the sentence says it all
+        return 503, {"error": "unavailable", "detail": "the delivery could not be stored now; please send it again"}, ""
+    except Exception:  # noqa: BLE001  a provider counts a 5xx of ours as a fault; 503 asks for another try
+        log.exception("delivery for %s failed", service)
+        return 503, {"error": "internal", "detail": "something went wrong here; please send it again"}, ""
+    match receipt.status:
+        case "accepted":
+            return 202, {"status": "accepted", "conversation_ids": receipt.conversation_ids}, receipt.event
+        case "duplicate":
+            return 200, {"status": "duplicate", "conversation_ids": receipt.conversation_ids}, receipt.event
+    return 200, {"status": "ignored", "reason": receipt.reason}, receipt.event
+
+
+async def _read(headers: dict[str, str], receive: Receive) -> bytes:
+    """Read the body up to the limit. Raises Rejected (413, and 400 for one that breaks off)."""
+    declared = headers.get("content-length", "0")
+    if declared.isdigit() and int(declared) > LONGEST_BODY:
+        raise _too_large()
+    chunks, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Rejected("truncated", "the body broke off")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > LONGEST_BODY:
+            raise _too_large()
+        chunks.append(chunk)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+
+
+def _too_large() -> Rejected:
+    return Rejected("too_large", f"expected at most {LONGEST_BODY} bytes", 413)
+
+
+async def _send(send: Send, status: int, body: dict[str, Any]) -> None:
+    data = _encode(body)
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": data, "more_body": False})

@@ -1,0 +1,92 @@
+"""What counts as a mention, and how the verbs are read."""
+
+import time
+
+import pytest
+
+from bot.core.mentions import Request, find_request
+
+HANDLES = ["@onhand", "@onhand-bot"]
+
+
+@pytest.mark.parametrize(
+    ("text", "request_"),
+    [
+        ("@onhand fix the login redirect", Request("work", "fix the login redirect")),
+        ("@OnHand: fix it", Request("work", "fix it")),
+        ("Could you look, @onhand?", Request("work", "Could you look, ?")),
+        ("(@onhand) do it", Request("work", "() do it")),
+        ("@onhand-bot fix it", Request("work", "fix it")),
+        ("@onhand stop", Request("stop")),
+        ("@onhand Stop, please!", Request("stop", ", please!")),
+        ("That is wrong. @onhand retry", Request("retry", "That is wrong.")),
+        ("@onhand stop using tabs", Request("work", "stop using tabs")),
+        ("@onhand status", Request("status")),
+        ("@onhand plan the move to sqlite", Request("plan", "the move to sqlite")),
+        ("@onhand model=fast budget=2 fix it", Request("work", "fix it", {"model": "fast", "budget": "2"})),
+        ("> quoted\n\n@onhand fix it", Request("work", "> quoted\n\nfix it")),
+        ("- a list\n    @onhand nested in it", Request("work", "- a list\n    nested in it")),
+        ("`code` and @onhand fix it", Request("work", "`code` and fix it")),
+        ("**@onhand** fix it", Request("work", "**** fix it")),
+    ],
+)
+def test_a_mention_is_read(text: str, request_: Request) -> None:
+    assert find_request(text, HANDLES) == request_
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nothing here",
+        "`@onhand fix`",
+        "``a ` @onhand``",
+        "```\n@onhand fix\n```",
+        "~~~py\n@onhand fix\n~~~",
+        "```\n@onhand in a fence that never closes",
+        "- item\n  ```\n  @onhand\n  ```",
+        "text\n\n    @onhand in an indented block",
+        "> @onhand quoted",
+        "> > @onhand quoted twice",
+        "- > @onhand quoted in a list",
+        "<!-- @onhand -->",
+        "<!-- @onhand in an open comment",
+        "<code>@onhand</code>",
+        "<pre>\n@onhand\n</pre>",
+        "<blockquote>@onhand</blockquote>",
+        "[@onhand](https://example.com)",
+        "[see](https://example.com/@onhand)",
+        "https://example.com/@onhand",
+        "<https://example.com/@onhand>",
+        "[1]: https://example.com/@onhand",
+        "write to me@onhand.dev",
+        "write to someone@onhand",
+        "@onhand.dev is a domain",
+        "@onhand/team is a team",
+        "@onhandy is somebody else",
+        "@onhand-bots is somebody else",
+        "x@onhand",
+        "@@onhand",
+    ],
+)
+def test_what_is_not_newly_said_to_us_starts_nothing(text: str) -> None:
+    assert find_request(text, HANDLES) is None
+
+
+def test_hidden_characters_do_not_make_or_break_a_mention() -> None:
+    assert find_request("@on\u200bhand fix\u202e it\x00", HANDLES) == Request("work", "fix it")
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["`", "` `` ", "<a>", "[", "[a](b", "<!--", "@onhand", "    \n", ">", "http://", "<a ", "[a]: ", "- ", "model=x ", "~~~\n"],
+)
+def test_reading_is_linear_in_hostile_text(part: str) -> None:
+    def seconds(size: int) -> float:
+        text = part * (size // len(part)) + " @onhand fix"
+        begin = time.perf_counter()
+        find_request(text, HANDLES)
+        return time.perf_counter() - begin
+
+    seconds(10_000)
+    assert seconds(160_000) < 40 * max(seconds(10_000), 0.002)

@@ -1,0 +1,40 @@
+"""The life of a worker process: get ready, work both queues, hand over on a signal."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+
+from arq import cron
+
+from bot.bootstrap import Built
+from bot.bus import ACTIONS, RUNS, RedisBus
+from workers.jobs import acknowledge, run_conversation, sweep
+from workers.queue import BellWorker
+
+log = logging.getLogger(__name__)
+
+_ACTIONS_AT_ONCE = 32
+_EVERY_TEN_SECONDS = set(range(0, 60, 10))
+
+
+async def work(built: Built, concurrent_runs: int, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Work off both queues until `stop` is set, then hand the running jobs over."""
+    bus = built.services.bus
+    assert isinstance(bus, RedisBus), "workers need the Redis bus"
+    ctx = {"services": built.services, "shop": await built.workshop(), "worker": f"{socket.gethostname()}-{os.getpid()}"}
+    runs = BellWorker(RUNS, bus.redis, [run_conversation], concurrent_runs, ctx=ctx)
+    sweeps = [cron(sweep, second=_EVERY_TEN_SECONDS, run_at_startup=True)]
+    actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=sweeps)
+    tasks = [asyncio.create_task(worker.main(), name=worker.queue_name) for worker in (runs, actions)]
+    log.info("worker %s is ready", ctx["worker"])
+    ready()
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (stopping, *tasks):
+        task.cancel()
+    await asyncio.gather(runs.drain(), actions.drain())
+    await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done - {stopping}:
+        task.result()  # a queue that broke down is no clean end

@@ -1,0 +1,127 @@
+"""arq's worker, with three things changed.
+
+It is woken by a doorbell instead of polling. A running job is held by a claim of a few seconds that is renewed, so that a
+killed worker's job comes back in seconds rather than after the job's timeout. And a held job is moved out of sight in the queue:
+arq reads only the oldest ids that are due, so hundreds of running ones would hide a new one.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
+from arq.utils import timestamp_ms
+from arq.worker import Worker
+from redis.exceptions import RedisError
+
+from bot.bus import bell, decode_job, encode_job
+
+log = logging.getLogger(__name__)
+
+CLAIM_SECONDS = 3.0
+_RENEW_EVERY = 1.0
+_LOOK_EVERY = 1.0
+"""Seconds between two looks at the queue when nobody rings: for deferred jobs and for those of killed workers."""
+
+
+class BellWorker(Worker):
+    """Runs the jobs of one queue, at most `max_jobs` at a time."""
+
+    def __init__(self, queue: str, redis: ArqRedis, functions: list[Any], max_jobs: int, **options: Any) -> None:
+        super().__init__(
+            functions,
+            queue_name=queue,
+            redis_pool=redis,
+            max_jobs=max_jobs,
+            handle_signals=False,
+            keep_result=0,
+            max_tries=2**31,
+            job_timeout=86_400,
+            poll_delay=_LOOK_EVERY,
+            job_serializer=encode_job,
+            job_deserializer=decode_job,
+            log_results=False,
+            **options,
+        )
+        self.in_progress_timeout_s = CLAIM_SECONDS
+        self._due_at_start: dict[str, int] = {}
+
+    async def main(self) -> None:
+        """Work until cancelled; a Redis that is away is waited for."""
+        renewing = asyncio.create_task(self._renew_claims())
+        try:
+            while True:
+                try:
+                    await self._poll_iteration()
+                    await self._wait()
+                except (RedisError, OSError) as error:
+                    log.warning("queue %s: Redis is out of reach: %s", self.queue_name, error)
+                    await asyncio.sleep(_LOOK_EVERY)
+        finally:
+            renewing.cancel()
+
+    async def drain(self) -> None:
+        """End the running jobs so that other workers go on with them at once."""
+        self.allow_pick_jobs = False
+        tasks = list(self.tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wait(self) -> None:
+        """Wait for the bell, or, with a full house, for a job to end."""
+        if self.job_counter < self.max_jobs:
+            await self.pool.blpop([bell(self.queue_name)], timeout=_LOOK_EVERY)
+        elif self.tasks:
+            await asyncio.wait(self.tasks.values(), timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
+
+    async def run_job(self, job_id: str, score: int) -> None:
+        """Run one job under a claim."""
+        self._due_at_start[job_id] = score
+        try:
+            await self._claim([job_id])
+            await super().run_job(job_id, score)
+        except (RedisError, OSError) as error:  # the sweep finds what is left undone
+            log.warning("job %s: Redis is out of reach: %s", job_id, error)
+        finally:
+            self._due_at_start.pop(job_id, None)
+
+    async def finish_job(
+        self,
+        job_id: str,
+        finish: bool,
+        result_data: bytes | None,
+        result_timeout_s: float | None,
+        keep_result_forever: bool,
+        incr_score: int | None,
+        keep_in_progress: float | None,
+    ) -> None:
+        """Let go of the claim; a job that is not done becomes due when it asked to be, or at once."""
+        score = self._due_at_start.pop(job_id, timestamp_ms())
+        if not finish:
+            due = score + incr_score if incr_score else timestamp_ms()
+            await self.pool.zadd(self.queue_name, {job_id: due}, xx=True)
+            if not incr_score:
+                await self.pool.lpush(bell(self.queue_name), 1)
+        await super().finish_job(
+            job_id, finish, result_data, result_timeout_s, keep_result_forever, None, keep_in_progress
+        )
+
+    async def _renew_claims(self) -> None:
+        while True:
+            await asyncio.sleep(_RENEW_EVERY)
+            try:
+                await self._claim(list(self._due_at_start))
+            except (RedisError, OSError) as error:
+                log.warning("claims of queue %s could not be renewed: %s", self.queue_name, error)
+
+    async def _claim(self, job_ids: list[str]) -> None:
+        if not job_ids:
+            return
+        until = timestamp_ms() + int(CLAIM_SECONDS * 1000)
+        async with self.pool.pipeline(transaction=False) as pipe:
+            for job_id in job_ids:
+                pipe.psetex(in_progress_key_prefix + job_id, int(CLAIM_SECONDS * 1000), b"1")
+                pipe.zadd(self.queue_name, {job_id: until}, xx=True)
+            await pipe.execute()
