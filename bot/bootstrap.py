@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -27,7 +28,7 @@ from bot.core.ports import (
     Workshop,
 )
 from bot.core.secret import Redactor, Secret
-from bot.redis_server import EmbeddedRedis
+from bot.redis_server import EmbeddedRedis, running
 from bot.store import Store, keys_from, open_store, upgrade
 
 SCRIPT = "script:"
@@ -188,13 +189,15 @@ def _models(settings: Settings) -> Callable[[str], Model]:
         if not llm.model:
             raise Refused("model", "No language model is configured. Whoever runs onhand sets ONHAND_LLM__MODEL.")
         if llm.model.startswith(SCRIPT):
-            return ScriptedModel.load(llm.model.removeprefix(SCRIPT))
+            return ScriptedModel.load(Path(llm.model.removeprefix(SCRIPT)))
         return litellm_model.LiteLLMModel(llm.model, base_url=llm.base_url, api_key=llm.api_key)
 
     return find
 
 
 async def _own_redis(settings: Settings, stack: AsyncExitStack) -> str:
+    if found := await running(settings.home):
+        return found
     redis = EmbeddedRedis(settings.home)
     url = await redis.start()
     stack.push_async_callback(redis.stop)

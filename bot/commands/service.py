@@ -60,7 +60,7 @@ async def up(settings: Settings) -> int:
     environment = dict(os.environ)
     if redis is not None:
         environment["ONHAND_REDIS_URL"] = await redis.start()
-    port = settings.port or _free_port(settings.host)
+    port = settings.port or free_port(settings.host)
     children = [
         _Child("web", ["serve", "--host", settings.host, "--port", str(port)], environment),
         _Child("worker", ["worker"], environment),
@@ -93,10 +93,9 @@ class _Child:
         command = [sys.executable, "-m", "bot", *self.arguments]
         self.process = await asyncio.create_subprocess_exec(*command, env=self.environment, start_new_session=True)
 
-    async def ended(self) -> "_Child":
+    async def ended(self) -> None:
         assert self.process is not None
         await self.process.wait()
-        return self
 
     async def stop(self) -> None:
         if self.process is None or self.process.returncode is not None:
@@ -112,12 +111,10 @@ class _Child:
 async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:
     """Start again what dies, until `stop`; give up on a child that cannot even start."""
     stopping = asyncio.create_task(stop.wait())
-    watched = {asyncio.create_task(child.ended()) for child in children}
+    watched = {asyncio.create_task(child.ended()): child for child in children}
     while not stop.is_set():
-        done, _ = await asyncio.wait({stopping, *watched}, return_when=asyncio.FIRST_COMPLETED)
-        for task in done - {stopping}:
-            child: _Child = task.result()  # type: ignore[assignment]
-            watched.discard(task)  # type: ignore[arg-type]
+        done, _ = await asyncio.wait([stopping, *watched], return_when=asyncio.FIRST_COMPLETED)
+        for child in [watched.pop(task) for task in [*watched] if task in done]:
             code = child.process.returncode if child.process else None
             if time.monotonic() - child.started_at < _RESTART_PAUSE * 3:
                 click.echo(f"onhand: {child.name} cannot start (exit {code}); see above", err=True)
@@ -125,7 +122,7 @@ async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:
             click.echo(f"onhand: {child.name} died (exit {code}); starting it again", err=True)
             await asyncio.sleep(_RESTART_PAUSE)
             await child.start()
-            watched.add(asyncio.create_task(child.ended()))
+            watched[asyncio.create_task(child.ended())] = child
     for task in watched:
         task.cancel()
     return 0
@@ -166,7 +163,8 @@ def _stop_signal() -> asyncio.Event:
     return stop
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
+    """Return a port that nobody uses at this moment."""
     with socket.socket() as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]

@@ -71,8 +71,8 @@ class RunState:
     cost_usd: float = 0.0
     tokens: int = 0
     last_step: str = ""
-    last_reply_seq: int = 0
-    """Of the model's last answer: it knew of everything before."""
+    known_seq: int = 0
+    """The last event that the model knew when it gave its last answer."""
 
 
 @dataclass
@@ -154,7 +154,7 @@ class State:
         match event.fact:
             case ModelReply() as reply:
                 run.steps += 1
-                run.last_reply_seq = event.seq
+                run.known_seq = event.cause or event.seq
                 run.cost_usd += reply.cost_usd
                 run.tokens += reply.input_tokens + reply.output_tokens
                 self.cost_usd += reply.cost_usd

@@ -243,10 +243,9 @@ class Run:
 
     def _answered(self) -> list[RequestState]:
         """The run's own requests, those that came while the model could still take them in, and the stops that ended it."""
-        known = self._state.last_reply_seq
-        more = [r for r in self._log.state.open("admitted") if r.admitted_seq < known or r.trigger.request.verb == "stop"]
-        if self._state.outcome and self._state.outcome.ending == "stopped":
-            more = self._log.state.open("admitted")
+        more = self._log.state.open("admitted")
+        if self._state.outcome is None or self._state.outcome.ending != "stopped":
+            more = [r for r in more if r.admitted_seq <= self._state.known_seq or not r.needs_run]
         return self._requests + [r for r in more if r not in self._requests]
 
     def _status(self, state: Any, delivered: Delivered | None = None) -> Status:

@@ -34,5 +34,6 @@ def create(build: Callable[[], AbstractAsyncContextManager[Built]]) -> Litestar:
             service.connect,
         ],
         lifespan=[services],
+        logging_config=None,
         openapi_config=OpenAPIConfig("onhand", "1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]),
     )

@@ -103,4 +103,4 @@ async def _stream(services: Services, conversation_id: str, after: int) -> Async
             for event in events:
                 yield ServerSentEventMessage(data=msgspec.json.encode(to_wire(event)).decode(), id=str(event.seq))
             after = events[-1].seq
-        yield ServerSentEventMessage(comment="waiting")  # finds out whether anybody is still there
+        yield ServerSentEventMessage(data=None, comment="waiting")  # finds out whether anybody is still there

@@ -24,9 +24,13 @@ _encode = msgspec.json.Encoder().encode
 def endpoint(metrics: Metrics) -> ASGIApp:
     """Return the route handler. It reads `services` from the application's state."""
 
-    @asgi("/api/integration/{service:str}/events", copy_scope=True)
+    # A mount, because Litestar 2.25 finds no ASGI handler behind a path parameter.
+    @asgi("/api/integration", is_mount=True, copy_scope=True)
     async def receive_delivery(scope: Scope, receive: Receive, send: Send) -> None:
-        service = str(scope["path_params"]["service"])
+        service, _, rest = scope["path"].strip("/").partition("/")
+        if rest != "events":
+            await _send(send, 404, {"error": "not_found", "detail": "expected /api/integration/SERVICE/events"})
+            return
         status, body, event = await _answer(scope, receive, service)
         metrics.deliveries.labels(service if event else "", event, str(body.get("status") or body.get("error"))).inc()
         await _send(send, status, body)

@@ -51,7 +51,7 @@ def test_a_run_counts_its_steps_and_money() -> None:
         ModelReply(cost_usd=0.5, input_tokens=3, output_tokens=4), ModelReply(cost_usd=0.25),
     )  # fmt: skip
     assert state.run is not None
-    assert (state.run.steps, state.run.cost_usd, state.run.tokens, state.run.last_reply_seq) == (2, 0.75, 7, 5)
+    assert (state.run.steps, state.run.cost_usd, state.run.tokens, state.run.known_seq) == (2, 0.75, 7, 5)
     assert state.running()
 
 

@@ -1,0 +1,213 @@
+"""Language models through LiteLLM. The only file that imports it, and only when `load` is called: that takes seconds.
+
+What a provider answers to a failed call is not passed on: it can hold parts of the prompt or of the key. Errors
+are said as a word, a sentence of our own and a status.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from bot.core.errors import ContextTooLong, ModelError
+from bot.core.ports import Reply, ToolCall
+from bot.core.secret import Secret
+
+logger = logging.getLogger(__name__)
+
+_FIRST_WAIT = 1.0
+_LONGEST_WAIT = 60.0
+
+_SAID = {
+    "unauthorized": "the model's server did not accept the key",
+    "forbidden": "the key may not use this model",
+    "missing": "the model's server does not know this model or address",
+    "invalid": "the model's server did not accept the request",
+    "quota": "the account at the model's provider is used up",
+    "limited": "the model's provider limits requests, and went on doing so",
+    "timeout": "the model did not answer in time",
+    "unavailable": "the model's server could not be reached or failed, several times",
+    "nonsense": "the model's server gave answers that could not be read",
+}
+_WORTH_RETRYING = ("limited", "timeout", "unavailable", "nonsense")
+_WORDS = {
+    400: "invalid",
+    401: "unauthorized",
+    402: "quota",
+    403: "forbidden",
+    404: "missing",
+    408: "timeout",
+    429: "limited",
+}
+
+
+@cache
+def load() -> ModuleType:
+    """Import LiteLLM, quiet and without the network. Call it before a worker says that it is ready."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list at import
+    # The OpenAI client walks the whole history on the event loop, and logs that nobody reads copy it.
+    os.environ.setdefault("EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER", "True")
+    os.environ.setdefault("MAX_BASE64_LENGTH_FOR_LOGGING", "0")
+    import litellm  # noqa: PLC0415
+
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        noisy = logging.getLogger(name)
+        noisy.handlers[:] = [logging.NullHandler()]
+        noisy.propagate = False
+        noisy.setLevel(logging.CRITICAL)
+    gc.freeze()  # its hundred thousands of objects stay; walking them stops the event loop for 0.1 s each time
+    return litellm
+
+
+class LiteLLMModel:
+    """Any model that LiteLLM can reach, by LiteLLM's name for it.
+
+    `timeout` bounds one try and `total` all of them, in seconds. Without a key, LiteLLM looks for the provider's own
+    variable in the environment, unless `base_url` points elsewhere.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str = "",
+        api_key: Secret | None = None,
+        retries: int = 5,
+        timeout: float = 300.0,
+        total: float = 900.0,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.name = model
+        self._base_url, self._key = base_url, api_key
+        self._retries, self._timeout, self._total, self._pause = retries, timeout, total, pause
+
+    async def complete(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Reply:
+        request = self._request(messages, tools)
+        try:
+            async with asyncio.timeout(self._total):
+                return await self._persistently(request)
+        except TimeoutError:
+            raise _error(_Failure("timeout")) from None
+
+    async def _persistently(self, request: Mapping[str, Any]) -> Reply:
+        until, attempt = time.monotonic() + self._total, 0
+        while isinstance(outcome := await self._try(request), _Failure):
+            wait = max(outcome.retry_after, _backoff(attempt))
+            attempt += 1
+            over = attempt > self._retries or time.monotonic() + wait > until
+            if over or outcome.word not in _WORTH_RETRYING:
+                raise _error(outcome)
+            logger.info("model %s: %s; trying again in %.1f s", self.name, _error(outcome), wait)
+            await self._pause(wait)
+        return outcome
+
+    async def _try(self, request: Mapping[str, Any]) -> "Reply | _Failure":
+        litellm, started = load(), time.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout):
+                response = await litellm.acompletion(**request)
+            return _reply(response, self.name, time.monotonic() - started)
+        except litellm.ContextWindowExceededError:
+            raise ContextTooLong("context: the prompt is longer than the model's window") from None
+        except Exception as error:  # noqa: BLE001  whatever LiteLLM raises is sorted by status here
+            return _failure(error)
+
+    def _request(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "model": self.name,
+            "messages": [dict(m) for m in messages],
+            "timeout": self._timeout,
+            "drop_params": True,
+            "num_retries": 0,
+            "max_retries": 0,
+            "no-log": True,
+        }
+        if tools:
+            request["tools"] = [dict(t) for t in tools]
+        if self._base_url:
+            request["api_base"] = self._base_url
+        if self._key or self._base_url:
+            request["api_key"] = self._key.reveal() if self._key else "none"
+        return request
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A try that gave no answer. `word` is a key of `_SAID`; `status` is 0 where there was none."""
+
+    word: str
+    status: int = 0
+    retry_after: float = 0.0
+
+
+def _failure(error: Exception) -> _Failure:
+    status = getattr(error, "status_code", 0)
+    status = status if isinstance(status, int) else 0
+    headers = getattr(error, "litellm_response_headers", None) or {}
+    if "insufficient_quota" in str(error):
+        return _Failure("quota", status)
+    return _Failure(_word(error, status), status, _seconds(str(headers.get("retry-after", ""))))
+
+
+def _word(error: Exception, status: int) -> str:
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if 200 <= status < 300 or isinstance(error, _UnreadableError):
+        return "nonsense"
+    return _WORDS.get(status, "invalid" if 400 <= status < 500 else "unavailable")
+
+
+def _seconds(retry_after: str) -> float:
+    """Read a Retry-After, in seconds or as a date (RFC 9110, 10.2.3)."""
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, float(parsedate_to_datetime(retry_after).timestamp()) - time.time())
+    except ValueError:
+        return 0.0
+
+
+def _backoff(attempt: int) -> float:
+    return min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
+
+
+def _error(failure: _Failure) -> ModelError:
+    status = f", HTTP {failure.status}" if failure.status >= 400 else ""
+    return ModelError(f"{failure.word}: {_SAID[failure.word]}{status}")
+
+
+class _UnreadableError(Exception):
+    """An answer without what an answer has."""
+
+
+def _reply(response: Any, model: str, seconds: float) -> Reply:
+    if not getattr(response, "choices", None):
+        raise _UnreadableError
+    message, usage = response.choices[0].message, getattr(response, "usage", None)
+    calls = tuple(
+        ToolCall(call.id or "", call.function.name or "", call.function.arguments or "")
+        for call in message.tool_calls or ()
+    )
+    details = getattr(usage, "prompt_tokens_details", None)
+    return Reply(
+        text=message.content if isinstance(message.content, str) else "",
+        calls=calls,
+        model=model,
+        input_tokens=getattr(usage, "prompt_tokens", 0) or 0,
+        output_tokens=getattr(usage, "completion_tokens", 0) or 0,
+        cached_tokens=getattr(details, "cached_tokens", 0) or 0,
+        cost_usd=float(response._hidden_params.get("response_cost") or 0.0),  # noqa: SLF001  where LiteLLM puts it
+        seconds=seconds,
+    )

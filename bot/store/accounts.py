@@ -1,0 +1,80 @@
+"""Whose account is whose. A token given with a link goes into the vault in the same transaction."""
+
+from collections.abc import Callable
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+
+from bot.core.inbound import Account
+from bot.core.ports import User
+from bot.core.secret import Secret
+from bot.store.database import Database, insert_new
+from bot.store.tables import accounts, secrets, users
+from bot.store.vault import SqlVault, store_sealed
+
+
+class SqlAccounts:
+    """Implements the port Accounts. Accounts are known by the provider's id; the login is kept for people to read."""
+
+    def __init__(self, database: Database, clock: Callable[[], float], vault: SqlVault) -> None:
+        self._database, self._clock, self._vault = database, clock, vault
+
+    async def user_of(self, account: Account) -> User | None:
+        query = select(users.c.id, users.c.name).join(accounts, accounts.c.user_id == users.c.id).where(_this(account))
+        row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
+        return None if row is None else User(*row)
+
+    async def link(self, account: Account, user_id: str, token: Secret | None = None) -> User:
+        """See the port. Without a token, one that this user has stored for the service stays."""
+        sealed = None if token is None else self._vault.seal(user_id, account.service, token)
+        at = self._clock()
+        return await self._database.write(lambda connection: _link(connection, account, user_id, sealed, at))
+
+    async def unlink(self, account: Account) -> bool:
+        """Undo a link; the token goes with the user's last account at the service. Whether there was one."""
+        return await self._database.write(lambda connection: _unlink(connection, account))
+
+    async def list(self) -> list[tuple[User, Account, bool]]:
+        kept = (secrets.c.user_id == accounts.c.user_id) & (secrets.c.service == accounts.c.service)
+        query = (
+            select(
+                users.c.id,
+                users.c.name,
+                accounts.c.service,
+                accounts.c.id,
+                accounts.c.login,
+                secrets.c.sealed.is_not(None),
+            )
+            .join(accounts, accounts.c.user_id == users.c.id)
+            .outerjoin(secrets, kept)
+            .order_by(users.c.id, accounts.c.service, accounts.c.id)
+        )
+        rows = await self._database.read(lambda connection: connection.execute(query).all())
+        return [(User(row[0], row[1]), Account(row[2], row[3], row[4]), bool(row[5])) for row in rows]
+
+
+def _link(connection: Connection, account: Account, user_id: str, sealed: str | None, at: float) -> User:
+    before = connection.execute(select(accounts.c.user_id).where(_this(account)).with_for_update()).scalar()
+    if before is not None and before != user_id:
+        _unlink(connection, account)
+    insert_new(connection, users, id=user_id, name=account.login or user_id, created_at=at)
+    connection.execute(delete(accounts).where(_this(account)))
+    link = {"service": account.service, "id": account.id, "login": account.login, "user_id": user_id, "linked_at": at}
+    connection.execute(insert(accounts).values(link))
+    if sealed is not None:
+        store_sealed(connection, user_id, account.service, sealed, at)
+    return User(user_id, connection.execute(select(users.c.name).where(users.c.id == user_id)).scalar_one())
+
+
+def _unlink(connection: Connection, account: Account) -> bool:
+    user_id = connection.execute(delete(accounts).where(_this(account)).returning(accounts.c.user_id)).scalar()
+    if user_id is None:
+        return False
+    others = select(func.count()).where(accounts.c.user_id == user_id, accounts.c.service == account.service)
+    if not connection.execute(others).scalar():
+        token = (secrets.c.user_id == user_id) & (secrets.c.service == account.service)
+        connection.execute(delete(secrets).where(token))
+    return True
+
+
+def _this(account: Account) -> ColumnElement[bool]:
+    return (accounts.c.service == account.service) & (accounts.c.id == account.id)

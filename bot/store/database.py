@@ -1,0 +1,124 @@
+"""The database behind every port of this room: one way to write, one way to read, on SQLite and on PostgreSQL.
+
+Work is a plain function of a SQLAlchemy Connection. It runs in one transaction that commits when it returns.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, Double, Insert, Table, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from bot.core.errors import ConfigError
+from bot.store.migrations import HEAD
+from bot.store.postgres import Postgres
+from bot.store.sqlite import Sqlite
+
+T = TypeVar("T")
+
+
+class _Driver(Protocol):
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T: ...
+
+    async def read(self, work: Callable[[Connection], T]) -> T: ...
+
+
+class Database:
+    """One database, used from one event loop. Reads and writes raise Unavailable when it cannot take them now.
+
+    `busy_seconds` is how long a write on SQLite waits for another process's lock; Slack wants its answer within 3 s.
+    """
+
+    def __init__(self, url: str, busy_seconds: float = 2.5) -> None:
+        self.url = parse(url)
+        backend = self.url.get_backend_name()
+        self._driver: _Driver = Sqlite(self.url, busy_seconds) if backend == "sqlite" else Postgres(self.url)
+
+    async def connect(self) -> None:
+        """Open it. Raises ConfigError when its tables are not of this version, Unavailable when it is out of reach."""
+        await self._driver.open()
+        try:
+            await self.read(_check)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Finish what was begun and let go."""
+        await self._driver.close()
+
+    async def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
+        """Return what `work` returns, once it is committed. What `work` raises undoes it and is raised here.
+
+        `durable`: survives power loss. Without it, a commit on SQLite survives any kill of processes and is quicker.
+        """
+        return await self._driver.write(work, durable=durable)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Return what `work` finds, as of one moment (SQLite) or of each statement (PostgreSQL)."""
+        return await self._driver.read(work)
+
+
+def parse(url: str) -> URL:
+    """Return the URL with the driver that we use. Raises ConfigError, without the URL in it: it may hold a password."""
+    expected = "ONHAND_DATABASE_URL: expected sqlite:///path or postgresql://user@host/name"
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(f"{expected}; what is set cannot be read") from None
+    if parsed.drivername.partition("+")[0] in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() != "sqlite":
+        raise ConfigError(f"{expected}; {parsed.get_backend_name()} is not known here")
+    if parsed.database in (None, "", ":memory:"):
+        raise ConfigError(f"{expected}; a SQLite database needs a file")
+    Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+    return parsed.set(drivername="sqlite+pysqlite")
+
+
+def _check(connection: Connection) -> None:
+    try:
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except DBAPIError:
+        found = None
+    if found != HEAD:
+        raise ConfigError(f"the database's tables are at {found or 'nothing'}, expected {HEAD}; run: onhand db upgrade")
+
+
+def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
+    """Insert a whole row unless one with an equal key is there. Whether it was new; a concurrent one is waited for."""
+    return connection.execute(_insert_new(connection.dialect.name, table), values).rowcount > 0
+
+
+@cache
+def _insert_new(dialect: str, table: Table) -> Insert:
+    if dialect == "sqlite":
+        return sqlite.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing()
+
+
+class clock_of_database(FunctionElement[float]):  # noqa: N801 -- reads as an SQL function where it is used
+    """The database's own clock at this moment, in Unix seconds."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(clock_of_database, "sqlite")
+def _sqlite_clock(_element: Any, _compiler: Any, **_: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(clock_of_database, "postgresql")
+def _postgres_clock(_element: Any, _compiler: Any, **_: Any) -> str:
+    return "CAST(extract(epoch FROM clock_timestamp()) AS double precision)"

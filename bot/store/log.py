@@ -1,0 +1,125 @@
+"""The event log. Everything that is ever appended goes through here, and is masked here."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from bot.core.errors import Conflict
+from bot.core.events import Asked, Called, Calling, Closed, Draft, Event, decode, encode
+from bot.store.clean import Clean, storable
+from bot.store.database import Database, insert_new
+from bot.store.projection import project
+from bot.store.tables import conversations, events
+from bot.store.whisper import Whisper
+
+_GUARDS = (Asked, Calling, Called, Closed)
+"""Facts that guard a side effect: forgotten in a power loss, something would be done twice or never."""
+
+
+class Line(NamedTuple):
+    """A draft ready to be stored: masked, and encoded outside of the transaction."""
+
+    draft: Draft
+    body: str
+
+
+class SqlLog:
+    """Implements the port EventLog. A conversation that is not there has last seq 0; its first append makes it."""
+
+    def __init__(self, database: Database, clock: Callable[[], float], clean: Clean, whisper: Whisper) -> None:
+        self._database, self._clock, self._clean, self._whisper = database, clock, clean, whisper
+
+    async def append(self, conversation_id: str, drafts: Sequence[Draft], *, expected: int) -> list[Event]:
+        if not drafts:
+            return []
+        at = self._clock()
+        lines = [line(draft, self._clean) for draft in drafts]
+        durable = any(isinstance(draft.fact, _GUARDS) for draft in drafts)
+        appended = await self._database.write(
+            lambda c: _append(c, conversation_id, expected, lines, at), durable=durable
+        )
+        self._whisper.tell(conversation_id, appended[-1].seq)
+        return appended
+
+    async def read(self, conversation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
+        parameters = {"of": conversation_id, "past": after}
+        query = _READ if limit is None else _READ.limit(limit)
+        return await self._database.read(lambda c: [_event(*row) for row in c.execute(query, parameters)])
+
+
+def line(draft: Draft, clean: Clean) -> Line:
+    """Mask a draft and encode it."""
+    shape = encode(draft.fact)
+    cleaned, call_id = clean.tree(shape), clean(draft.call_id)
+    if cleaned != shape or call_id != draft.call_id:
+        draft = msgspec.structs.replace(draft, fact=decode(cleaned), call_id=call_id)
+    envelope: dict[str, Any] = {"source": draft.source}
+    if draft.cause is not None:
+        envelope["cause"] = draft.cause
+    if call_id:
+        envelope["tool_call_id"] = call_id
+    return Line(draft, msgspec.json.encode(envelope | cleaned).decode())
+
+
+def write_events(
+    connection: Connection, conversation_id: str, last: int, lines: Sequence[Line], at: float
+) -> list[Event]:
+    """Insert what follows seq `last`. The caller has moved the conversation's last_seq on in the same transaction."""
+    written = [Event(last + n, at, d.source, d.fact, d.cause, d.call_id) for n, (d, _) in enumerate(lines, 1)]
+    rows = [
+        {"conversation_id": conversation_id, "seq": e.seq, "at": at, "kind": storable(e.fact.kind), "body": body}
+        for e, (_, body) in zip(written, lines, strict=True)
+    ]
+    connection.execute(_INSERT, rows)
+    return written
+
+
+def make_conversation(connection: Connection, conversation_id: str, thread: str, title: str, at: float) -> None:
+    """Insert the conversation unless it is there."""
+    times = {"created_at": at, "updated_at": at}
+    insert_new(
+        connection, conversations, id=conversation_id, thread=thread, title=title, status="queued", last_seq=0, **times
+    )
+
+
+_READ = (
+    select(events.c.seq, events.c.at, events.c.body)
+    .where(events.c.conversation_id == bindparam("of"), events.c.seq > bindparam("past"))
+    .order_by(events.c.seq)
+)
+_INSERT = insert(events)
+_ADVANCE = (
+    update(conversations)
+    .where(conversations.c.id == bindparam("of"), conversations.c.last_seq == bindparam("expected"))
+    .values(last_seq=bindparam("last"), updated_at=bindparam("now"))
+)
+
+
+def _append(connection: Connection, conversation_id: str, expected: int, lines: list[Line], at: float) -> list[Event]:
+    step = {"of": conversation_id, "expected": expected, "last": expected + len(lines), "now": at}
+    if not connection.execute(_ADVANCE, step).rowcount:
+        found = connection.execute(
+            select(conversations.c.last_seq).where(conversations.c.id == conversation_id)
+        ).scalar()
+        if found is not None or expected:
+            raise Conflict(conversation_id, expected, found or 0)
+        thread, title = _name(lines[0].draft, conversation_id)
+        make_conversation(connection, conversation_id, thread, title, at)
+        return _append(connection, conversation_id, expected, lines, at)
+    written = write_events(connection, conversation_id, expected, lines, at)
+    project(connection, conversation_id, written)
+    return written
+
+
+def _name(draft: Draft, conversation_id: str) -> tuple[str, str]:
+    if isinstance(draft.fact, Asked):
+        return storable(draft.fact.trigger.thread.key), draft.fact.trigger.title
+    return conversation_id, ""
+
+
+def _event(seq: int, at: float, stored: str) -> Event:
+    body = msgspec.json.decode(stored)
+    source, cause, call_id = body.pop("source", "environment"), body.pop("cause", None), body.pop("tool_call_id", "")
+    return Event(seq, at, source, decode(body), cause, call_id)

@@ -1,0 +1,145 @@
+"""The stand-in's HTTP front: reads requests, keeps them, plans failures, and answers by the routes."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from bot.testing.git_server import Hosting
+from bot.testing.github_api import Answered, ApiError, Asked, Routes
+from bot.testing.github_state import State
+from bot.testing.serving import answer, read_body
+
+PREFIX = "/api/v3"
+_HANG_LIMIT = 120.0
+_LIMITS = {"x-ratelimit-limit": "5000", "x-ratelimit-remaining": "4999", "x-ratelimit-reset": "4102444800"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to the API as it came, without its token. `path` is without the prefix of Enterprise Server.
+
+    `status` is what was answered, 0 where the answer was lost.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: Any
+    login: str
+    status: int = 0
+
+
+@dataclass
+class Fault:
+    """A planned failure of the next `times` requests whose method and whole path match."""
+
+    method: str
+    path: re.Pattern[str]
+    times: int
+    kind: str = "answer"
+    """`answer` (with the status), `hang` (until released) or `drop` (the connection is closed)."""
+    status: int = 500
+    headers: Mapping[str, str] = field(default_factory=dict)
+    message: str = "planned failure"
+    after: bool = False
+    """Whether the request is carried out first, so that only its answer is lost."""
+    _waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
+    _released: bool = False
+
+    def release(self) -> None:
+        """Let what hangs go on."""
+        self._released = True
+        for loop, event in self._waiting:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+    async def wait(self) -> None:
+        """Wait until released, at most two minutes."""
+        event = asyncio.Event()
+        self._waiting.append((asyncio.get_running_loop(), event))
+        if not self._released:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), _HANG_LIMIT)
+
+
+class Front:
+    """The ASGI app. `happened` is told of every change that came in over the API, and by whom."""
+
+    def __init__(self, state: State, git: Hosting, happened: Callable[[Answered, str], None]) -> None:
+        self._state, self._git, self._happened = state, git, happened
+        self._routes = Routes(state, git)
+        self.requests: list[Request] = []
+        self.faults: list[Fault] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request: git's to the git server, all others by the API."""
+        if re.match(r"/[\w.-]+/[\w.-]+\.git/", scope["path"]):
+            await self._git(scope, receive, send)
+            return
+        request, asked = await self._read(scope, receive)
+        fault = self._fault(request)
+        status, body = 0, None
+        headers: dict[str, str] = {}
+        if fault is None or fault.after:
+            status, body, headers = await self._answer(request, asked)
+        if fault is not None:
+            status, body, headers = fault.status, {"message": fault.message}, dict(fault.headers)
+        lost = fault is not None and fault.kind != "answer"
+        self.requests.append(request if lost else replace(request, status=status))
+        await self._respond(send, fault, status, body, headers)
+
+    async def _read(self, scope: Any, receive: Any) -> tuple[Request, Asked | None]:
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        login = self._state.tokens.get(headers.pop("authorization", "").partition(" ")[2], "")
+        raw, body = await read_body(receive), None
+        with suppress(ValueError):
+            body = json.loads(raw) if raw else None
+        query = dict(parse_qsl(scope["query_string"].decode()))
+        path = unquote(scope["path"]).removeprefix(PREFIX)
+        request = Request(scope["method"], path, query, headers, body, login)
+        person = self._state.people.get(login)
+        return request, Asked(person, query, body if isinstance(body, dict) else {}) if person else None
+
+    async def _answer(self, request: Request, asked: Asked | None) -> tuple[int, Any, dict[str, str]]:
+        if asked is None:
+            return 401, ApiError(401, "Bad credentials").body, {}
+        try:
+            answered = await asyncio.to_thread(self._routes.answer, request.method, request.path, asked)
+        except ApiError as error:
+            return error.status, error.body, {}
+        if answered.event:
+            self._happened(answered, request.login)
+        return self._paged(request, answered)
+
+    def _paged(self, request: Request, answered: Answered) -> tuple[int, Any, dict[str, str]]:
+        if not isinstance(answered.body, list) or "/contents" in request.path:
+            return answered.status, answered.body, {}
+        size, page = int(request.query.get("per_page", "30")), int(request.query.get("page", "1"))
+        last = max(1, -(-len(answered.body) // size))
+        links = {"next": page + 1, "last": last} if page < last else {"first": 1, "prev": page - 1} if page > 1 else {}
+        base = f"{self._state.api}{request.path}"
+        link = ", ".join(f'<{base}?{urlencode({**request.query, "page": n})}>; rel="{rel}"' for rel, n in links.items())
+        shown = answered.body[(page - 1) * size : page * size]
+        return answered.status, shown, {"link": link} if link else {}
+
+    def _fault(self, request: Request) -> Fault | None:
+        for fault in self.faults:
+            if fault.times > 0 and fault.method == request.method and fault.path.fullmatch(request.path):
+                fault.times -= 1
+                return fault
+        return None
+
+    async def _respond(self, send: Any, fault: Fault | None, status: int, body: Any, more: dict[str, str]) -> None:
+        if fault and fault.kind == "hang":
+            await fault.wait()
+        if fault and fault.kind == "drop":  # a body shorter than it was said to be makes the server hang up
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+            return
+        headers = {"content-type": "application/json; charset=utf-8", **_LIMITS, **more}
+        await answer(send, status, b"" if status == 204 else json.dumps(body).encode(), headers)

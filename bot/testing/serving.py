@@ -1,0 +1,53 @@
+"""An ASGI app on a free loopback port, in a thread with an event loop of its own: no test's loop can block it."""
+
+import asyncio
+import socket
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+import uvicorn
+
+
+class Serving:
+    """Serves an ASGI app while entered. The port is taken, and `url` known, from the start."""
+
+    def __init__(self, app: Any, port: int = 0) -> None:
+        self._socket = socket.create_server(("127.0.0.1", port))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name=f"serving-{self.port}", daemon=True)
+
+    async def __aenter__(self) -> Self:
+        self._thread.start()  # the socket listens already: who connects before the loop is up waits for it
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        await asyncio.to_thread(self._thread.join, 10)
+        self._socket.close()
+
+    def _serve(self) -> None:
+        asyncio.run(self._server.serve([self._socket]))
+
+
+async def read_body(receive: Any) -> bytes:
+    """Return the whole body of the ASGI request at hand."""
+    pieces: list[bytes] = []
+    while True:
+        message = await receive()
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(pieces)
+
+
+async def answer(send: Any, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+    """Send a whole ASGI response."""
+    named = {"content-length": str(len(body)), **(headers or {})}
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in named.items()]
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,1 @@
+"""GitHub: webhook.py reads what comes in, replies.py words what goes out, client.py does it."""

@@ -1,0 +1,173 @@
+"""Answers of the REST API: the fields that we read and nothing else of them, and refusals as ProviderError. Pure.
+
+https://docs.github.com/rest
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from bot.core.errors import ProviderError, ProviderWord
+from integrations.github.payloads import Person
+
+T = TypeVar("T")
+
+_UNTOLD = 60.0
+"""Seconds to wait after a rate limit that names no time, as GitHub's guide says."""
+_WORDS: dict[int, ProviderWord] = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "missing",
+    409: "conflict",
+    410: "missing",
+    422: "invalid",
+    429: "limited",
+    451: "missing",
+}
+
+
+class Said(Struct, frozen=True):
+    """What GitHub says with a refusal."""
+
+    message: str = ""
+    errors: list[Any] | None = None
+
+
+class Answer(Struct, frozen=True):
+    """An answer as it came. Header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    def read(self, kind: type[T]) -> T:
+        """Return the body as a value of this type. Raises ProviderError."""
+        try:
+            return msgspec.json.decode(self.text, type=kind)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            raise ProviderError("unavailable", f"GitHub's answer was not understood: {error}") from None
+
+    @property
+    def last_page(self) -> int:
+        """The number of the last page of a list, as the Link header names it; 1 without one."""
+        for part in self.headers.get("link", "").split(","):
+            if 'rel="last"' in part:
+                query = urlsplit(part.partition("<")[2].partition(">")[0]).query
+                pages = [value for name, _, value in (f.partition("=") for f in query.split("&")) if name == "page"]
+                return int(pages[0]) if pages and pages[0].isdecimal() else 1
+        return 1
+
+
+class Permissions(Struct, frozen=True):
+    """What the token's owner may do in a repository."""
+
+    push: bool = False
+
+
+class Repo(Struct, frozen=True):
+    """A repository."""
+
+    full_name: str
+    default_branch: str = "main"
+    archived: bool = False
+    disabled: bool = False
+    permissions: Permissions | None = None
+
+
+class Standing(Struct, frozen=True):
+    """What a person may do in a repository: a permission of admin, write, read or none, and a role."""
+
+    permission: str = "none"
+    role_name: str | None = None
+    user: Person | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether it is write or better; a custom role counts as the permission that it builds on."""
+        return self.permission in ("admin", "maintain", "write") or self.role_name in ("admin", "maintain", "write")
+
+
+class Remark(Struct, frozen=True):
+    """A comment, a remark on code, or a reaction."""
+
+    id: int
+    body: str | None = None
+    html_url: str | None = None
+    user: Person | None = None
+
+
+class Side(Struct, frozen=True):
+    """One side of a pull request. `repo` is null when the fork is gone."""
+
+    ref: str
+    repo: Repo | None = None
+
+
+class Pull(Struct, frozen=True):
+    """A pull request."""
+
+    number: int
+    html_url: str
+    head: Side
+    base: Side
+    state: str = "open"
+    body: str | None = None
+    maintainer_can_modify: bool | None = None
+
+
+class Content(Struct, frozen=True):
+    """An entry of a folder, or a file with its content."""
+
+    name: str
+    path: str
+    type: str = "file"
+    size: int = 0
+    encoding: str | None = None
+    content: str | None = None
+
+
+def refusal(answer: Answer, what: str, now: float) -> ProviderError:
+    """Return the error for an answer that is no success; `now` is in Unix seconds.
+
+    https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+    """
+    try:
+        said = msgspec.json.decode(answer.text, type=Said)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        said = Said()
+    wait = _wait(answer.headers, now)
+    word = _WORDS.get(answer.status, "unavailable" if answer.status >= 500 else "invalid")
+    if answer.status == 403 and (wait is not None or "rate limit" in said.message.lower()):
+        word = "limited"
+    if word == "limited" and wait is None:
+        wait = _UNTOLD
+    detail = f"GitHub answered {answer.status} to {what}: {said.message[:300]}"
+    if said.errors:
+        detail += f" {msgspec.json.encode(said.errors).decode()[:500]}"
+    return ProviderError(word, detail, wait)
+
+
+def _wait(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that GitHub asks us to wait. Its own clock counts, where it shows it."""
+    if (after := _number(headers.get("retry-after"))) is not None:
+        return after
+    reset = _number(headers.get("x-ratelimit-reset"))
+    if headers.get("x-ratelimit-remaining") != "0" or reset is None:
+        return None
+    with suppress(ValueError):
+        now = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    return max(0.0, reset - now)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

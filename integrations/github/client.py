@@ -1,0 +1,461 @@
+"""GitHub as an Integration and a Forge: what a worker does there with a token.
+
+The only file that reaches the network or knows PyGithub. PyGithub signs in, builds the requests and keeps connections;
+its retries, pauses and lazy objects are left out: the caller retries, and no request goes out unasked.
+"""
+
+import asyncio
+import time
+from base64 import b64decode
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Lock
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+from github import Auth, Github, GithubException
+from github.Requester import Requester
+from msgspec import Struct
+
+from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
+from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
+from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
+from bot.core.ports import Proposal, Source, Us
+from bot.core.secret import Secret
+from bot.core.signatures import hmac_sha256
+from integrations.github import replies, webhook
+from integrations.github.answers import Answer, Content, Pull, Remark, Repo, Standing, refusal
+from integrations.github.markdown import carries_mark, mark, marked
+from integrations.github.payloads import Person
+
+API_VERSION = "2022-11-28"
+_THREADS = 24
+_TOKENS = 64
+"""Tokens whose connections are kept."""
+_PAGES = 5
+"""Pages of 100 comments in which a message of ours is looked for, newest first."""
+_REPLY = "r"
+"""Before the id of a reply to a remark on code, to tell it from a comment on the whole."""
+_TEMPLATE_FOLDERS = (".github", "", "docs")
+_TEMPLATE_LARGEST = 64 * 1024
+
+
+class Api:
+    """One GitHub. `timeout` is in seconds: of each read from the connection, and a little more of the whole request."""
+
+    def __init__(self, url: str, timeout: int) -> None:
+        self._url, self._timeout = url, timeout
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="github")
+        self._idle: dict[Secret, list[Requester]] = {}
+        self._lock = Lock()
+
+    async def get(self, token: Secret, path: str, query: Mapping[str, Any] | None = None) -> Answer:
+        """Read. Raises ProviderError."""
+        return await self.request(token, "GET", path, query=query)
+
+    async def request(
+        self,
+        token: Secret,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Answer:
+        """Make one request (a redirect inside this GitHub is followed). Raises ProviderError for all but 2xx."""
+        send = partial(self._send, token, verb, path, dict(query or {}), None if body is None else dict(body))
+        future = asyncio.get_running_loop().run_in_executor(self._threads, send)
+        try:
+            answer = await asyncio.wait_for(future, self._timeout + 5)
+        except TimeoutError:
+            raise ProviderError("unavailable", f"GitHub did not answer {verb} {path} in {self._timeout} s") from None
+        if answer.status >= 300:
+            raise refusal(answer, f"{verb} {path}", time.time())
+        return answer
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for requester in (r for requesters in idle.values() for r in requesters):
+            requester.close()
+
+    def _send(self, token: Secret, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Answer:
+        requester = self._take(token)
+        try:
+            answer = Answer(*requester.requestJson(verb, path, query, None, body))
+            if answer.status in (307, 308) and (moved := answer.headers.get("location", "")):
+                answer = Answer(*requester.requestJson(verb, moved, None, None, body))  # only its path is used
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+            AssertionError,
+            GithubException,
+        ) as error:  # requests' errors are OSErrors
+            requester.close()
+            raise ProviderError("unavailable", f"no answer to {verb} {path}: {type(error).__name__}") from None
+        except BaseException:
+            requester.close()
+            raise
+        self._give(token, requester)
+        return answer
+
+    def _take(self, token: Secret) -> Requester:
+        """Return a requester that no other thread uses: PyGithub keeps a request's state in its connection."""
+        with self._lock:
+            if idle := self._idle.get(token):
+                return idle.pop()
+        return Github(
+            auth=Auth.Token(token.reveal()),
+            base_url=self._url,
+            timeout=self._timeout,
+            user_agent="onhand",
+            retry=None,
+            seconds_between_requests=None,
+            seconds_between_writes=None,
+            api_version=API_VERSION,
+        ).requester
+
+    def _give(self, token: Secret, requester: Requester) -> None:
+        with self._lock:
+            idle = self._idle.pop(token, [])
+            self._idle[token] = [*idle, requester]  # the token used last is the last one
+            forgotten = self._idle.pop(next(iter(self._idle))) if len(self._idle) > _TOKENS else []
+        for old in forgotten:
+            old.close()
+
+
+class GitHub:
+    """GitHub.com or GitHub Enterprise Server, built as `GitHub(settings, us)`.
+
+    Raises ConfigError for settings that cannot work.
+    """
+
+    name: ClassVar[str] = "github"
+
+    class Settings(Struct, frozen=True):
+        """The settings under `[github]`, or `ONHAND_GITHUB__...`."""
+
+        webhook_secret: Secret | None = None
+        """The secret of the webhook, the same as at GitHub. Without one there is no endpoint."""
+        api_url: str = "https://api.github.com"
+        """Address of the REST API; for GitHub Enterprise Server `https://HOST/api/v3`."""
+        web_url: str = "https://github.com"
+        """Address of the pages, and of git at `/owner/repo.git` below it."""
+        token: Secret | None = None
+        """Token of the bot's account, fine-grained or classic. README.md here lists what it must be allowed."""
+        app_id: str = ""
+        """Number of the GitHub App, instead of a token. Not supported yet."""
+        private_key: Secret | None = None
+        """Private key of the GitHub App, as PEM text. Not supported yet."""
+        bot_login: str = ""
+        """Login of the bot's account: with it assignments, review requests and `@login` count. Leave it empty where the
+        token is that of a person who also asks; onhand then knows its own messages by their hidden mark alone."""
+        client_id: str = ""
+        """Of the OAuth app with which people connect their accounts."""
+        client_secret: Secret | None = None
+        """Secret of that OAuth app."""
+        timeout: int = 20
+        """Seconds to wait for an answer of the API."""
+
+    def __init__(self, settings: "GitHub.Settings", us: Us) -> None:
+        if settings.app_id and not settings.token:
+            raise ConfigError("github.app_id is set without github.token: App mode is not supported yet; give a token")
+        self._settings = settings
+        self._web = _address("github.web_url", settings.web_url)
+        self._api = Api(_address("github.api_url", settings.api_url), settings.timeout)
+        self._us = webhook.Us(us.handle, us.label, settings.bot_login.strip().removeprefix("@"))
+        self._owners: dict[Secret, Account] = {}
+
+    # --- what comes in --------------------------------------------------------------------------------------------
+
+    def secrets(self) -> Sequence[Secret]:
+        s = self._settings
+        return [secret for secret in (s.webhook_secret, s.token, s.private_key, s.client_secret) if secret]
+
+    @property
+    def token(self) -> Secret | None:
+        return self._settings.token or None
+
+    @property
+    def receives(self) -> bool:
+        return bool(self._settings.webhook_secret)
+
+    def verify(self, inbound: Inbound, now: float) -> Verified:
+        return webhook.verify(inbound, self._webhook_secret(), now)
+
+    def parse(self, verified: Verified) -> Delivery:
+        return webhook.parse(verified, self._us)
+
+    def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        return {
+            "content-type": "application/json",
+            "user-agent": "GitHub-Hookshot/onhand",
+            "x-github-event": event,
+            "x-github-delivery": delivery_id,
+            "x-hub-signature-256": f"sha256={hmac_sha256(self._webhook_secret(), body).hex()}",
+        }
+
+    def _webhook_secret(self) -> Secret:
+        if not self._settings.webhook_secret:
+            raise Rejected("not_configured", "there is no webhook secret for GitHub", 404)
+        return self._settings.webhook_secret
+
+    # --- what goes out --------------------------------------------------------------------------------------------
+
+    def render(self, thread: Thread, status: Status, topic: str, beneath: str = "") -> list[Call]:
+        return replies.render(thread, status, topic, beneath, self._us.handle)
+
+    def propose(self, proposal: Proposal) -> list[Call]:
+        return replies.propose(proposal)
+
+    async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
+        match call:
+            case React():
+                return await self._react(call, token)
+            case Say():
+                return await self._say(call, receipt, token)
+            case OpenChange():
+                return await self._open_change(call, receipt, token)
+        raise ProviderError("invalid", f"GitHub has no {type(call).__name__}")
+
+    async def find(self, call: Call, token: Secret) -> Receipt | None:
+        match call:
+            case Say():
+                return await self._find_message(call, token)
+            case OpenChange():
+                return await self._find_change(call, token)
+        return None  # a reaction made twice is one
+
+    async def _react(self, call: React, token: Secret) -> Receipt:
+        origin = call.origin
+        target = {
+            "issue": f"issues/{origin.id}",
+            "change": f"issues/{origin.id}",
+            "comment": f"issues/comments/{origin.id}",
+            "review_comment": f"pulls/comments/{origin.id}",
+        }.get(origin.kind)
+        if target is None:
+            return Receipt("")  # GitHub has no reactions to the text of a review
+        path = f"{_repo(call.thread.place)}/{target}/reactions"
+        made = await self._api.request(token, "POST", path, body={"content": call.emoji})
+        return Receipt(str(made.read(Remark).id))
+
+    async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
+        body = {"body": marked(call.text, call.topic)}
+        if receipt is not None:
+            try:
+                return await self._edit(call, receipt, body, token)
+            except ProviderError as error:
+                if error.word != "missing":
+                    raise  # else somebody has deleted it, and it is said anew
+        item = f"{_repo(call.thread.place)}/issues/{_number(call.thread.item)}/comments"
+        if not call.beneath:
+            return _receipt(await self._post(token, item, body))
+        above = f"{_repo(call.thread.place)}/pulls/{_number(call.thread.item)}/comments/{_number(call.beneath)}/replies"
+        try:
+            return _receipt(await self._post(token, above, body), _REPLY)
+        except ProviderError as error:
+            if error.word not in ("missing", "invalid"):
+                raise  # else the remark is gone, and the answer goes below the whole
+        return _receipt(await self._post(token, item, body))
+
+    async def _edit(self, call: Say, receipt: Receipt, body: dict[str, str], token: Secret) -> Receipt:
+        kind = "pulls" if receipt.id.startswith(_REPLY) else "issues"
+        path = f"{_repo(call.thread.place)}/{kind}/comments/{_number(receipt.id.removeprefix(_REPLY))}"
+        edited = await self._api.request(token, "PATCH", path, body=body)
+        return _receipt(edited.read(Remark), _REPLY if kind == "pulls" else "")
+
+    async def _post(self, token: Secret, path: str, body: dict[str, str]) -> Remark:
+        return (await self._api.request(token, "POST", path, body=body)).read(Remark)
+
+    async def _find_message(self, call: Say, token: Secret) -> Receipt | None:
+        """Look for our message among the newest ones. One that somebody else has put our mark on is not ours."""
+        us = await self.identify(token)
+        place, number = _repo(call.thread.place), _number(call.thread.item)
+        if call.beneath and (found := await self._search(token, f"{place}/pulls/{number}/comments", call.topic, us)):
+            return _receipt(found, _REPLY)
+        found = await self._search(token, f"{place}/issues/{number}/comments", call.topic, us)
+        return _receipt(found) if found else None
+
+    async def _search(self, token: Secret, path: str, topic: str, us: Account) -> Remark | None:
+        """Return the last message of this topic. The list comes oldest first, so its last pages are read."""
+        first = await self._api.get(token, path, {"per_page": 100})
+        for page in range(first.last_page, max(0, first.last_page - _PAGES), -1):
+            answer = first if page == 1 else await self._api.get(token, path, {"per_page": 100, "page": page})
+            for remark in reversed(answer.read(list[Remark])):
+                if mark(topic) in (remark.body or "") and remark.user and str(remark.user.id) == us.id:
+                    return remark
+        return None
+
+    async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
+        path = f"{_repo(call.repository.name)}/pulls"
+        text = {"title": call.title, "body": marked(call.body, call.topic)}
+        if receipt is not None:
+            return await self._edit_change(path, receipt.id, text, token)
+        wanted = {**text, "head": call.head, "base": call.base, "draft": call.draft}
+        try:
+            made = await self._api.request(token, "POST", path, body=wanted)
+        except ProviderError as error:
+            if error.word != "invalid":
+                raise
+            if call.draft and "draft" in error.detail.lower():  # private repositories of free plans have no drafts
+                made = await self._api.request(token, "POST", path, body={**wanted, "draft": False})
+            else:
+                return await self._take_over(call, path, text, token, error)
+        return _receipt_of_pull(made.read(Pull))
+
+    async def _take_over(
+        self, call: OpenChange, path: str, text: dict[str, str], token: Secret, error: ProviderError
+    ) -> Receipt:
+        """Return the open pull request that stood in the way of a new one; its text is renewed if it is ours."""
+        there = next(iter(await self._pulls(call, path, "open", token)), None)
+        if there is None:
+            raise error
+        if carries_mark(there.body or ""):
+            return await self._edit_change(path, str(there.number), text, token)
+        return _receipt_of_pull(there)
+
+    async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:
+        edited = await self._api.request(token, "PATCH", f"{path}/{_number(number)}", body=text)
+        return _receipt_of_pull(edited.read(Pull))
+
+    async def _find_change(self, call: OpenChange, token: Secret) -> Receipt | None:
+        pulls = await self._pulls(call, f"{_repo(call.repository.name)}/pulls", "all", token)
+        ours = (pull for pull in pulls if mark(call.topic) in (pull.body or ""))
+        return next((_receipt_of_pull(pull) for pull in ours), None)
+
+    async def _pulls(self, call: OpenChange, path: str, state: str, token: Secret) -> list[Pull]:
+        owner = call.repository.name.partition("/")[0]
+        query = {"head": f"{owner}:{call.head}", "base": call.base, "state": state, "per_page": 30}
+        return (await self._api.get(token, path, query)).read(list[Pull])
+
+    # --- who ------------------------------------------------------------------------------------------------------
+
+    async def may_write(self, repository: Repository, account: Account, token: Secret) -> bool:
+        place = _repo(repository.name)
+        try:
+            repo = (await self._api.get(token, place)).read(Repo)
+            if not (repo.permissions and repo.permissions.push):
+                return False
+            path = f"{place}/collaborators/{quote(account.login, safe='')}/permission"
+            standing = (await self._api.get(token, path)).read(Standing)
+        except ProviderError as error:
+            if error.word == "missing":
+                return False
+            raise
+        same_person = standing.user is not None and str(standing.user.id) == account.id  # logins change hands
+        return same_person and standing.writes
+
+    async def identify(self, token: Secret) -> Account:
+        if known := self._owners.get(token):
+            return known
+        owner = _account((await self._api.get(token, "/user")).read(Person))
+        if len(self._owners) >= 256:
+            self._owners.clear()
+        self._owners[token] = owner
+        return owner
+
+    async def account(self, login: str, token: Secret) -> Account:
+        return _account((await self._api.get(token, f"/users/{quote(login, safe='')}")).read(Person))
+
+    def author(self, account: Account) -> str:
+        host = urlsplit(self._web).hostname or "github.com"
+        return f"{account.login} <{account.id}+{account.login}@users.noreply.{host}>"
+
+    # --- code -----------------------------------------------------------------------------------------------------
+
+    async def source(self, repository: Repository, number: str, token: Secret) -> Source:
+        place = _repo(repository.name)
+        repo = (await self._api.get(token, place)).read(Repo)
+        if repo.archived or repo.disabled:
+            state = "archived" if repo.archived else "disabled"
+            raise Refused("archived", f"The repository {repository.name} is {state}, so nothing can be pushed to it.")
+        pull = (await self._api.get(token, f"{place}/pulls/{_number(number)}")).read(Pull) if number else None
+        if pull is not None and pull.state == "open":
+            return self._source_of_pull(repository, repo, pull)
+        base = pull.base.ref if pull is not None else repo.default_branch
+        template = await self._template(place, token)
+        return Source(repository, self._git(repository.name), base, template=template)
+
+    def _source_of_pull(self, repository: Repository, repo: Repo, pull: Pull) -> Source:
+        """Describe where an open pull request's branch is: here, or in a fork to which maintainers may be let in."""
+        head = pull.head.repo
+        if head is None:
+            raise Refused(
+                "fork", "The fork that this pull request comes from is gone, so its branch cannot be worked on."
+            )
+        if head.full_name.casefold() == repo.full_name.casefold():
+            return Source(repository, self._git(repository.name), pull.base.ref, head=pull.head.ref)
+        fork = Repository(self.name, head.full_name)
+        pushable = bool(pull.maintainer_can_modify) and not head.archived
+        return Source(fork, self._git(fork.name), pull.base.ref, head=pull.head.ref, pushable=pushable)
+
+    def _git(self, name: str) -> str:
+        _repo(name)
+        return f"{self._web}/{name}.git"
+
+    async def _template(self, place: str, token: Secret) -> str:
+        """Return the pull request template from the first of the usual places that has one. At most four requests."""
+        for folder in _TEMPLATE_FOLDERS:
+            for entry in await self._listing(f"{place}/contents/{folder}", token):
+                name = entry.name.lower()
+                if entry.type == "file" and name in ("pull_request_template.md", "pull_request_template.txt"):
+                    return await self._text(f"{place}/contents/{quote(entry.path)}", token)
+        return ""
+
+    async def _listing(self, path: str, token: Secret) -> list[Content]:
+        try:
+            return (await self._api.get(token, path)).read(list[Content])
+        except ProviderError as error:
+            if error.word == "missing":
+                return []
+            raise
+
+    async def _text(self, path: str, token: Secret) -> str:
+        content = (await self._api.get(token, path)).read(Content)
+        if content.encoding != "base64" or content.size > _TEMPLATE_LARGEST:
+            return ""
+        try:
+            return b64decode(content.content or "").decode(errors="replace")
+        except ValueError:
+            return ""
+
+    def close(self) -> None:
+        """Let go of connections and threads."""
+        self._api.close()
+
+
+def _address(setting: str, url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ConfigError(f"{setting}: expected an address such as https://github.com, found {url!r}")
+    return url.rstrip("/")
+
+
+def _repo(name: str) -> str:
+    """Return the path of a repository in the API. Names come from payloads: what is none goes into no address."""
+    if not webhook.is_repository(name):
+        raise ProviderError("invalid", f"expected a repository as owner/repo, found {name[:100]!r}")
+    return f"/repos/{name}"
+
+
+def _number(text: str) -> str:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise ProviderError("invalid", f"expected a number, found {text[:40]!r}")
+    return text
+
+
+def _account(person: Person) -> Account:
+    return Account(GitHub.name, str(person.id), person.login)
+
+
+def _receipt(remark: Remark, prefix: str = "") -> Receipt:
+    return Receipt(f"{prefix}{remark.id}", remark.html_url or "")
+
+
+def _receipt_of_pull(pull: Pull) -> Receipt:
+    return Receipt(str(pull.number), pull.html_url)

@@ -1,0 +1,153 @@
+"""What bubblewrap is told: which files of this machine a box may see, and in which namespaces it lives (bwrap(1)).
+
+As an ordinary user one bwrap does it all. Root first enters a mount namespace in which the box's files are within anybody's
+reach, becomes a user that owns nothing else, and goes on like everybody: so that no process of a box is ever root outside.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from bot.core.errors import ConfigError
+
+_ETC = (
+    *("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "services", "protocols"),
+    *("ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki", "crypto-policies", "debian_version", "os-release"),
+    f"python{sys.version_info.major}.{sys.version_info.minor}",
+)
+_FILES = {
+    "passwd": "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nbox:x:1000:1000:box:/home/box:/bin/bash\n",
+    "group": "root:x:0:\nbox:x:1000:\n",
+    "hosts": "127.0.0.1 localhost onhand\n::1 localhost\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
+_FIRST_UID = 1_879_100_000  # above every range that distributions and container engines hand out
+_UIDS = 100_000_000
+
+
+class Bubblewrap:
+    """Builds command lines for bwrap."""
+
+    def __init__(self, *, network: bool) -> None:
+        self._network = network
+        self._root = os.geteuid() == 0
+
+    def check(self) -> str:
+        """Return a line that says what this is. Raises ConfigError when bwrap is missing or may not work."""
+        missing = [name for name in ("bwrap", "setsid", *(["setpriv"] if self._root else [])) if not shutil.which(name)]
+        if missing:
+            raise ConfigError(
+                f"sandbox 'local' needs {' and '.join(missing)}; install bubblewrap and util-linux "
+                "(Debian, Ubuntu, Fedora: the packages of these names), or choose another sandbox"
+            )
+        trial = subprocess.run(
+            [*self._outer([]), "bwrap", *self._namespaces(), "--ro-bind", "/usr", "/usr", *_links(), "true"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.defpath},
+        )
+        if trial.returncode:
+            raise ConfigError(
+                f"sandbox 'local' cannot make a namespace: {trial.stderr.strip()}. Allow user namespaces "
+                "(sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0), "
+                "or choose another sandbox"
+            )
+        version = subprocess.run(["bwrap", "--version"], check=False, capture_output=True, text=True).stdout.strip()
+        network = "open" if self._network else "none"
+        return f"{version}: own user, process, mount, ipc and network namespaces, no capabilities; network {network}"
+
+    def prepare(self, box: Path) -> None:
+        """Lay out the folder of a new box: its share of /etc, and the user that owns it."""
+        etc = box / "etc"
+        etc.mkdir(mode=0o755)
+        for name, text in _FILES.items():
+            (etc / name).write_text(text)
+        if self._root:
+            uid = _FIRST_UID + secrets.randbelow(_UIDS)
+            for path in (box, *(box / name for name in ("workspace", "home", "tmp", "run", "etc"))):
+                os.chown(path, uid, uid)
+
+    def command(self, box: Path, program: Path, server: list[str]) -> list[str]:
+        """Return the command that runs `server` as the first process of a box."""
+        base = Path(sys.base_prefix)
+        outside = not base.is_relative_to("/usr")
+        sources = {"box": box, "program": program, **({"python": base} if outside else {})}
+        seen = {name: Path("/tmp/onhand", name) if self._root else path for name, path in sources.items()}  # noqa: S108
+        inner = ["bwrap", *self._namespaces(), *self._view(seen["box"], seen["program"])]
+        if outside:
+            inner += ["--ro-bind", str(seen["python"]), str(base)]
+        path = (f"{base}/bin:" if outside else "") + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        inner.append("--clearenv")
+        for name, value in {**home_environment("/home/box", "/workspace"), "PATH": path}.items():
+            inner += ["--setenv", name, value]
+        owner = box.stat().st_uid
+        return [*self._outer(list(sources.items()), owner), *inner, *server]
+
+    def _namespaces(self) -> list[str]:
+        flags = ["--unshare-all", "--unshare-user", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
+        flags += ["--uid", "1000", "--gid", "1000", "--hostname", "onhand"]
+        flags += ["--share-net"] if self._network else []
+        return flags + (["--disable-userns"] if _knows("--disable-userns") else [])
+
+    def _view(self, box: Path, program: Path) -> list[str]:
+        """Return the mounts: the machine's programs, read-only; of /etc what programs need; the box's own folders."""
+        view = ["--ro-bind", "/usr", "/usr", *_links(), "--proc", "/proc", "--dev", "/dev"]
+        for name in (*_ETC, *(["resolv.conf"] if self._network else [])):
+            view += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+        for name in _FILES:
+            view += ["--ro-bind", str(box / "etc" / name), f"/etc/{name}"]
+        for name, place in (
+            ("tmp", "/tmp"),
+            ("home", "/home/box"),
+            ("workspace", "/workspace"),
+            ("run", "/run/onhand"),
+        ):  # noqa: S108
+            view += ["--bind", str(box / name), place]
+        return [*view, "--ro-bind", str(program), "/run/program", "--chdir", "/workspace"]
+
+    def _outer(self, sources: list[tuple[str, Path]], owner: int = _FIRST_UID) -> list[str]:
+        """Return what root does first; nothing for others."""
+        if not self._root:
+            return []
+        outer = ["bwrap", "--dev-bind", "/", "/", "--cap-add", "ALL", "--tmpfs", "/tmp", "--dir", "/tmp/onhand"]  # noqa: S108
+        for name, path in sources:
+            outer += ["--bind" if name == "box" else "--ro-bind", str(path), f"/tmp/onhand/{name}"]
+        ids = [f"--reuid={owner}", f"--regid={owner}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+        return [*outer, "setpriv", *ids]
+
+
+def home_environment(home: str, workspace: str) -> dict[str, str]:
+    """Return the small environment that commands begin with."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": home,
+        "USER": "box",
+        "SHELL": "/bin/bash",
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "PAGER": "cat",
+        "GIT_TERMINAL_PROMPT": "0",
+        "WORKSPACE": workspace,
+    }
+
+
+def _links() -> list[str]:
+    """Return the top folders of programs as this machine has them: links into /usr, or folders."""
+    arguments: list[str] = []
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        path = Path("/", name)
+        if path.is_symlink():
+            arguments += ["--symlink", str(path.readlink()), str(path)]
+        elif path.is_dir():
+            arguments += ["--ro-bind", str(path), str(path)]
+    return arguments
+
+
+def _knows(option: str) -> bool:
+    """Whether this machine's bwrap has an option; --disable-userns came with 0.8."""
+    asked = subprocess.run(["bwrap", "--help"], check=False, capture_output=True, text=True)
+    return option in asked.stdout + asked.stderr

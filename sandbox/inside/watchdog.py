@@ -1,0 +1,79 @@
+"""The second line of defence, for engines that set no bounds: too many processes, too much memory, too many files.
+
+It ends the culprit, says so below the output of the command, and leaves the box alive.
+"""
+# ruff: noqa: SIM105 - contextlib would cost a third of the server's start
+
+from __future__ import annotations
+
+import os
+import time
+
+from sandbox.inside.processes import SIGKILL, SIGSTOP, descendants, memory_kb, name_of, send
+from sandbox.inside.session import Session
+
+TICK = 0.25
+ALMOST = 0.9
+
+
+class Watchdog:
+    """Looks at the box a few times a second. A limit of 0 is none."""
+
+    def __init__(self, session: Session, workspace: str, pids: int, memory_mb: int, disk_mb: int) -> None:
+        self._session, self._workspace = session, workspace
+        self._pids, self._memory_mb, self._disk_mb = pids, memory_mb, disk_mb
+        self._free = self._free_mb()
+        self.next = time.monotonic() + TICK
+
+    def tick(self, now: float) -> None:
+        """Look, if it is time to."""
+        if now < self.next:
+            return
+        below = descendants(os.getpid(), set())
+        self.next = now + (TICK if self._session.run or len(below) > 1 else 4 * TICK)
+        if self._pids and len(below) > self._pids * ALMOST:
+            self._thin_out(below)
+        elif self._memory_mb:
+            self._weigh(below)
+        if self._disk_mb and self._session.run and self._free - self._free_mb() > self._disk_mb:
+            self._measure()
+
+    def _thin_out(self, below: list[int]) -> None:
+        """End what the latest command has started: all of it is stopped first, so that it cannot grow meanwhile."""
+        seen: set[int] = set()
+        for _ in range(50):
+            fresh = [pid for pid in self._session.started() if pid not in seen]
+            if not fresh:
+                break
+            send(SIGSTOP, fresh)
+            seen.update(fresh)
+        send(SIGKILL, list(seen) or [pid for pid in below if pid != self._session.shell.pid])
+        self._session.notes.append(f"[ended: {len(below)} processes at once; the box allows {self._pids}]")
+
+    def _weigh(self, pids: list[int]) -> None:
+        weights = {pid: memory_kb(pid) for pid in pids}
+        used = sum(weights.values()) // 1024
+        if used > self._memory_mb * ALMOST:
+            heaviest = max(weights, key=lambda pid: weights[pid])
+            name = name_of(heaviest)
+            send(SIGKILL, [heaviest])
+            self._session.notes.append(f"[ended: {name}; {used} MB of memory in use, the box allows {self._memory_mb}]")
+
+    def _free_mb(self) -> int:
+        stats = os.statvfs(self._workspace)
+        return stats.f_bavail * stats.f_frsize >> 20
+
+    def _measure(self) -> None:
+        """Count the workspace's files: the disk has shrunk by more than the box may use, but others live on it too."""
+        used = 0
+        for folder, _, files in os.walk(self._workspace):
+            for file in files:
+                try:
+                    used += os.lstat(os.path.join(folder, file)).st_blocks // 2
+                except OSError:
+                    pass
+        self._free = self._free_mb() + self._disk_mb // 2
+        if used > self._disk_mb * 1024 and self._session.run and not self._session.run.ending:
+            have = f"{used // 1024} MB of files, the box allows {self._disk_mb} MB"
+            self._session.notes.append(f"[ended: {have}; remove some of them]")
+            self._session.stop("interrupt")

@@ -1,0 +1,260 @@
+"""Boxes on this very machine: in namespaces of their own through bubblewrap, or, when told so, as plain processes.
+
+A box outlives the worker that made it. As root, each box runs as a user that exists nowhere else; otherwise as ours. What
+bubblewrap is told stands in sandbox/bubblewrap.py.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import select
+import subprocess
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from bot.core.errors import ConfigError, SandboxError, SandboxGone
+from bot.core.ports import BoxSpec
+from sandbox.box import Box
+from sandbox.bubblewrap import Bubblewrap, home_environment
+from sandbox.connection import connect
+from sandbox.home import SOCKET, START, BoxFolder, box_of, boxes, install_program, new_box, own_python
+from sandbox.inside.processes import SIGKILL, SIGSTOP, descendants, send
+
+_SIGCONT = 18
+_START_SECONDS = 15.0
+
+
+class _Machine:
+    """The life of boxes that are processes of this machine; how one is started is left to the kinds below."""
+
+    name: ClassVar[str]
+
+    def __init__(self, spec: BoxSpec, home: Path, options: Mapping[str, str]) -> None:
+        self._spec, self._home = spec, Path(home).absolute()
+
+    @abstractmethod
+    def _command(self, folder: BoxFolder) -> list[str]:
+        """Return the command that starts the server of a box. Raises SandboxError."""
+
+    @abstractmethod
+    def _environment(self, folder: BoxFolder) -> dict[str, str]:
+        """Return the environment in which it is started."""
+
+    async def check(self) -> str:
+        if platform.system() != "Linux":
+            raise ConfigError(f"sandbox {self.name!r} needs Linux, this is {platform.system()}; use docker")
+        return await self._describe()
+
+    async def _describe(self) -> str:
+        raise NotImplementedError
+
+    async def create(self, labels: Mapping[str, str]) -> Box:
+        folder = await asyncio.to_thread(self._lay_out, {**self._spec.labels, **labels})
+        try:
+            return await self._start(folder)
+        except BaseException:
+            await _Processes(folder).remove()
+            raise
+
+    async def attach(self, state: str) -> Box:
+        """Connect to a box. One whose processes have ended is started again: its files are still there."""
+        folder = box_of(self._home, state)
+        box = Box(state, folder.socket, folder.key, _Processes(folder))
+        processes = _Processes(folder)
+        if processes.alive:
+            if not processes.stopped:
+                await box.connected()
+            return box
+        return await self._start(folder)
+
+    async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
+        found = []
+        for folder in boxes(self._home):
+            with contextlib.suppress(SandboxGone):
+                found.append((_state(folder), folder.facts().get("labels", {})))
+        return found
+
+    async def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _lay_out(self, labels: Mapping[str, str]) -> BoxFolder:
+        folder = new_box(self._home, labels)
+        for name in ("workspace", "home", "tmp"):
+            (folder.path / name).mkdir(mode=0o700)
+        return folder
+
+    async def _start(self, folder: BoxFolder) -> Box:
+        await asyncio.to_thread(self._launch, folder)
+        box = Box(_state(folder), folder.socket, folder.key, _Processes(folder))
+        pid = (await box.connected()).peer_pid
+        folder.note(**{**folder.facts(), "pid": pid, "started": _started(pid)})
+        return box
+
+    def _launch(self, folder: BoxFolder) -> None:
+        """Start the server, a child of nobody here, and wait until it listens. Raises SandboxError with what it said."""
+        folder.hand_over_key()
+        log = folder.path / "log"
+        with log.open("wb") as errors:
+            child = subprocess.Popen(
+                ["setsid", "--fork", *self._command(folder)],
+                env=self._environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd="/",
+            )
+        with child.stdout or contextlib.nullcontext() as ready:
+            child.wait()
+            assert ready is not None
+            heard = select.select([ready], [], [], _START_SECONDS)[0] and os.read(ready.fileno(), 16)
+        if not heard:
+            said = log.read_text(errors="replace").strip()[-2000:]
+            raise SandboxError(f"the box did not start: {said or f'no word within {_START_SECONDS:.0f} s'}")
+
+    def _words(self, folder: BoxFolder, run: str, workspace: str) -> list[str]:
+        spec = self._spec
+        return [
+            *(f"socket={run}/{SOCKET}", f"key={run}/key", f"workspace={workspace}"),
+            *(f"pids={spec.pids}", f"memory_mb={spec.memory_mb}", f"disk_mb={spec.disk_mb}"),
+            *(f"cpus={max(1, round(spec.cpus))}", f"DATA={spec.memory_mb << 20}", f"FSIZE={spec.disk_mb << 20}"),
+            *("CORE=0", "NOFILE=65536"),
+        ]
+
+
+class LocalSandboxes(_Machine):
+    """Boxes in namespaces of their own: no host files but what a shell needs, no network unless it is open, no rights."""
+
+    name = "local"
+
+    def __init__(self, spec: BoxSpec, home: Path, options: Mapping[str, str]) -> None:
+        super().__init__(spec, home, options)
+        self._bubblewrap = Bubblewrap(network=spec.network == "open")
+
+    async def _describe(self) -> str:
+        return await asyncio.to_thread(self._bubblewrap.check)
+
+    def _lay_out(self, labels: Mapping[str, str]) -> BoxFolder:
+        folder = super()._lay_out(labels)
+        self._bubblewrap.prepare(folder.path)
+        return folder
+
+    def _command(self, folder: BoxFolder) -> list[str]:
+        python = own_python()
+        program = install_program(self._home, python)
+        words = self._words(folder, "/run/onhand", "/workspace")
+        if _kernel() >= (5, 14):  # processes are counted for each user namespace from then on, before for the user
+            words.append(f"NPROC={self._spec.pids}")
+        return self._bubblewrap.command(folder.path, program, [python, "-I", "-S", "-c", START, "/run/program", *words])
+
+    def _environment(self, folder: BoxFolder) -> dict[str, str]:
+        return {"PATH": os.defpath}
+
+
+class ProcessSandboxes(_Machine):
+    """Boxes without walls: commands run as the worker's own user on this machine. For those who say that they want that."""
+
+    name = "process"
+
+    async def _describe(self) -> str:
+        if not Path("/bin/bash").exists():
+            raise ConfigError("sandbox 'process' needs /bin/bash; install bash")
+        return "plain processes: NO ISOLATION, commands run on this machine as the user of the worker, network open"
+
+    def _command(self, folder: BoxFolder) -> list[str]:
+        python = own_python()
+        program = install_program(self._home, python)
+        words = self._words(folder, str(folder.path / "run"), str(folder.path / "workspace"))
+        return [python, "-I", "-S", "-c", START, str(program), *words]
+
+    def _environment(self, folder: BoxFolder) -> dict[str, str]:
+        path = folder.path
+        return {**home_environment(str(path / "home"), str(path / "workspace")), "TMPDIR": str(path / "tmp")}
+
+
+class _Processes:
+    """The processes of one box, from outside. Implements Engine."""
+
+    def __init__(self, folder: BoxFolder) -> None:
+        self._folder = folder
+
+    @property
+    def pid(self) -> int:
+        """The server's, 0 when it is not running."""
+        try:
+            facts = self._folder.facts()
+        except SandboxGone:
+            return 0
+        pid = int(facts.get("pid", 0))
+        return pid if pid and _started(pid) == facts.get("started") else 0
+
+    @property
+    def alive(self) -> bool:
+        return self.pid != 0
+
+    @property
+    def stopped(self) -> bool:
+        return _stat(self.pid)[:1] == ["T"]
+
+    async def pause(self) -> None:
+        self._stop(self._living())
+
+    async def resume(self) -> None:
+        pid = self._living()
+        send(_SIGCONT, [*descendants(pid, set()), pid])
+
+    async def remove(self) -> None:
+        pid = self.pid or await self._unnoted()
+        if pid:
+            send(SIGKILL, self._stop(pid))
+            for _ in range(1000):
+                if _stat(pid)[:1] in ([], ["Z"]):
+                    break
+                await asyncio.sleep(0.002)
+        await asyncio.to_thread(self._folder.delete)
+
+    def _living(self) -> int:
+        if pid := self.pid:
+            return pid
+        raise SandboxGone(f"box {self._folder.id} is gone: its processes have ended")
+
+    def _stop(self, pid: int) -> list[int]:
+        """Stop them all, the server first, until there are no new ones; return them."""
+        seen: list[int] = []
+        while fresh := [p for p in [pid, *descendants(pid, set())] if p not in seen]:
+            send(SIGSTOP, fresh)
+            seen += fresh
+        return seen
+
+    async def _unnoted(self) -> int:
+        """Return the pid of a server whose maker did not live to write it down, 0 if there is none."""
+        with contextlib.suppress(SandboxError):
+            connection = await connect(self._folder.socket, self._folder.key)
+            pid = connection.peer_pid
+            connection.close()
+            return pid
+        return 0
+
+
+def _state(folder: BoxFolder) -> str:
+    return json.dumps({"box": folder.id})
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on (proc(5)), none when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split() if pid else []
+    except OSError:
+        return []
+
+
+def _started(pid: int) -> int:
+    """Return when a process was started, in ticks since the machine was; with the pid it names one process for ever."""
+    return int((_stat(pid)[19:20] or ["0"])[0])
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in platform.release().split("-")[0].split(".")[:2] if part.isdigit())

@@ -1,0 +1,41 @@
+"""Docs under test: what they say is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+from click import Group
+
+from bot.cli import cli
+from docs.pages import pages
+
+ROOT = Path(__file__).parents[2]
+PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+
+
+@pytest.mark.parametrize("name", sorted(pages()))
+def test_a_page_made_from_the_code_is_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == pages()[name], "run: make docs"
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_command_that_prose_names_exists(file: Path) -> None:
+    for line in re.findall(r"`onhand ([a-z]+(?: [a-z]+)?)", file.read_text()):
+        name, _, sub = line.partition(" ")
+        command = cli.commands.get(name)
+        assert command is not None, f"onhand {line}"
+        if isinstance(command, Group) and sub:
+            assert sub in command.commands, f"onhand {line}"
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_file_that_prose_links_to_exists(file: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
+        assert (file.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_make_verb_that_prose_names_exists(file: Path) -> None:
+    verbs = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in re.findall(r"^    make ([a-z ]+)|`make ([a-z ]+)`", file.read_text(), re.MULTILINE):
+        assert set("".join(line).split()) <= verbs, line

@@ -1,0 +1,173 @@
+"""Migrations, refusals and the shelf, on both databases."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from bot.core.errors import ConfigError, OnhandError, Unavailable
+from bot.core.events import Draft, Think
+from bot.core.inbound import Delivery
+from bot.store import Store, upgrade
+from bot.store.database import Database
+from bot.store.migrations import HEAD
+from bot.store.tables import metadata
+from bot.store.upgrade import alembic_config
+
+THINK = Draft(Think(thought="hm"))
+
+
+async def test_upgrade_makes_every_table_from_nothing_and_may_be_repeated(bare_database_url: str) -> None:
+    await upgrade(bare_database_url)
+    await upgrade(bare_database_url)
+    database = Database(bare_database_url)
+    await database.connect()
+    assert await database.read(lambda connection: connection.execute(text("SELECT count(*) FROM events")).scalar()) == 0
+    await database.close()
+
+
+async def test_processes_that_upgrade_at_once_wait_for_each_other(bare_database_url: str) -> None:
+    await asyncio.gather(*(upgrade(bare_database_url) for _ in range(3)))
+
+
+async def test_the_migrations_end_in_the_tables_that_the_code_knows(store: Store) -> None:
+    def differences(connection: Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata))
+
+    assert await store.database.read(differences) == []
+
+
+def test_the_revision_that_the_code_asks_for_is_the_last_one() -> None:
+    assert ScriptDirectory.from_config(alembic_config()).get_current_head() == HEAD
+
+
+async def test_a_database_without_tables_is_refused_with_the_command_that_helps(bare_database_url: str) -> None:
+    with pytest.raises(ConfigError, match="onhand db upgrade"):
+        await Database(bare_database_url).connect()
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hunter2secret@h/d", "sqlite://", "hunter2secret", ""])
+def test_a_url_that_we_cannot_use_is_refused_without_repeating_it(url: str) -> None:
+    with pytest.raises(ConfigError, match="ONHAND_DATABASE_URL") as refused:
+        Database(url)
+    assert "hunter2secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_postgresql_urls_are_mapped_to_our_driver(scheme: str) -> None:
+    assert Database(f"{scheme}://u@h/d").url.drivername == "postgresql+psycopg"
+
+
+async def test_a_database_out_of_reach_is_unavailable(tmp_path: Path) -> None:
+    with pytest.raises(Unavailable):
+        await Database(f"postgresql://u@/d?host={tmp_path}").connect()
+
+
+async def test_what_fails_is_undone_and_hurts_nobody_beside_it(store: Store) -> None:
+    def insert(connection: Connection, name: str) -> None:
+        connection.execute(text("INSERT INTO users VALUES (:n, :n, 0)"), {"n": name})
+        if name == "3":
+            raise OnhandError("no")
+
+    works = [store.database.write(lambda connection, n=n: insert(connection, str(n))) for n in range(6)]
+    ends = await asyncio.gather(*works, return_exceptions=True)
+    assert [isinstance(end, OnhandError) for end in ends] == [False] * 3 + [True] + [False] * 2
+    found = await store.database.read(
+        lambda connection: connection.execute(text("SELECT id FROM users")).scalars().all()
+    )
+    assert sorted(found) == ["0", "1", "2", "4", "5"]
+
+
+@pytest.fixture
+def impatient(migrated_sqlite: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "onhand.db"
+    path.write_bytes(migrated_sqlite.read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_locked_sqlite_is_unavailable_within_its_patience(impatient: Path, durable: bool) -> None:
+    database = Database(f"sqlite:///{impatient}", busy_seconds=0.2)
+    await database.connect()
+    other = sqlite3.connect(impatient, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    with pytest.raises(Unavailable, match="locked"):
+        await database.write(lambda connection: connection.execute(text("DELETE FROM users")), durable=durable)
+    assert time.monotonic() - began < 1.5
+    other.execute("ROLLBACK")
+    other.close()
+    await database.write(lambda connection: connection.execute(text("DELETE FROM users")), durable=durable)
+    await database.close()
+
+
+async def test_a_small_write_waits_its_turn_while_the_lock_is_held(impatient: Path) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    other = sqlite3.connect(impatient, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    work = asyncio.create_task(
+        database.write(lambda connection: connection.execute(text("DELETE FROM users")).rowcount, durable=False)
+    )
+    await asyncio.sleep(0)
+    assert not work.done()
+    other.execute("ROLLBACK")
+    other.close()
+    assert await work == 0
+    await database.close()
+
+
+async def test_guards_are_synced_and_the_rest_of_the_log_is_not(impatient: Path) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+
+    def synchronous(connection: Connection) -> object:
+        return connection.execute(text("PRAGMA synchronous")).scalar()
+
+    assert await database.write(synchronous) == 2
+    assert await database.write(synchronous, durable=False) == 1
+    assert await database.read(lambda connection: connection.execute(text("PRAGMA journal_mode")).scalar()) == "wal"
+    await database.close()
+
+
+async def test_the_write_ahead_log_stays_small_under_small_writes(impatient: Path) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    statement = text("INSERT INTO users VALUES (:n, :text, 0)")
+    for n in range(2500):
+        await database.write(lambda c, n=n: c.execute(statement, {"n": n, "text": "x" * 4000}), durable=False)
+    size = impatient.with_name("onhand.db-wal").stat().st_size
+    await database.close()
+    assert size < 2500 * 4000 * 1.5
+
+
+async def test_a_postgresql_that_was_restarted_costs_nobody_a_request(postgres: object) -> None:
+    with postgres.database("migrated") as url:  # type: ignore[attr-defined]
+        database = Database(url)
+        await database.connect()
+        postgres.stop()  # type: ignore[attr-defined]
+        with pytest.raises(Unavailable):
+            await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar())
+        postgres.start()  # type: ignore[attr-defined]
+        assert await database.read(lambda connection: connection.execute(text("SELECT 1")).scalar()) == 1
+        await database.close()
+
+
+async def test_the_shelf_lists_the_latest_change_first_and_goes_on_from_there(
+    store: Store, delivery: Callable[..., Delivery], trigger: Callable[..., object]
+) -> None:
+    for item in ("1", "2", "3"):
+        await store.inbox.accept(delivery(trigger(item, item)))
+    [third, second] = await store.conversations.list(limit=2)
+    assert (third.thread, second.thread) == ("github:owner/repo#3", "github:owner/repo#2")
+    [first] = await store.conversations.list(before=second.updated_at)
+    await store.log.append(first.id, [THINK], expected=1)
+    assert (await store.conversations.list(limit=1))[0].id == first.id
+    assert await store.conversations.get("no such conversation") is None
