@@ -1,0 +1,94 @@
+"""The front desk: who is let in, what is said, and that it is said once."""
+
+import pytest
+
+from bot.auth.multi_user import MultiUser
+from bot.core.errors import ProviderError
+from bot.core.inbound import Account
+from bot.core.outbound import OpenChange, React, Say
+from bot.core.ports import AuthContext
+from bot.core.secret import Secret
+from bot.flows import desk
+
+
+async def test_a_request_is_admitted_with_eyes_and_a_status(world) -> None:
+    seq = await world.admit()
+    assert world.said() == {f"react:{seq}": "eyes", f"status:{seq}": "queued"}
+    assert (await world.state()).requests[seq].phase == "admitted"
+    assert world.bus.runs
+
+
+async def test_a_desk_asked_twice_does_it_once(world) -> None:
+    seq = await world.admit()
+    calls = len(world.forge.calls)
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    assert len(world.forge.calls) == calls
+    assert seq in (await world.state()).requests
+
+
+async def test_somebody_without_the_right_is_refused_once(world) -> None:
+    first = await world.admit(who="mallory")
+    second = await world.admit("@onhand again", who="mallory")
+    assert world.forge.made(Say) == ["permission:memory:mallory"]
+    assert not world.bus.runs
+    requests = (await world.state()).requests
+    assert [requests[seq].ending for seq in (first, second)] == ["refused", "refused"]
+
+
+async def test_the_bot_needs_the_right_too(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.forge.writers.clear()
+    await world.admit()
+    assert not world.bus.runs
+
+
+async def test_an_unknown_person_waits_with_a_link_and_goes_on_when_linked(world) -> None:
+    world.use(auth=MultiUser(AuthContext(world.store.accounts, Secret("k" * 20), "http://here")))
+    seq = await world.admit()
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    [said] = world.forge.made(Say)
+    assert "http://here/api/auth/connect?ticket=" in world.said()[said]
+    assert (await world.state()).requests[seq].phase == "waiting"
+    alice = Account("memory", "alice", "alice")
+    await world.store.accounts.link(alice, "alice")
+    assert await world.store.inbox.waiting_for(alice) == [(world.bus.acknowledged[-1][0], seq)]
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    assert (await world.state()).requests[seq].phase == "admitted"
+    assert world.bus.runs
+
+
+@pytest.mark.parametrize(("verb", "said"), [("help", "`stop`"), ("status", "Nothing is running"), ("stop", "Nothing is running")])
+async def test_a_verb_without_work_is_answered_at_the_desk(world, verb: str, said: str) -> None:
+    seq = await world.admit(f"@onhand {verb}")
+    assert said in world.said()[f"reply:{seq}"]
+    assert (await world.state()).requests[seq].phase == "closed"
+
+
+async def test_a_second_mention_shares_the_first_ones_status(world) -> None:
+    first = await world.admit()
+    second = await world.admit("@onhand and this too")
+    assert world.forge.made(Say) == [f"status:{first}"]
+    assert world.forge.made(React) == [f"react:{first}", f"react:{second}"]
+    assert world.forge.made(OpenChange) == []
+
+
+async def test_a_comment_whose_answer_was_lost_is_found_again(world) -> None:
+    world.forge.fail(Say, ProviderError("invalid", "cut off"), after=True)
+    seq = await world.ask()
+    with pytest.raises(ProviderError):
+        await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    world.use(clock=lambda: __import__("time").time() + 60)
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    state = await world.state()
+    assert state.topics[f"status:{seq}"].id == "2", "the comment that was made before it was cut off"
+
+
+async def test_a_reaction_that_is_refused_stops_nothing(world) -> None:
+    world.forge.fail(React, ProviderError("forbidden", "no reactions here"))
+    seq = await world.admit()
+    assert (await world.state()).requests[seq].phase == "admitted"
+
+
+async def test_a_provider_that_is_busy_is_asked_again(world) -> None:
+    world.forge.fail(Say, ProviderError("unavailable", "later", retry_after=0.01))
+    seq = await world.admit()
+    assert world.said()[f"status:{seq}"] == "queued"
