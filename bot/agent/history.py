@@ -1,7 +1,8 @@
 """The prompt as a projection of the log: events in, messages in the shape of the chat completions API out. Pure.
 
 Providers refuse a prompt in which a tool call has not exactly one tool message right behind it. Here that holds for
-any log: a reply's tool messages are laid down together with it and filled when the observations come.
+any log: a reply's tool messages are laid down together with it and filled when the observations come. What came in
+while a reply was being made (its cause is the last event that it knew) stands behind it, so a prompt only ever grows.
 """
 
 import re
@@ -36,6 +37,8 @@ class History:
         self._followed = 0
         self._asked: dict[int, Trigger] = {}
         self._last_shown: Trigger | None = None
+        self._said: list[int] = []
+        """The seqs of the user messages at the end."""
         self._open: dict[str, Message] = {}
         """The tool message of every call id so far; the id's first result fills it."""
         self._filled: set[str] = set()
@@ -73,25 +76,32 @@ class History:
             case Asked(trigger=trigger):
                 self._asked[event.seq] = trigger
             case Admitted(request=seq) if (asked := self._asked.pop(seq, None)) and asked.request.verb in RUN_VERBS:
-                self._say(as_message(asked, self._last_shown))
+                self._say(event, as_message(asked, self._last_shown))
                 self._last_shown = asked
             case ModelReply() as reply:
-                self._reply(reply)
+                known = event.seq if event.cause is None else event.cause
+                late = sum(seq > known for seq in self._said)
+                self._reply(reply, late)
             case Observation() as seen if event.call_id:
                 self._fill(event.call_id, as_text(seen))
             case Notice(content=content):
-                self._say(f"[onhand] {content}")
+                self._say(event, f"[onhand] {content}")
             case RunEnded(outcome=outcome):
                 self._say(
+                    event,
                     f"[onhand] That run has ended: {outcome.ending} {outcome.reason}".rstrip()
                     + ". What follows is a new run "
-                    "in a new sandbox with a fresh working copy; look at its state before you rely on what was said."
+                    "in a new sandbox with a fresh working copy; look at its state before you rely on what was said.",
                 )
 
-    def _say(self, content: str) -> None:
+    def _say(self, event: Event, content: str) -> None:
         self.messages.append({"role": "user", "content": content})
+        self._said.append(event.seq)
 
-    def _reply(self, reply: ModelReply) -> None:
+    def _reply(self, reply: ModelReply, late: int) -> None:
+        """Lay down a reply before the last `late` messages, which it did not know."""
+        place = len(self.messages) - late
+        behind, self.messages[place:] = self.messages[place:], []
         calls = [c for c in reply.calls if c.get("id") and c["id"] not in self._open]
         calls = list({c["id"]: c for c in calls}.values())
         message: Message = {"role": "assistant", "content": reply.content or ("" if calls else _NO_TEXT)}
@@ -101,6 +111,8 @@ class History:
         for call in calls:
             self._open[call["id"]] = {"role": "tool", "tool_call_id": call["id"], "content": NO_RESULT}
             self.messages.append(self._open[call["id"]])
+        self.messages += behind
+        self._said = self._said[len(self._said) - late :]
 
     def _fill(self, call_id: str, content: str) -> None:
         if call_id in self._open and call_id not in self._filled:

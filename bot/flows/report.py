@@ -78,11 +78,13 @@ class Reporter:
             await self.perform(call)
 
     async def react(self, request: RequestState) -> None:
-        """Put the eyes on the message that asked; a provider that cannot is no reason to stop."""
+        """Put the eyes on the message that asked. Twice is harmless there, and a provider that cannot is no reason to stop."""
         trigger = request.trigger
         call = React(topic=f"react:{request.seq}", thread=trigger.thread, origin=trigger.origin)
-        with suppress(ProviderError):
-            await self.perform(call)
+        if call.topic not in self._log.state.topics:
+            with suppress(ProviderError):
+                receipt = await self._integration.perform(call, None, self._token)
+                await self._log.append(Draft(Called(topic=call.topic, receipt=receipt)))
 
 
 async def keep_posted(log_: ConversationLog, show: Callable[[], Awaitable[None]], every: float = EDIT_EVERY) -> None:

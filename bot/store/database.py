@@ -104,7 +104,7 @@ def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
 def _insert_new(dialect: str, table: Table) -> Insert:
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()
+    return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 
 class clock_of_database(FunctionElement[float]):  # noqa: N801 -- reads as an SQL function where it is used

@@ -92,7 +92,7 @@ async def test_an_action_of_an_earlier_run_gets_its_result_too(kit):
     await cut.asked(kit.trigger("again", verb="retry"))
     await cut.began("r2")
     await kit.Bench(cut, kit.Box(), kit.tools).work(SCRIPTS["ordinary"])
-    assert [f.error_id for f in cut.facts(Problem)][0] == "interrupted"
+    assert next(f.error_id for f in cut.facts(Problem)) == "interrupted"
 
 
 async def test_a_finish_of_an_earlier_run_does_not_end_the_next(kit):

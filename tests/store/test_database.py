@@ -145,7 +145,7 @@ async def test_the_write_ahead_log_stays_small_under_small_writes(impatient: Pat
         await database.write(lambda c, n=n: c.execute(statement, {"n": n, "text": "x" * 4000}), durable=False)
     size = impatient.with_name("onhand.db-wal").stat().st_size
     await database.close()
-    assert size < 2500 * 4000 * 1.5
+    assert size < 30_000_000, "it is 43 MB without checkpoints"
 
 
 async def test_a_postgresql_that_was_restarted_costs_nobody_a_request(postgres: object) -> None:

@@ -117,9 +117,7 @@ async def test_two_processes_share_twenty_deliveries_without_doubling_one(store:
     assert [record.last_seq for record in conversations] == [1] * 20
 
 
-async def test_text_that_postgresql_cannot_hold_is_taken_all_the_same(
-    store: Store, delivery: Make, trigger: MakeTrigger
-) -> None:
+async def test_text_that_postgresql_cannot_hold_is_taken(store: Store, delivery: Make, trigger: MakeTrigger) -> None:
     hostile = trigger("1\x00", "12\x00", Account("github", "7\x00", "a\x00"), "t\x00\ud800")
     first = delivery(hostile, id="d\x00")
     [(conversation, _)] = (await store.inbox.accept(first)).fresh
@@ -130,7 +128,7 @@ async def test_text_that_postgresql_cannot_hold_is_taken_all_the_same(
     assert conversation_id(event.fact.trigger.thread) == conversation
 
 
-async def test_unanswered_lists_what_is_open_and_held_by_nobody(
+async def test_unanswered_is_what_is_open_and_held_by_nobody(
     store: Store, delivery: Make, trigger: MakeTrigger
 ) -> None:
     threads = {item: conversation_id(Thread("github", "owner/repo", item)) for item in ("1", "2", "3", "4")}

@@ -1,0 +1,186 @@
+"""LiteLLMModel through the real LiteLLM, against a server that speaks OpenAI's API and misbehaves."""
+
+import asyncio
+import gc
+import logging
+import time
+
+import pytest
+
+from bot.agent.model import LiteLLMModel
+from bot.core.errors import ContextTooLong, ModelError
+from bot.core.secret import Secret
+from bot.testing.models import CONTEXT_TOO_LONG, Fault, ModelServer
+
+CANARY = "sk-canary-0123456789abcdef"
+SCRIPT = [
+    {
+        "text": "I look.",
+        "calls": [{"name": "bash", "arguments": {"command": "ls"}}],
+        "input_tokens": 1000,
+        "output_tokens": 100,
+    }
+]
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "bash",
+            "description": "Run a command.",
+            "parameters": {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
+        },
+    }
+]
+PROMPT = [{"role": "system", "content": "You are onhand."}, {"role": "user", "content": "a private prompt"}]
+
+
+@pytest.fixture
+def server():
+    with ModelServer(SCRIPT, key=CANARY) as server:
+        yield server
+
+
+@pytest.fixture
+def waits():
+    return []
+
+
+@pytest.fixture
+def model(server, waits):
+    return made(server, waits)
+
+
+def made(server, waits=None, key=CANARY, name="openai/gpt-4o-mini", **more):
+    async def pause(seconds):
+        if waits is not None:
+            waits.append(seconds)
+
+    return LiteLLMModel(name, base_url=server.base_url, api_key=Secret(key), pause=pause, **more)
+
+
+async def test_a_call_with_tools_comes_back_with_calls_tokens_cost_and_time(model, server):
+    reply = await model.complete(PROMPT, TOOLS)
+    assert (reply.text, reply.calls[0].name, reply.calls[0].arguments) == ("I look.", "bash", '{"command": "ls"}')
+    assert (reply.input_tokens, reply.output_tokens, reply.model) == (1000, 100, "openai/gpt-4o-mini")
+    assert reply.cost_usd == pytest.approx(1000 * 0.15e-6 + 100 * 0.6e-6)
+    assert reply.seconds > 0
+    assert server.requests[0]["messages"] == PROMPT
+    assert server.requests[0]["tools"][0]["function"]["name"] == "bash"
+
+
+async def test_a_model_without_a_known_price_costs_nothing(server):
+    reply = await made(server, name="hosted_vllm/our-own").complete(PROMPT, TOOLS)
+    assert (reply.cost_usd, reply.calls[0].name) == (0.0, "bash")
+
+
+async def test_the_waiting_time_that_the_server_names_is_kept(model, server, waits):
+    server.fail(Fault(status=429, retry_after="7"))
+    assert (await model.complete(PROMPT, TOOLS)).text == "I look."
+    assert waits == [7.0]
+
+
+async def test_it_really_waits_as_long_as_the_server_says(server):
+    server.fail(Fault(status=429, retry_after="1"))
+    model = LiteLLMModel("openai/gpt-4o-mini", base_url=server.base_url, api_key=Secret(CANARY))
+    started = time.monotonic()
+    await model.complete(PROMPT, TOOLS)
+    assert 1.0 <= time.monotonic() - started < 5.0
+
+
+async def test_waits_grow_and_differ(model, server, waits):
+    server.fail(*[Fault(status=500)] * 4)
+    await model.complete(PROMPT, TOOLS)
+    assert len(waits) == 4
+    assert all(0.5 * 2**n <= wait <= 2**n for n, wait in enumerate(waits))
+
+
+async def test_a_server_that_goes_on_failing_is_given_up(server, waits):
+    server.fail(*[Fault(status=500)] * 9)
+    with pytest.raises(ModelError, match=r"unavailable: .*HTTP 500"):
+        await made(server, waits, retries=2).complete(PROMPT, TOOLS)
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("instead", ["close", "nonsense", "no choices"])
+async def test_an_answer_that_is_none_is_asked_for_again(model, server, instead):
+    server.fail(Fault(instead=instead))
+    assert (await model.complete(PROMPT, TOOLS)).text == "I look."
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        (Fault(status=400), "invalid"),
+        (Fault(status=403), "forbidden"),
+        (Fault(status=404), "missing"),
+        (Fault(status=422), "invalid"),
+        (Fault(status=429, code="insufficient_quota"), "quota"),
+    ],
+)
+async def test_what_does_not_get_better_is_not_tried_again(model, server, waits, fault, word):
+    server.fail(fault)
+    with pytest.raises(ModelError, match=f"^{word}: "):
+        await model.complete(PROMPT, TOOLS)
+    assert waits == []
+
+
+async def test_a_server_that_hangs_is_a_timeout(server):
+    server.fail(*[Fault(instead="hang")] * 9)
+    with pytest.raises(ModelError, match="^timeout: "):
+        await made(server, timeout=0.2, retries=1).complete(PROMPT, TOOLS)
+    assert len(server.requests) == 2
+
+
+async def test_all_tries_together_have_a_limit(server):
+    server.fail(*[Fault(instead="hang")] * 9)
+    started = time.monotonic()
+    with pytest.raises(ModelError, match="^timeout: "):
+        await made(server, timeout=60, total=0.3).complete(PROMPT, TOOLS)
+    assert time.monotonic() - started < 5
+
+
+async def test_a_wait_beyond_the_limit_is_not_begun(server, waits):
+    server.fail(Fault(status=429, retry_after="3600"))
+    with pytest.raises(ModelError, match="^limited: "):
+        await made(server, waits, total=60).complete(PROMPT, TOOLS)
+    assert waits == []
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-4o-mini", "hosted_vllm/our-own"])
+async def test_a_prompt_beyond_the_window_is_told_apart(server, name):
+    server.fail(CONTEXT_TOO_LONG)
+    with pytest.raises(ContextTooLong):
+        await made(server, name=name).complete(PROMPT, TOOLS)
+
+
+async def test_neither_key_nor_prompt_is_in_errors_logs_or_prints(server, caplog, capsys):
+    caplog.set_level(logging.DEBUG)
+    said = []
+    wrong = "sk-wrong-" + CANARY
+    faults = [Fault(status=400, message=f"bad {CANARY} a private prompt"), Fault(status=500, message=CANARY)]
+    for key in (CANARY, wrong):
+        server.fail(*faults)
+        for _ in range(2):
+            with pytest.raises(ModelError) as caught:
+                await made(server, key=key, retries=0).complete(PROMPT, TOOLS)
+            said += [str(caught.value), repr(caught.value), repr(caught.value.__cause__)]
+    await made(server).complete(PROMPT, TOOLS)
+    said += [caplog.text, *capsys.readouterr(), repr(vars(made(server)))]
+    for text in said:
+        assert CANARY not in text
+        assert "a private prompt" not in text
+        assert "Give Feedback" not in text
+
+
+async def test_cancelling_passes_through(server):
+    server.fail(Fault(instead="hang"))
+    task = asyncio.create_task(made(server).complete(PROMPT, TOOLS))
+    while not server.requests:
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_loading_leaves_the_heap_out_of_later_collections():
+    assert gc.get_freeze_count() > 0
