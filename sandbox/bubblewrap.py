@@ -1,7 +1,7 @@
 """What bubblewrap is told: which files of this machine a box may see, and in which namespaces it lives (bwrap(1)).
 
-As an ordinary user one bwrap does it all. Root first enters a mount namespace in which the box's files are within anybody's
-reach, becomes a user that owns nothing else, and goes on like everybody: so that no process of a box is ever root outside.
+As an ordinary user one bwrap does it all. Root first enters a mount namespace in which the box's files are within
+anybody's reach, becomes a user that owns nothing else, and goes on like everybody: no process of a box is root outside.
 """
 
 import os
@@ -9,6 +9,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 from bot.core.errors import ConfigError
@@ -24,8 +25,12 @@ _FILES = {
     "hosts": "127.0.0.1 localhost onhand\n::1 localhost\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
+_OWN = {"tmp": "/tmp", "home": "/home/box", "workspace": "/workspace", "run": "/run/onhand"}  # noqa: S108
 _FIRST_UID = 1_879_100_000  # above every range that distributions and container engines hand out
 _UIDS = 100_000_000
+
+
+_REACH = "/tmp/onhand"  # noqa: S108 - in a mount namespace where nobody else looks
 
 
 class Bubblewrap:
@@ -53,7 +58,7 @@ class Bubblewrap:
         if trial.returncode:
             raise ConfigError(
                 f"sandbox 'local' cannot make a namespace: {trial.stderr.strip()}. Allow user namespaces "
-                "(sysctl kernel.unprivileged_userns_clone=1, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0), "
+                "(sysctl kernel.unprivileged_userns_clone=1, on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0) "
                 "or choose another sandbox"
             )
         version = subprocess.run(["bwrap", "--version"], check=False, capture_output=True, text=True).stdout.strip()
@@ -76,10 +81,11 @@ class Bubblewrap:
         base = Path(sys.base_prefix)
         outside = not base.is_relative_to("/usr")
         sources = {"box": box, "program": program, **({"python": base} if outside else {})}
-        seen = {name: Path("/tmp/onhand", name) if self._root else path for name, path in sources.items()}  # noqa: S108
+        seen = {name: Path(_REACH, name) if self._root else path for name, path in sources.items()}  # noqa: S108
         inner = ["bwrap", *self._namespaces(), *self._view(seen["box"], seen["program"])]
         if outside:
             inner += ["--ro-bind", str(seen["python"]), str(base)]
+        inner += ["--remount-ro", "/", "--chdir", "/workspace"]
         path = (f"{base}/bin:" if outside else "") + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         inner.append("--clearenv")
         for name, value in {**home_environment("/home/box", "/workspace"), "PATH": path}.items():
@@ -100,22 +106,28 @@ class Bubblewrap:
             view += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
         for name in _FILES:
             view += ["--ro-bind", str(box / "etc" / name), f"/etc/{name}"]
-        for name, place in (
-            ("tmp", "/tmp"),
-            ("home", "/home/box"),
-            ("workspace", "/workspace"),
-            ("run", "/run/onhand"),
-        ):  # noqa: S108
+        for name, place in _OWN.items():
             view += ["--bind", str(box / name), place]
-        return [*view, "--ro-bind", str(program), "/run/program", "--chdir", "/workspace"]
+        return [*view, "--ro-bind", str(program), "/run/program"]
 
     def _outer(self, sources: list[tuple[str, Path]], owner: int = _FIRST_UID) -> list[str]:
         """Return what root does first; nothing for others."""
         if not self._root:
             return []
-        outer = ["bwrap", "--dev-bind", "/", "/", "--cap-add", "ALL", "--tmpfs", "/tmp", "--dir", "/tmp/onhand"]  # noqa: S108
+        outer = [
+            "bwrap",
+            "--dev-bind",
+            "/",
+            "/",
+            "--cap-add",
+            "ALL",
+            "--tmpfs",
+            str(Path(_REACH).parent),
+            "--dir",
+            _REACH,
+        ]
         for name, path in sources:
-            outer += ["--bind" if name == "box" else "--ro-bind", str(path), f"/tmp/onhand/{name}"]
+            outer += ["--bind" if name == "box" else "--ro-bind", str(path), f"{_REACH}/{name}"]
         ids = [f"--reuid={owner}", f"--regid={owner}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
         return [*outer, "setpriv", *ids]
 
@@ -147,6 +159,7 @@ def _links() -> list[str]:
     return arguments
 
 
+@cache
 def _knows(option: str) -> bool:
     """Whether this machine's bwrap has an option; --disable-userns came with 0.8."""
     asked = subprocess.run(["bwrap", "--help"], check=False, capture_output=True, text=True)

@@ -152,7 +152,7 @@ class Connection(asyncio.BufferedProtocol):
 
 
 async def connect(path: Path, key: Secret) -> Connection:
-    """Connect to the server that listens at `path`. Raises SandboxGone when none does, SandboxError when it refuses us."""
+    """Connect to the server at `path`. Raises SandboxGone when there is none, SandboxError when it refuses us."""
     loop = asyncio.get_running_loop()
     folder = -1
     try:

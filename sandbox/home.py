@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _INSIDE = Path(__file__).parent / "inside"
 _ID = re.compile(r"[0-9a-f]{16}")
 
 
+@cache
 def install_program(home: Path, python: str) -> Path:
     """Return the folder that holds the server's package, laid there and compiled by `python` if need be."""
     sources = sorted(_INSIDE.glob("*.py"))

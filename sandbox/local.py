@@ -1,7 +1,7 @@
 """Boxes on this very machine: in namespaces of their own through bubblewrap, or, when told so, as plain processes.
 
-A box outlives the worker that made it. As root, each box runs as a user that exists nowhere else; otherwise as ours. What
-bubblewrap is told stands in sandbox/bubblewrap.py.
+A box outlives the worker that made it. As root, each box runs as a user that exists nowhere else; otherwise as ours.
+What bubblewrap is told stands in sandbox/bubblewrap.py.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class _Machine:
         self._spec, self._home = spec, Path(home).absolute()
 
     @abstractmethod
-    def _command(self, folder: BoxFolder) -> list[str]:
+    def _command(self, folder: BoxFolder) -> Sequence[str]:
         """Return the command that starts the server of a box. Raises SandboxError."""
 
     @abstractmethod
@@ -115,7 +115,7 @@ class _Machine:
             said = log.read_text(errors="replace").strip()[-2000:]
             raise SandboxError(f"the box did not start: {said or f'no word within {_START_SECONDS:.0f} s'}")
 
-    def _words(self, folder: BoxFolder, run: str, workspace: str) -> list[str]:
+    def _words(self, folder: BoxFolder, run: str, workspace: str) -> Sequence[str]:
         spec = self._spec
         return [
             *(f"socket={run}/{SOCKET}", f"key={run}/key", f"workspace={workspace}"),
@@ -142,10 +142,10 @@ class LocalSandboxes(_Machine):
         self._bubblewrap.prepare(folder.path)
         return folder
 
-    def _command(self, folder: BoxFolder) -> list[str]:
+    def _command(self, folder: BoxFolder) -> Sequence[str]:
         python = own_python()
         program = install_program(self._home, python)
-        words = self._words(folder, "/run/onhand", "/workspace")
+        words = [*self._words(folder, "/run/onhand", "/workspace")]
         if _kernel() >= (5, 14):  # processes are counted for each user namespace from then on, before for the user
             words.append(f"NPROC={self._spec.pids}")
         return self._bubblewrap.command(folder.path, program, [python, "-I", "-S", "-c", START, "/run/program", *words])
@@ -164,7 +164,7 @@ class ProcessSandboxes(_Machine):
             raise ConfigError("sandbox 'process' needs /bin/bash; install bash")
         return "plain processes: NO ISOLATION, commands run on this machine as the user of the worker, network open"
 
-    def _command(self, folder: BoxFolder) -> list[str]:
+    def _command(self, folder: BoxFolder) -> Sequence[str]:
         python = own_python()
         program = install_program(self._home, python)
         words = self._words(folder, str(folder.path / "run"), str(folder.path / "workspace"))

@@ -46,11 +46,8 @@ async def value_of(url: str, key: str) -> bytes | None:
 
 def servers_on(folder: Path) -> list[psutil.Process]:
     """The redis-servers whose folder this is."""
-    found = []
-    for process in psutil.process_iter(["name", "cwd"]):
-        if process.info["name"] == "redis-server" and process.info["cwd"] == str(folder):
-            found.append(process)
-    return found
+    wanted = {"name": "redis-server", "cwd": str(folder)}
+    return [process for process in psutil.process_iter(["name", "cwd"]) if process.info == wanted]
 
 
 async def test_it_answers_on_a_socket_that_only_we_can_reach(server: EmbeddedRedis, tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def load() -> ModuleType:
         noisy.handlers[:] = [logging.NullHandler()]
         noisy.propagate = False
         noisy.setLevel(logging.CRITICAL)
-    gc.freeze()  # its hundred thousands of objects stay; walking them stops the event loop for 0.1 s each time
+    litellm.completion("gpt-4o-mini", [{"role": "user", "content": ""}], mock_response="")  # imports as much again
+    gc.collect()
+    gc.freeze()  # hundreds of thousands of objects that stay; walking them stops the event loop for 0.1 s each time
     return litellm
 
 
@@ -180,7 +182,7 @@ def _seconds(retry_after: str) -> float:
 
 
 def _backoff(attempt: int) -> float:
-    return min(_LONGEST_WAIT, _FIRST_WAIT * 2**attempt) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
+    return min(_LONGEST_WAIT, _FIRST_WAIT * 2.0**attempt) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
 
 
 def _error(failure: _Failure) -> ModelError:

@@ -13,6 +13,8 @@ from bot.core.errors import Unavailable
 
 T = TypeVar("T")
 _SECONDS = 5
+_LOCK_MILLISECONDS = 2500
+"""Below Slack's limit of 3 s for an answer."""
 
 
 class Postgres:
@@ -24,7 +26,7 @@ class Postgres:
             pool_size=10,
             pool_timeout=_SECONDS,
             pool_pre_ping=True,  # a restarted server costs nobody a request
-            connect_args={"connect_timeout": _SECONDS},
+            connect_args={"connect_timeout": _SECONDS, "options": f"-c lock_timeout={_LOCK_MILLISECONDS}"},
         )
 
     async def open(self) -> None:

@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import NotAuthorizedException, NotFoundException
 from litestar.handlers import BaseRouteHandler
-from litestar.params import HeaderParameter, QueryParameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Response, ServerSentEvent, ServerSentEventMessage
 
 from bot.core.conversation import fold
@@ -58,7 +58,7 @@ class Conversations(Controller):
         return found
 
     @get("/{conversation_id:str}")
-    async def get_conversation(self, state: State, conversation_id: str) -> View:
+    async def get_conversation(self, state: State, conversation_id: FromPath[str]) -> View:
         """Show one conversation."""
         services: Services = state.services
         record = await _find(services, conversation_id)
@@ -72,7 +72,7 @@ class Conversations(Controller):
         self,
         state: State,
         request: Request[Any, Any, State],
-        conversation_id: str,
+        conversation_id: FromPath[str],
         after: Annotated[int, QueryParameter(ge=0)] = 0,
         limit: Annotated[int, QueryParameter(ge=1, le=PAGE)] = PAGE,
         last_event_id: Annotated[str, HeaderParameter(name="last-event-id")] = "",

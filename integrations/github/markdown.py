@@ -20,7 +20,7 @@ _ENDS_WITH_NAME = re.compile(r"@[\w./-]{0,101}$")
 _FENCE_ANYWHERE = re.compile(r"```|~~~")
 _AT_ENTITY = re.compile(r"&(?:#0{0,5}64|#[xX]0{0,5}40|commat);")
 _ADDRESS_AT = re.compile(r"(https?://[^\s@<>`]{1,2000})@")
-_AT_NAME = re.compile(r"(?:(?<![A-Za-z0-9\\])\\*|(?<=[A-Za-z0-9])\\+)@([A-Za-z0-9][\w./-]{0,100}(?<![./-]))?")
+_AT_NAME = re.compile(r"(?:(?<![A-Za-z0-9\\])\\*|(?<=[A-Za-z0-9])\\+)@([A-Za-z0-9][\w./@-]*(?<![./@-]))?")
 _IMAGE = re.compile(r"!\[")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _CLOSES = re.compile(

@@ -73,7 +73,7 @@ async def test_several_matches_are_counted_and_placed(edit, box):
 
 
 async def test_no_match_says_what_to_do(edit):
-    with pytest.raises(UserError, match="not in a.py"):
+    with pytest.raises(UserError, match="is not in"):
         await edit("str_replace", old_str="four", new_str="4")
 
 

@@ -92,8 +92,10 @@ async def grown(conversation_id, seq): ...
 async def main(url, start):
     store = await open_store(url, clock=time.time, redact=str, grown=grown, keys=[Secret("k" * 32)])
     triggers = [
-        Trigger(Thread("github", "o/r", str(n)), Account("github", "7", "ann"), Request("work", "go"), f"m{n}", "mention",
-                Origin("comment", "1"))
+        Trigger(
+            Thread("github", "o/r", str(n)), Account("github", "7", "ann"), Request("work", "go"), f"m{n}", "mention",
+            Origin("comment", "1"),
+        )
         for n in range(20)
     ]
     time.sleep(max(0, start - time.time()))

@@ -15,7 +15,7 @@ T = TypeVar("T", bound=Struct)
 
 
 def schema(kind: type[Struct]) -> dict[str, Any]:
-    """Return the JSON Schema of an object with these arguments, in plain words: references and null confuse some models."""
+    """Return the JSON Schema of these arguments, without references and null, which confuse some models."""
     whole = msgspec.json.schema(kind)
     plain = _plain(whole, whole["$defs"])
     return {

@@ -36,7 +36,7 @@ class Bash:
     description = (
         "Run a command in a bash session that keeps its directory and environment between calls. Output holds standard "
         "output and error together; long output is cut in the middle. There is no terminal: pass -y or the like "
-        "instead of waiting for questions, and start what must go on running in the background, its output sent to a file."
+        "instead of waiting for questions, and start what must keep running in the background, its output in a file."
     )
     parameters = schema(BashArguments)
 

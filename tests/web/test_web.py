@@ -1,0 +1,289 @@
+"""The web process, on a real database and Redis, spoken to over HTTP."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import redis
+import uvicorn
+
+from bot import bootstrap, config
+from bot.auth import tickets
+from bot.bus import connect
+from bot.commands.service import free_port
+from bot.core.conversation import conversation_id
+from bot.core.events import Draft, Message
+from bot.core.inbound import Thread
+from bot.core.secret import Secret
+from bot.core.signatures import hmac_sha256
+from bot.web.app import create
+
+SECRET = "the webhook secret"
+PAYLOADS = Path(__file__).parents[1] / "integrations" / "github" / "payloads"
+CONVERSATION = conversation_id(Thread("github", "acme/app", "1"))
+
+
+def mention(text: str = "@onhand fix it", comment: int = 5) -> dict[str, Any]:
+    person = {"login": "alice", "id": 7, "type": "User"}
+    when = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
+    return {
+        "action": "created",
+        "issue": {"number": 1, "id": 11, "title": "Login", "body": "x", "html_url": "http://x/1", "user": person, **when},
+        "comment": {"id": comment, "body": text, "user": person, "html_url": "http://x/c", **when},
+        "repository": {"id": 1, "full_name": "acme/app", "html_url": "http://x", "default_branch": "main"},
+        "sender": person,
+    }
+
+
+class Service:
+    """A running web process and a signed way into it."""
+
+    def __init__(self, url: str, built: bootstrap.Built) -> None:
+        self.url, self.built = url, built
+        self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=10)
+
+    async def deliver(self, body: bytes, event: str = "issue_comment", delivery: str = "d-1", **headers: str) -> httpx.Response:
+        signed = {
+            "x-github-event": event,
+            "x-github-delivery": delivery,
+            "x-hub-signature-256": f"sha256={hmac_sha256(Secret(SECRET), body).hex()}",
+            "content-type": "application/json",
+        }
+        return await self.client.post("/api/integration/github/events", content=body, headers={**signed, **headers})
+
+    async def mention(self, **more: Any) -> httpx.Response:
+        return await self.deliver(json.dumps(mention()).encode(), **more)
+
+
+@pytest.fixture
+async def service(database_url: str, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+    environment = {
+        "ONHAND_HOME": str(tmp_path / "home"),
+        "ONHAND_DATABASE_URL": database_url,
+        "ONHAND_REDIS_URL": redis_url,
+        "ONHAND_GITHUB__WEBHOOK_SECRET": SECRET,
+        "ONHAND_GITHUB__TOKEN": "a token for the tests",
+        **getattr(request, "param", {}),
+    }
+    settings = config.load(environment)
+    built: list[bootstrap.Built] = []
+
+    def build() -> Any:
+        context = bootstrap.build(settings)
+
+        class Keeping:
+            async def __aenter__(self) -> bootstrap.Built:
+                built.append(await context.__aenter__())
+                return built[0]
+
+            async def __aexit__(self, *error: Any) -> None:
+                await context.__aexit__(*error)
+
+        return Keeping()
+
+    port = free_port("127.0.0.1")
+    server = uvicorn.Server(uvicorn.Config(create(build), port=port, log_config=None, lifespan="on"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    running = Service(f"http://127.0.0.1:{port}", built[0])
+    yield running
+    await running.client.aclose()
+    server.should_exit = True
+    await serving
+
+
+async def test_a_mention_is_stored_before_it_is_answered(service: Service) -> None:
+    answer = await service.mention()
+    assert (answer.status_code, answer.json()) == (202, {"status": "accepted", "conversation_ids": [CONVERSATION]})
+    assert len(await service.built.services.log.read(CONVERSATION)) == 1
+    assert await service.built.bus.redis.zcard("onhand:actions") == 1
+
+
+async def test_a_job_carries_ids_and_nothing_else(service: Service) -> None:
+    await service.mention()
+    [key] = [k async for k in service.built.bus.redis.scan_iter("arq:job:*")]
+    body = await service.built.bus.redis.get(key)
+    assert b"fix it" not in body
+    assert b"alice" not in body
+    assert CONVERSATION.encode() in body
+
+
+async def test_five_equal_deliveries_at_once_are_one_request(service: Service) -> None:
+    answers = await asyncio.gather(*(service.mention() for _ in range(5)))
+    assert sorted(a.status_code for a in answers) == [200, 200, 200, 200, 202]
+    assert len(await service.built.services.log.read(CONVERSATION)) == 1
+
+
+async def test_the_same_comment_through_two_hooks_is_one_request(service: Service) -> None:
+    answers = [await service.mention(delivery=name) for name in ("d-1", "d-2")]
+    assert [a.json()["status"] for a in answers] == ["accepted", "duplicate"]
+
+
+async def test_what_asks_for_nothing_touches_neither_database_nor_redis(service: Service, redis_url: str) -> None:
+    for index, (event, body) in enumerate([("push", {"ref": "refs/heads/main"}), ("ping", {}), ("a_new_event", {})]):
+        answer = await service.deliver(json.dumps(body).encode(), event, f"d-{index}")
+        assert (answer.status_code, answer.json()["status"]) == (200, "ignored")
+    answer = await service.deliver(json.dumps(mention("nothing for you")).encode(), delivery="d-9")
+    assert answer.json()["status"] == "ignored"
+    assert await service.built.services.conversations.list() == []
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.dbsize() == 0
+    assert 'event="push"' in (await service.client.get("/metrics")).text
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-hub-signature-256": "sha256=" + "0" * 64},
+        {"x-hub-signature-256": ""},
+        {"x-hub-signature-256": "sha256=\xe9"},
+        {"x-hub-signature-256": "", "x-hub-signature": "sha1=" + "0" * 40},
+    ],
+)
+async def test_a_wrong_signature_is_401_and_leaves_nothing(service: Service, headers: dict[str, str]) -> None:
+    body = json.dumps(mention()).encode()
+    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    answer = await service.deliver(body, **raw)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.json()["error"]) == (401, "signature")
+    assert await service.built.services.conversations.list() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b'{"action": "created"',
+        b"\xff\xfe\x00",
+        b"[" * 100_000,
+        b'{"a":' * 50_000,
+        b"[]",
+        b"null",
+        b"1e999999",
+        b'"text"',
+        json.dumps({**mention(), "comment": 7}).encode(),
+        json.dumps({**mention(), "issue": {"number": 10**30}}).encode(),
+        json.dumps(mention("@onhand \x00 fix \ud800 it")).encode(),
+    ],
+)
+async def test_signed_rubbish_is_never_a_500(service: Service, body: bytes) -> None:
+    answer = await service.deliver(body)
+    assert answer.status_code in (200, 202, 400)
+    assert answer.json()
+
+
+async def test_a_body_that_is_too_large_is_413(service: Service) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(27):
+            yield b" " * 1024 * 1024
+
+    streamed = await service.client.post("/api/integration/github/events", content=chunks())
+    assert (streamed.status_code, streamed.json()["error"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("POST", "/api/integration/slack/events", 404, "no_endpoint"),
+        ("POST", "/api/integration/nobody/events", 404, "no_endpoint"),
+        ("POST", "/api/integration/github", 404, "not_found"),
+        ("GET", "/api/integration/github/events", 405, "method"),
+    ],
+)
+async def test_other_doors_are_closed(service: Service, method: str, path: str, status: int, error: str) -> None:
+    answer = await service.client.request(method, path)
+    assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+@contextmanager
+def locked(database_url: str) -> Iterator[None]:
+    """Hold the lock that a delivery's transaction needs."""
+    if database_url.startswith("sqlite"):
+        with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)) as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(database_url) as blocker:
+            blocker.execute("LOCK TABLE deliveries IN ACCESS EXCLUSIVE MODE")
+            yield
+
+
+async def test_a_database_that_is_locked_is_503_and_the_retry_is_taken(service: Service, database_url: str) -> None:
+    with locked(database_url):
+        refused = await service.mention()
+    assert (refused.status_code, refused.json()["error"]) == (503, "unavailable")
+    assert (await service.mention()).status_code == 202
+
+
+async def test_a_redis_that_is_away_loses_nothing(service: Service) -> None:
+    there = service.built.bus.redis
+    service.built.bus.redis = connect("unix:///nowhere/redis.sock")
+    answer = await service.mention()
+    service.built.bus.redis = there
+    assert answer.status_code == 202
+    assert await service.built.services.inbox.unanswered(0) == [(CONVERSATION, 1, "asked")]
+    again = await service.mention()
+    assert again.json()["status"] == "duplicate"
+    assert await there.zcard("onhand:actions") == 1, "the redelivery finished the half-done one"
+
+
+async def test_events_come_as_pages_and_as_a_stream(service: Service) -> None:
+    await service.mention()
+    path = f"/api/v1/conversations/{CONVERSATION}/events"
+    page = (await service.client.get(path)).json()
+    assert [event["action"] for event in page["events"]] == ["asked"]
+    log = service.built.services.log
+    await log.append(CONVERSATION, [Draft(Message(content="one")), Draft(Message(content="two"))], expected=1)
+    seen: list[dict[str, Any]] = []
+    headers = {"accept": "text/event-stream", "last-event-id": "2"}
+    async with asyncio.timeout(10), service.client.stream("GET", path, headers=headers) as stream:
+        async for line in stream.aiter_lines():
+            if line.startswith("data: "):
+                seen.append(json.loads(line.removeprefix("data: ")))
+                if len(seen) == 1:
+                    await log.append(CONVERSATION, [Draft(Message(content="live"))], expected=3)
+            if len(seen) == 2:
+                break
+    assert [event["args"]["content"] for event in seen] == ["two", "live"]
+    assert (await service.client.get(path, params={"after": 2, "limit": 1})).json()["next"] == 3
+
+
+async def test_a_conversation_is_listed_and_shown(service: Service) -> None:
+    await service.mention()
+    [record] = (await service.client.get("/api/v1/conversations")).json()
+    assert (record["thread"], record["status"]) == ("github:acme/app#1", "queued")
+    view = (await service.client.get(f"/api/v1/conversations/{CONVERSATION}")).json()
+    assert view["open_requests"] == 1
+    assert (await service.client.get("/api/v1/conversations/nobody")).status_code == 404
+    assert (await service.client.get("/api/v1/conversations?limit=9999")).status_code == 400
+
+
+async def test_health_readiness_and_the_api_description(service: Service) -> None:
+    assert (await service.client.get("/health")).json() == {"status": "ok"}
+    assert (await service.client.get("/ready")).json() == {"database": "ok", "redis": "ok"}
+    paths = (await service.client.get("/schema")).json()["paths"]
+    assert "/api/v1/conversations/{conversation_id}/events" in paths
+
+
+@pytest.mark.parametrize("service", [{"ONHAND_AUTH__STRATEGY": "single_user"}], indirect=True)
+async def test_the_rest_api_asks_for_a_token(service: Service) -> None:
+    assert (await service.client.get("/api/v1/conversations")).status_code == 401
+    token = tickets.issue(service.built.key, "api", "owner", time.time() + 60)
+    headers = {"authorization": f"Bearer {token}"}
+    assert (await service.client.get("/api/v1/conversations", headers=headers)).status_code == 200
+
+
+async def test_a_connect_link_says_what_to_do_and_a_forged_one_does_not(service: Service) -> None:
+    ticket = tickets.issue(service.built.key, "connect", "github:7:<b>alice", time.time() + 60)
+    good = await service.client.get("/api/auth/connect", params={"ticket": ticket})
+    assert "onhand users link github:&lt;b&gt;alice" in good.text
+    assert (await service.client.get("/api/auth/connect", params={"ticket": "x" + ticket})).status_code == 400

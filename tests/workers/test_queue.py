@@ -1,0 +1,187 @@
+"""The queues on a real Redis: woken at once, held while a worker lives, taken over soon after it died."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from arq import Retry
+from arq.worker import func
+
+from bot.bus import RUNS, RedisBus, connect
+from bot.core.errors import Unavailable
+from workers.queue import BellWorker
+
+
+@asynccontextmanager
+async def worker(url: str, job: Callable[..., Any], max_jobs: int = 10) -> AsyncIterator[BellWorker]:
+    redis = connect(url)
+    running = BellWorker(RUNS, redis, [func(job, name="run_conversation")], max_jobs)
+    task = asyncio.create_task(running.main())
+    try:
+        yield running
+    finally:
+        task.cancel()
+        await running.drain()
+        await asyncio.gather(task, return_exceptions=True)
+        await redis.aclose()
+
+
+@pytest.fixture
+async def bus(redis_url: str) -> AsyncIterator[RedisBus]:
+    opened = RedisBus(connect(redis_url))
+    yield opened
+    await opened.close()
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_ring_starts_a_job_at_once(bus: RedisBus, redis_url: str) -> None:
+    done: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        done.append(conversation)
+
+    async with worker(redis_url, job):
+        await asyncio.sleep(0.2)
+        begin = time.perf_counter()
+        await bus.run("c1", 1)
+        await until(lambda: done)
+        assert time.perf_counter() - begin < 0.5, "polling alone would take up to a second"
+    assert done == ["c1"]
+
+
+async def test_ringing_twice_is_one_job_and_ringing_after_it_is_another(bus: RedisBus, redis_url: str) -> None:
+    done: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        done.append(conversation)
+
+    await bus.run("c1", 1)
+    await bus.run("c1", 1)
+    async with worker(redis_url, job):
+        await until(lambda: done)
+        await bus.run("c1", 1)
+        await until(lambda: len(done) == 2)
+    assert await bus.redis.zcard(RUNS) == 0
+
+
+async def test_running_jobs_do_not_hide_a_new_one(bus: RedisBus, redis_url: str) -> None:
+    """arq reads the oldest hundred ids; with more than that running elsewhere an idle worker must still start a new one."""
+    release, started = asyncio.Event(), []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        started.append(conversation)
+        await release.wait()
+
+    for index in range(130):
+        await bus.run(f"old-{index}", 1)
+    async with worker(redis_url, job, max_jobs=130):
+        await until(lambda: len(started) == 130)
+        async with worker(redis_url, job, max_jobs=10):
+            await bus.run("new", 1)
+            await until(lambda: "new" in started)
+        release.set()
+
+
+async def test_a_job_that_asks_for_later_comes_then(bus: RedisBus, redis_url: str) -> None:
+    times: list[float] = []
+
+    async def job(_ctx: Any, _conversation: str) -> None:
+        times.append(time.perf_counter())
+        if len(times) == 1:
+            await asyncio.sleep(1.2)  # longer than a renewal, which moves the job's score
+            raise Retry(defer=1.0)
+
+    await bus.run("c1", 1)
+    async with worker(redis_url, job):
+        await until(lambda: len(times) == 2)
+    assert 2.1 < times[1] - times[0] < 5.0
+
+
+async def test_a_drained_job_is_taken_by_another_worker_at_once(bus: RedisBus, redis_url: str) -> None:
+    started: list[str] = []
+
+    async def first(_ctx: Any, _conversation: str) -> None:
+        started.append("first")
+        await asyncio.Event().wait()
+
+    async def second(_ctx: Any, _conversation: str) -> None:
+        started.append("second")
+
+    await bus.run("c1", 1)
+    async with worker(redis_url, first):
+        await until(lambda: started)
+    async with worker(redis_url, second):
+        await until(lambda: len(started) == 2, 3.0)
+
+
+_HOLDER = """
+import asyncio, sys
+from arq.worker import func
+from bot.bus import RUNS, connect
+from workers.queue import BellWorker
+async def job(ctx, conversation):
+    print("started", flush=True)
+    await asyncio.sleep(600)
+async def main():
+    await BellWorker(RUNS, connect(sys.argv[1]), [func(job, name="run_conversation")], 5).main()
+asyncio.run(main())
+"""
+
+
+async def test_a_killed_workers_job_is_taken_over_within_seconds(bus: RedisBus, redis_url: str) -> None:
+    started: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        started.append(conversation)
+
+    await bus.run("c1", 1)
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLDER, redis_url, stdout=asyncio.subprocess.PIPE)
+    assert holder.stdout is not None
+    assert await asyncio.wait_for(holder.stdout.readline(), 20) == b"started\n"
+    async with worker(redis_url, job):
+        await asyncio.sleep(4.0)
+        assert not started, "it is held as long as its worker lives"
+        os.kill(holder.pid, signal.SIGKILL)
+        await holder.wait()
+        await until(lambda: started, 8.0)
+
+
+async def test_an_idle_worker_asks_redis_seldom(bus: RedisBus, redis_url: str) -> None:
+    async def job(_ctx: Any, _conversation: str) -> None: ...
+
+    async with worker(redis_url, job):
+        await asyncio.sleep(0.5)
+        before = (await bus.redis.info("stats"))["total_commands_processed"]
+        await asyncio.sleep(3.0)
+        after = (await bus.redis.info("stats"))["total_commands_processed"]
+    assert (after - before) / 3.0 <= 5.0
+
+
+async def test_a_redis_out_of_reach_is_said_in_our_words() -> None:
+    bus = RedisBus(connect("unix:///nowhere/redis.sock"))
+    with pytest.raises(Unavailable):
+        await bus.run("c1", 1)
+    await bus.close()
+
+
+async def test_a_follower_hears_of_growth_and_looks_for_itself_without(bus: RedisBus, redis_url: str) -> None:
+    other = RedisBus(connect(redis_url))
+    heard = bus.follow("c1")
+    assert await anext(heard) == 0
+    await asyncio.sleep(0.2)
+    await other.grown("c1", 7)
+    assert await asyncio.wait_for(anext(heard), 1.5) == 7
+    assert await asyncio.wait_for(anext(heard), 5.0) == 7, "it wakes up without being told"
+    await heard.aclose()  # type: ignore[attr-defined]
+    await other.close()
