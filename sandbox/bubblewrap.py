@@ -25,11 +25,9 @@ _FILES = {
     "hosts": "127.0.0.1 localhost onhand\n::1 localhost\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
 }
-_OWN = {"tmp": "/tmp", "home": "/home/box", "workspace": "/workspace", "run": "/run/onhand"}  # noqa: S108
+_OWN = {"workspace": "/workspace", "home": "/home/box", "run": "/run/onhand", "tmp": "/tmp"}  # noqa: S108
 _FIRST_UID = 1_879_100_000  # above every range that distributions and container engines hand out
 _UIDS = 100_000_000
-
-
 _REACH = "/tmp/onhand"  # noqa: S108 - in a mount namespace where nobody else looks
 
 
@@ -81,7 +79,7 @@ class Bubblewrap:
         base = Path(sys.base_prefix)
         outside = not base.is_relative_to("/usr")
         sources = {"box": box, "program": program, **({"python": base} if outside else {})}
-        seen = {name: Path(_REACH, name) if self._root else path for name, path in sources.items()}  # noqa: S108
+        seen = {name: Path(_REACH, name) if self._root else path for name, path in sources.items()}
         inner = ["bwrap", *self._namespaces(), *self._view(seen["box"], seen["program"])]
         if outside:
             inner += ["--ro-bind", str(seen["python"]), str(base)]

@@ -41,6 +41,7 @@ def install_program(home: Path, python: str) -> Path:
         draft = home / "program" / f"{name}.{secrets.token_hex(4)}"
         package = draft / "sandbox" / "inside"
         package.mkdir(parents=True)
+        (draft / "sandbox" / "__init__.py").touch()
         for source in sources:
             shutil.copyfile(source, package / source.name)
         subprocess.run([python, "-I", "-m", "compileall", "-q", str(package)], check=False, stdout=subprocess.DEVNULL)

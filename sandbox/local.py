@@ -95,7 +95,7 @@ class _Machine:
         return box
 
     def _launch(self, folder: BoxFolder) -> None:
-        """Start the server, a child of nobody here, and wait until it listens. Raises SandboxError with what it said."""
+        """Start the server, a child of nobody here, and wait until it listens. Raises SandboxError: what it said."""
         folder.hand_over_key()
         log = folder.path / "log"
         with log.open("wb") as errors:
@@ -126,7 +126,7 @@ class _Machine:
 
 
 class LocalSandboxes(_Machine):
-    """Boxes in namespaces of their own: no host files but what a shell needs, no network unless it is open, no rights."""
+    """Boxes in namespaces of their own: no host files but programs, no network unless it is open, no rights."""
 
     name = "local"
 
@@ -155,12 +155,12 @@ class LocalSandboxes(_Machine):
 
 
 class ProcessSandboxes(_Machine):
-    """Boxes without walls: commands run as the worker's own user on this machine. For those who say that they want that."""
+    """Boxes without walls: commands run as the worker's own user on this machine. For those who ask for that."""
 
     name = "process"
 
     async def _describe(self) -> str:
-        if not Path("/bin/bash").exists():
+        if not os.access("/bin/bash", os.X_OK):
             raise ConfigError("sandbox 'process' needs /bin/bash; install bash")
         return "plain processes: NO ISOLATION, commands run on this machine as the user of the worker, network open"
 

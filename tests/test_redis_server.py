@@ -34,14 +34,15 @@ async def server(tmp_path: Path) -> AsyncIterator[EmbeddedRedis]:
     await embedded.stop()
 
 
-async def put_and_sync(url: str, key: str, value: str) -> None:
+async def put(url: str, key: str, value: str) -> None:
     async with Redis.from_url(url) as client:
         await client.set(key, value)
 
 
 async def value_of(url: str, key: str) -> bytes | None:
     async with Redis.from_url(url) as client:
-        return await client.get(key)
+        value: bytes | None = await client.get(key)
+        return value
 
 
 def servers_on(folder: Path) -> list[psutil.Process]:
@@ -53,7 +54,7 @@ def servers_on(folder: Path) -> list[psutil.Process]:
 async def test_it_answers_on_a_socket_that_only_we_can_reach(server: EmbeddedRedis, tmp_path: Path) -> None:
     url = await server.start()
     assert url == f"unix://{tmp_path}/redis/redis.sock"
-    await put_and_sync(url, "a", "1")
+    await put(url, "a", "1")
     assert await value_of(url, "a") == b"1"
     assert stat.S_IMODE((tmp_path / "redis").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "redis" / "redis.sock").stat().st_mode) == 0o700
@@ -62,7 +63,7 @@ async def test_it_answers_on_a_socket_that_only_we_can_reach(server: EmbeddedRed
 
 
 async def test_stopping_ends_it_and_keeps_what_it_holds(server: EmbeddedRedis, tmp_path: Path) -> None:
-    await put_and_sync(await server.start(), "a", "1")
+    await put(await server.start(), "a", "1")
     await server.stop()
     await server.stop()
     assert servers_on(tmp_path / "redis") == []
@@ -77,7 +78,7 @@ async def test_it_ends_with_an_owner_that_was_killed_and_the_next_one_goes_on(
     )
     assert owner.stdout is not None
     url = (await owner.stdout.readline()).decode().strip()
-    await put_and_sync(url, "a", "1")
+    await put(url, "a", "1")
     [orphan] = servers_on(tmp_path / "redis")
     owner.kill()
     await owner.wait()
@@ -94,7 +95,7 @@ async def test_a_start_right_after_the_owner_was_killed_waits_for_the_old_server
     )
     assert owner.stdout is not None
     url = (await owner.stdout.readline()).decode().strip()
-    await put_and_sync(url, "a", "1")
+    await put(url, "a", "1")
     owner.kill()
     assert await value_of(await server.start(), "a") == b"1"
     await owner.wait()
@@ -104,7 +105,7 @@ async def test_a_start_right_after_the_owner_was_killed_waits_for_the_old_server
 async def test_a_server_that_was_killed_leaves_nothing_that_stands_in_the_way(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    await put_and_sync(await server.start(), "a", "1")
+    await put(await server.start(), "a", "1")
     [process] = servers_on(tmp_path / "redis")
     process.kill()
     await server.stop()
@@ -119,7 +120,7 @@ async def test_a_folder_in_use_is_refused_and_the_first_owner_goes_on(
     url = await server.start()
     with pytest.raises(ConfigError, match="another onhand"):
         await EmbeddedRedis(tmp_path).start()
-    await put_and_sync(url, "a", "1")
+    await put(url, "a", "1")
 
 
 async def test_another_process_finds_the_running_one(server: EmbeddedRedis, tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ async def test_another_process_finds_the_running_one(server: EmbeddedRedis, tmp_
 async def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
     embedded = EmbeddedRedis(tmp_path / ("long" * 20) / ("longer" * 10))
     url = await embedded.start()
-    await put_and_sync(url, "a", "1")
+    await put(url, "a", "1")
     await embedded.stop()
     socket = Path(url.removeprefix("unix://"))
     assert len(os.fsencode(socket)) <= 100

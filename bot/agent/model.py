@@ -65,10 +65,14 @@ def load() -> ModuleType:
         noisy.handlers[:] = [logging.NullHandler()]
         noisy.propagate = False
         noisy.setLevel(logging.CRITICAL)
-    litellm.completion("gpt-4o-mini", [{"role": "user", "content": ""}], mock_response="")  # imports as much again
-    gc.collect()
     gc.freeze()  # hundreds of thousands of objects that stay; walking them stops the event loop for 0.1 s each time
     return litellm
+
+
+@cache
+def _settle() -> None:
+    """Freeze what LiteLLM imports and builds only with its first call as well."""
+    gc.freeze()
 
 
 class LiteLLMModel:
@@ -118,6 +122,7 @@ class LiteLLMModel:
         try:
             async with asyncio.timeout(self._timeout):
                 response = await litellm.acompletion(**request)
+            _settle()
             return _reply(response, self.name, time.monotonic() - started)
         except litellm.ContextWindowExceededError:
             raise ContextTooLong("context: the prompt is longer than the model's window") from None

@@ -106,7 +106,7 @@ class _Stage:
         box = await sandboxes.create({"demo": "tests"})
         try:
             await checkout.put(source, commit, "tests", box, "demo <demo@localhost>", "demo <demo@localhost>")
-            result = await box.run("cd /workspace && python3 -m unittest")
+            result = await box.run("cd ${WORKSPACE:-/workspace} && python3 -m unittest")
         finally:
             await box.remove()
             await sandboxes.close()

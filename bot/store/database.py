@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import Connection, Double, Insert, Table, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -86,11 +86,18 @@ def parse(url: str) -> URL:
     return parsed.set(drivername="sqlite+pysqlite")
 
 
-def _check(connection: Connection) -> None:
+def revision(connection: Connection) -> str:
+    """Return what the tables are at; "" where there are none. The transaction may be of no use afterwards."""
     try:
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except DBAPIError:
-        found = None
+        return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+    except (OperationalError, ProgrammingError) as error:
+        if "alembic_version" not in str(error.orig):
+            raise
+        return ""
+
+
+def _check(connection: Connection) -> None:
+    found = revision(connection)
     if found != HEAD:
         raise ConfigError(f"the database's tables are at {found or 'nothing'}, expected {HEAD}; run: onhand db upgrade")
 

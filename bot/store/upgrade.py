@@ -2,16 +2,19 @@
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from bot.core.errors import Unavailable
-from bot.store.database import parse
+from bot.store.database import parse, revision
+from bot.store.migrations import HEAD
 from bot.store.sqlite import sqlite_engine
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _BUSY_SECONDS = 30.0
 _LOCK = 0x6F6E68616E64
@@ -26,12 +29,11 @@ async def upgrade(url: str) -> None:
 def _upgrade(url: URL) -> None:
     engine = _engine(url)
     try:
+        with engine.connect() as connection:
+            if revision(connection) == HEAD:
+                return
         with engine.begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            configuration = alembic_config()
-            configuration.attributes["connection"] = connection
-            command.upgrade(configuration, "head")
+            _apply(connection)
     except DBAPIError as error:
         raise Unavailable(
             f"the tables could not be upgraded ({str(error.orig).strip()}); nothing was changed"
@@ -40,8 +42,20 @@ def _upgrade(url: URL) -> None:
         engine.dispose()
 
 
-def alembic_config() -> Config:
+def _apply(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415 -- 0.4 s that a start with nothing to upgrade need not spend
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    configuration = alembic_config()
+    configuration.attributes["connection"] = connection
+    command.upgrade(configuration, "head")
+
+
+def alembic_config() -> "Config":
     """Return what Alembic's own commands need to find the migrations; the caller adds `attributes["connection"]`."""
+    from alembic.config import Config  # noqa: PLC0415 -- as above
+
     configuration = Config()
     configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     return configuration

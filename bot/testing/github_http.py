@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -50,7 +52,18 @@ class Fault:
     after: bool = False
     """Whether the request is carried out first, so that only its answer is lost."""
     _waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
+    _met: threading.Event = field(default_factory=threading.Event)
     _released: bool = False
+
+    async def met(self) -> None:
+        """Wait until a request has met this fault, at most two minutes."""
+        if not await asyncio.to_thread(self._met.wait, _HANG_LIMIT):
+            raise TimeoutError(f"no {self.method} {self.path.pattern} came")
+
+    def meet(self) -> None:
+        """Note that a request has met it."""
+        self.times -= 1
+        self._met.set()
 
     def release(self) -> None:
         """Let what hangs go on."""
@@ -131,7 +144,7 @@ class Front:
     def _fault(self, request: Request) -> Fault | None:
         for fault in self.faults:
             if fault.times > 0 and fault.method == request.method and fault.path.fullmatch(request.path):
-                fault.times -= 1
+                fault.meet()
                 return fault
         return None
 
@@ -141,5 +154,10 @@ class Front:
         if fault and fault.kind == "drop":  # a body shorter than it was said to be makes the server hang up
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
             return
-        headers = {"content-type": "application/json; charset=utf-8", **_LIMITS, **more}
+        headers = {
+            "content-type": "application/json; charset=utf-8",
+            "date": formatdate(usegmt=True),
+            **_LIMITS,
+            **more,
+        }
         await answer(send, status, b"" if status == 204 else json.dumps(body).encode(), headers)

@@ -15,11 +15,10 @@ LONGEST = 65_536
 _MARK = "<!-- onhand:"
 
 _FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
-_TABLE = re.compile(r"^(?=[^\n]*\|)[^A-Za-z`\n]*-[^A-Za-z`\n]*$", re.MULTILINE)
-_ENDS_WITH_NAME = re.compile(r"@[\w./-]{0,101}$")
+_NOT_IN_TABLE_RULE = re.compile(r"[A-Za-z`]")
 _FENCE_ANYWHERE = re.compile(r"```|~~~")
 _AT_ENTITY = re.compile(r"&(?:#0{0,5}64|#[xX]0{0,5}40|commat);")
-_ADDRESS_AT = re.compile(r"(https?://[^\s@<>`]{1,2000})@")
+_ADDRESS_AT = re.compile(r"(https?://[^\s@<>`]{1,500})@")
 _AT_NAME = re.compile(r"(?:(?<![A-Za-z0-9\\])\\*|(?<=[A-Za-z0-9])\\+)@([A-Za-z0-9][\w./@-]*(?<![./@-]))?")
 _IMAGE = re.compile(r"!\[")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
@@ -88,7 +87,7 @@ def _split(text: str) -> list[tuple[str, bool]] | None:
     or a run of several backticks is read differently inside lists, quotes and tables.
     """
     parts: list[tuple[str, bool]] = []
-    fence, table = "", _TABLE.search(text) is not None
+    fence, table = "", any(map(_is_table_rule, text.split("\n")))
     for row in re.split(r"(?<=\n)", text):
         bare = row.strip()
         if fence:
@@ -107,10 +106,21 @@ def _split(text: str) -> list[tuple[str, bool]] | None:
 
 def _spans(row: str, table: bool) -> list[tuple[str, bool]] | None:
     pieces = row.split("`")
-    unsure = (not piece.strip() or (table and "|" in piece) for piece in pieces[1::2])
-    touching = any(p.startswith(("@", "\\")) for p in pieces[2::2]) or any(
-        _ENDS_WITH_NAME.search(p) for p in pieces[:-1:2]
-    )
-    if len(pieces) % 2 == 0 or "\\`" in row or touching or any(unsure):
+    if len(pieces) % 2 == 0 or "\\`" in row:
+        return None
+    if any(not code.strip() or (table and "|" in code) for code in pieces[1::2]):
+        return None
+    if any(_runs_into_code(prose) for prose in pieces[:-1:2]) or any(p.startswith(("@", "\\")) for p in pieces[2::2]):
         return None
     return [(f"`{piece}`" if index % 2 else piece, bool(index % 2)) for index, piece in enumerate(pieces)]
+
+
+def _runs_into_code(prose: str) -> bool:
+    """Whether a name or an address ends where a backtick comes: GitHub takes the backtick as a part of an address."""
+    last = prose.rsplit(None, 1)[-1] if prose and not prose[-1].isspace() else ""
+    return "@" in last or "://" in last or "www." in last
+
+
+def _is_table_rule(row: str) -> bool:
+    """Whether this may be the line below a table's header."""
+    return "|" in row and "-" in row and _NOT_IN_TABLE_RULE.search(row) is None

@@ -94,7 +94,7 @@ def _running(status: Status, handle: str) -> list[str]:
 
 def _ended(status: Status, handle: str) -> list[str]:
     outcome = status.outcome or Outcome("failed", "unknown")
-    said = harmless(outcome.text.strip())
+    said = harmless(cut(outcome.text.strip(), _LONGEST_SAID))
     change = _link(_change_name(status.change_url), status.change_url)
     if outcome.ending == "finished":
         headline = f"**Done:** {change}" if change else "**Done.**"

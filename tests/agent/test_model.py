@@ -1,8 +1,9 @@
 """LiteLLMModel through the real LiteLLM, against a server that speaks OpenAI's API and misbehaves."""
 
 import asyncio
-import gc
 import logging
+import subprocess
+import sys
 import threading
 import time
 
@@ -190,5 +191,14 @@ async def test_cancelling_passes_through():
         cancelled.set()
 
 
-def test_loading_leaves_the_heap_out_of_later_collections():
-    assert gc.get_freeze_count() > 0
+def test_loading_asks_nobody_and_keeps_the_heap_out_of_later_collections():
+    probe = """
+import gc, socket
+def refuse(*_): raise SystemExit("the network was asked")
+socket.socket.connect = socket.getaddrinfo = refuse
+from bot.agent.model import load
+load()
+raise SystemExit(gc.get_freeze_count() == 0)
+"""
+    ended = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ async def test_what_fails_is_undone_and_hurts_nobody_beside_it(store: Store) -> 
         if name == "3":
             raise OnhandError("no")
 
-    works = [store.database.write(lambda connection, n=n: insert(connection, str(n))) for n in range(6)]
+    works = [store.database.write(partial(insert, name=str(n))) for n in range(6)]
     ends = await asyncio.gather(*works, return_exceptions=True)
     assert [isinstance(end, OnhandError) for end in ends] == [False] * 3 + [True] + [False] * 2
     found = await store.database.read(
@@ -142,7 +143,8 @@ async def test_the_write_ahead_log_stays_small_under_small_writes(impatient: Pat
     await database.connect()
     statement = text("INSERT INTO users VALUES (:n, :text, 0)")
     for n in range(2500):
-        await database.write(lambda c, n=n: c.execute(statement, {"n": n, "text": "x" * 4000}), durable=False)
+        values = {"n": str(n), "text": "x" * 4000}
+        await database.write(partial(Connection.execute, statement=statement, parameters=values), durable=False)
     size = impatient.with_name("onhand.db-wal").stat().st_size
     await database.close()
     assert size < 30_000_000, "it is 43 MB without checkpoints"

@@ -397,10 +397,9 @@ async def test_a_refusal_becomes_a_word_and_a_time_to_wait(
 
 async def test_a_call_that_hangs_ends_and_stalls_no_other(server: GitHubServer, client: GitHub, token: Secret) -> None:
     await server.issue(REPO, "octo-alice", "A bug")
-    server.hang("POST", COMMENTS)
+    fault = server.hang("POST", COMMENTS)
     hanging = asyncio.create_task(client.perform(say(), None, token))
-    while not server.state.people or not any(t.get_name() for t in [hanging]):
-        await asyncio.sleep(0)
+    await fault.met()
     started = time.monotonic()
     await client.perform(say("other", "status:2"), None, token)
     assert time.monotonic() - started < 1.5

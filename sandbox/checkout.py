@@ -1,0 +1,220 @@
+"""Working copies into boxes and commits out of them: the port Checkout, over one bare mirror a repository.
+
+The worker runs git in mirrors, never in a tree that a box wrote. Into a box goes a bundle, out of a box comes a bundle, and
+what comes is data until it has been checked. No key is in a box, an address, an argument or a stored configuration.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from bot.core.errors import Refused, SandboxError
+from bot.core.outbound import Change
+from bot.core.ports import CommandResult, Sandbox, Source
+from bot.core.secret import Secret
+from sandbox import scripts
+from sandbox.git import GitFailed, address, branch_ref, commit_id, git, lines
+
+_OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
+_NETWORK_SECONDS = 900.0
+_BOX_SECONDS = 600.0
+_MOST_IN = 512 * 1024 * 1024
+_MOST_OUT = 64 * 1024 * 1024
+_MOST_FILES = 10_000
+
+
+class GitCheckout:
+    """Implements Checkout for git over HTTP. Any number of workers may share the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = Path(folder).absolute()
+
+    async def fetch(self, source: Source, token: Secret) -> str:
+        url, base = address(source.url), branch_ref(source.base)
+        wanted = {base, branch_ref(source.head) if source.head else base}
+        async with self._mirror(source) as mirror:
+            try:
+                await _fetch(mirror, url, token, wanted)
+            except GitFailed as failed:
+                if "couldn't find remote ref" not in failed.said:
+                    raise failed.for_provider() from None
+                raise await _why_missing(mirror, source, token) from None
+            ref = _mirrored(branch_ref(source.head or source.base))
+            return (await git(mirror, "rev-parse", "--verify", f"{ref}^{{commit}}")).decode().strip()
+
+    async def put(
+        self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
+    ) -> None:
+        branch_ref(branch)
+        if (await _in_box(sandbox, scripts.HAS_WORK, branch)).exit_code == 0:
+            return
+        bundle = await self._bundle(source, commit_id(commit))
+        name, mail = scripts.person(author)
+        await sandbox.write(f"/workspace/{scripts.INCOMING}", bundle)
+        again = " <".join(part for part in scripts.person(co_author) if part) + ">" if co_author else ""
+        done = await _in_box(sandbox, scripts.LAY_OUT, branch, commit, name, mail, again)
+        if done.exit_code != 0:
+            raise SandboxError(f"git could not lay out the working copy in the box: {done.output[-1000:]}")
+
+    async def take(self, source: Source, base: str, branch: str, sandbox: Sandbox, message: str) -> Change | None:
+        commit_id(base)
+        mirror = self._place(source)
+        known = mirror.exists() and await _has(mirror, base)
+        name = f".git/onhand-{secrets.token_hex(8)}.bundle"
+        done = await _in_box(sandbox, scripts.HAND_OUT, base, name, "known" if known else "", stdin=message or "Work")
+        if done.exit_code != 0:
+            raise SandboxError(f"git could not hand the work out of the box: {done.output[-1000:]}")
+        if done.output.strip().endswith("nothing"):
+            return None
+        bundle = await sandbox.read(f"/workspace/{name}", limit=_MOST_OUT)
+        await _in_box(sandbox, scripts.CLEAN_UP, name)
+        async with self._mirror(source) as mirror:
+            return await _take_in(mirror, bundle, base)
+
+    async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
+        url, target = address(source.url), branch_ref(branch)
+        commit = commit_id(change.commit)
+        mirror = self._place(source)
+        try:
+            await git(
+                mirror,
+                "push",
+                "--porcelain",
+                "--no-verify",
+                "--",
+                url,
+                f"{commit}:{target}",
+                key=(url, token),
+                seconds=_NETWORK_SECONDS,
+            )
+        except GitFailed as failed:
+            raise failed.for_provider() from None
+
+    def _place(self, source: Source) -> Path:
+        """Return where the mirror is; the name tells people which one it is, and the hash keeps them apart."""
+        readable = re.sub(r"[^\w.-]+", "-", source.repository.name).strip(".-")[:60]
+        return self._folder / f"{readable}-{hashlib.sha256(source.url.encode()).hexdigest()[:16]}.git"
+
+    @asynccontextmanager
+    async def _mirror(self, source: Source) -> AsyncIterator[Path]:
+        """Hold the mirror, made when new, against every other worker."""
+        mirror = self._place(source)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not _locked(lock):
+                await asyncio.sleep(0.02)
+            if not (mirror / "HEAD").exists():
+                mirror.mkdir(mode=0o700, exist_ok=True)
+                await git(mirror, "init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
+            yield mirror
+        finally:
+            os.close(lock)
+
+    async def _bundle(self, source: Source, commit: str) -> bytes:
+        """Return a bundle with the whole history of a commit, made once for as long as the commit is asked for."""
+        mirror = self._place(source)
+        kept, ref = mirror / f"onhand-{commit}.bundle", f"{_OURS}/put/{commit}"
+        if not kept.exists():
+            async with self._mirror(source):
+                await git(mirror, "update-ref", ref, commit)
+                draft = mirror / f"onhand-{secrets.token_hex(8)}.draft"
+                await git(mirror, "bundle", "create", "--quiet", str(draft), ref, seconds=_BOX_SECONDS)
+                for old in mirror.glob("onhand-*.bundle"):
+                    old.unlink(missing_ok=True)
+                draft.rename(kept)
+        if kept.stat().st_size > _MOST_IN:
+            size = kept.stat().st_size >> 20
+            raise Refused("large", f"The repository's history is {size} MB; I can work on up to {_MOST_IN >> 20} MB.")
+        return await asyncio.to_thread(kept.read_bytes)
+
+
+async def _fetch(mirror: Path, url: str, token: Secret, refs: set[str]) -> None:
+    wanted = [f"+{ref}:{_mirrored(ref)}" for ref in sorted(refs)]
+    options = ("--quiet", "--no-tags", "--no-write-fetch-head")
+    await git(mirror, "fetch", *options, "--", url, *wanted, key=(url, token), seconds=_NETWORK_SECONDS)
+
+
+async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
+    """Return what to tell the person whose branch is not there. Raises ProviderError."""
+    try:
+        there = await git(mirror, "ls-remote", "--heads", "--", source.url, key=(source.url, token), seconds=60.0)
+    except GitFailed as failed:
+        raise failed.for_provider() from None
+    name = source.repository.name
+    if not there.strip():
+        return Refused("empty", f"The repository {name} is empty; push a first commit and ask again.")
+    found = {row.partition("\t")[2] for row in there.decode(errors="replace").splitlines()}
+    missing = source.base if branch_ref(source.base) not in found else source.head
+    return Refused("branch", f"The repository {name} has no branch {missing}; name one with branch= and ask again.")
+
+
+async def _take_in(mirror: Path, bundle: bytes, base: str) -> Change:
+    """Check a bundle out of a box, and keep its commits. Raises SandboxError, Refused."""
+    draft = mirror / f"onhand-{secrets.token_hex(8)}.draft"
+    taken = f"{_OURS}/taken/{secrets.token_hex(8)}"
+    try:
+        await asyncio.to_thread(draft.write_bytes, bundle)
+        await git(mirror, "bundle", "verify", "--quiet", str(draft))
+        only_files = {"protocol.file.allow": "always", "protocol.http.allow": "never", "protocol.https.allow": "never"}
+        options = ("--quiet", "--no-tags", "--no-write-fetch-head")
+        await git(mirror, "fetch", *options, "--", str(draft), f"HEAD:{taken}", config=only_files)
+        commit = (await git(mirror, "rev-parse", "--verify", f"{taken}^{{commit}}")).decode().strip()
+        await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
+        await git(mirror, "update-ref", "-d", taken)
+        return await _describe(mirror, commit, base)
+    except GitFailed as failed:
+        raise SandboxError(f"the box handed out no sound bundle of commits: {failed.said[-500:]}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+async def _describe(mirror: Path, commit: str, base: str) -> Change:
+    """Return the change from base to commit. Raises Refused when the one does not come from the other, GitFailed."""
+    merge_base = await git(mirror, "rev-list", "--max-count=1", commit, f"^{base}")
+    ahead = await git(mirror, "rev-list", "--count", f"{commit}..{base}")
+    if ahead.strip() != b"0" or not merge_base.strip():
+        raise Refused("history", "The work no longer builds on the commit that it began from, so I did not push it.")
+    plain = ("--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none")
+    numbers = lines(await git(mirror, "diff", "--numstat", "-z", *plain, base, commit, "--"))
+    if len(numbers) > _MOST_FILES:
+        raise Refused("large", f"The work touches {len(numbers)} files; I push at most {_MOST_FILES} in one change.")
+    subjects = lines(await git(mirror, "log", "-z", "--reverse", "--format=%s", f"{base}..{commit}", "--"))
+    return Change(commit, base, tuple(_counted(row) for row in numbers), tuple(subjects))
+
+
+def _counted(row: str) -> tuple[str, int, int]:
+    """Read a row of --numstat; a binary file has no lines."""
+    added, removed, path = row.split("\t", 2)
+    return path, int(added) if added.isdigit() else 0, int(removed) if removed.isdigit() else 0
+
+
+async def _has(mirror: Path, commit: str) -> bool:
+    try:
+        await git(mirror, "cat-file", "-e", f"{commit}^{{commit}}")
+    except GitFailed:
+        return False
+    return True
+
+
+async def _in_box(sandbox: Sandbox, script: str, *arguments: str, stdin: str = "") -> CommandResult:
+    """Run a script of ours in the box's workspace, in a shell of its own: the session stays as it is."""
+    return await sandbox.run(scripts.command(script, *arguments), timeout=_BOX_SECONDS, stdin=stdin)
+
+
+def _mirrored(ref: str) -> str:
+    return f"{_OURS}/{ref.removeprefix('refs/')}"
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,235 @@
+"""Boxes as containers of a Docker engine on this machine. The action server is the container's first process.
+
+It is mounted from here, so that image and worker cannot drift; the socket lies in a folder that both see. The engine
+must therefore see the worker's disk under the same paths. The blocking SDK is used in threads.
+"""
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from bot.core.errors import ConfigError, SandboxError, SandboxGone
+from bot.core.ports import BoxSpec
+from sandbox.box import Box
+from sandbox.home import SOCKET, START, BoxFolder, box_of, install_program, new_box, own_python
+
+T = TypeVar("T")
+
+_BOX, _HOME = "onhand.box", "onhand.home"
+_USER = "1000:1000"
+_ENVIRONMENT = {
+    "HOME": "/home/box",
+    "USER": "box",
+    "SHELL": "/bin/bash",
+    "LANG": "C.UTF-8",
+    "TERM": "dumb",
+    "PAGER": "cat",
+    "GIT_TERMINAL_PROMPT": "0",
+    "WORKSPACE": "/workspace",
+}
+_START_SECONDS = 30.0
+_PAUSE_SECONDS = 1.0  # an engine may answer "already paused" for a while after an unpause
+
+
+class DockerSandboxes:
+    """The life of containers: no network unless it is open, no capabilities, no new privileges, bounds on everything but
+    the disk, which the action server watches.
+    """
+
+    name: ClassVar[str] = "docker"
+
+    def __init__(self, spec: BoxSpec, home: Path, options: Mapping[str, str]) -> None:
+        self._spec, self._home, self._url = spec, Path(home).absolute(), options.get("url", "")
+        self._client: docker.DockerClient | None = None
+
+    async def check(self) -> str:
+        try:
+            version = await asyncio.to_thread(lambda: self._docker().version())
+            await asyncio.to_thread(lambda: self._docker().images.get(self._spec.image))
+        except ImageNotFound:
+            raise ConfigError(
+                f"the engine has no image {self._spec.image!r}; make it with deploy/sandbox-image.sh, "
+                "build deploy/sandbox.Dockerfile, or set ONHAND_SANDBOX__IMAGE"
+            ) from None
+        except DockerException as error:
+            raise ConfigError(
+                f"no Docker engine answers ({error}); start one (on Debian and Ubuntu deploy/engine.sh installs it) "
+                "and let this user reach it"
+            ) from None
+        return f"Docker {version['Version']}, image {self._spec.image}; network {self._spec.network}"
+
+    async def create(self, labels: Mapping[str, str]) -> Box:
+        folder = await asyncio.to_thread(new_box, self._home, {**self._spec.labels, **labels})
+        container = _Container(self._docker, folder)
+        try:
+            await asyncio.to_thread(self._make, folder)
+            return await self._begin(container)
+        except BaseException:
+            await container.remove()
+            raise
+
+    async def attach(self, state: str) -> Box:
+        """Connect to a box. A container that has ended is started again: its files are still there."""
+        folder = box_of(self._home, state)
+        box = _box(self._docker, folder)
+        status = await _Container(self._docker, folder).status()
+        if status in ("created", "exited"):
+            return await self._begin(_Container(self._docker, folder))
+        if status == "running":
+            await box.connected()
+        return box
+
+    async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
+        def find() -> Any:
+            mine = [f"{_BOX}", f"{_HOME}={self._home}"]
+            return self._docker().api.containers(all=True, filters={"label": mine})
+
+        found = []
+        for container in await _ask(find):
+            labels = dict(container["Labels"])
+            state = json.dumps({"box": labels.pop(_BOX)})
+            found.append((state, {name: text for name, text in labels.items() if not name.startswith("onhand.")}))
+        return found
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await asyncio.to_thread(self._client.close)
+            self._client = None
+
+    def _docker(self) -> docker.DockerClient:
+        if self._client is None:
+            self._client = docker.DockerClient(self._url) if self._url else docker.from_env()
+        return self._client
+
+    def _make(self, folder: BoxFolder) -> None:
+        """Create the container, with the SDK's plain calls: its models ask the engine three times as often."""
+        spec, api = self._spec, self._docker().api
+        program = install_program(self._home, own_python())
+        binds = [f"{folder.path / 'run'}:/run/onhand:rw", f"{program}:/run/program:ro"]
+        limits = api.create_host_config(
+            binds=binds,
+            network_mode="bridge" if spec.network == "open" else "none",
+            nano_cpus=int(spec.cpus * 1e9),
+            mem_limit=f"{spec.memory_mb}m",
+            memswap_limit=f"{spec.memory_mb}m",
+            pids_limit=spec.pids,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,size={spec.memory_mb // 2}m,mode=1777"},  # noqa: S108
+            log_config={"type": "none"},
+        )
+        words = [f"socket=/run/onhand/{SOCKET}", "key=/run/onhand/key", "workspace=/workspace"]
+        words += [f"pids={spec.pids}", f"memory_mb={spec.memory_mb}", f"disk_mb={spec.disk_mb}", "CORE=0"]
+        _call(
+            lambda: api.create_container(
+                spec.image,
+                ["-I", "-S", "-c", START, "/run/program", *words, f"FSIZE={spec.disk_mb << 20}"],
+                name=_name(folder),
+                entrypoint=["python3"],
+                user=_USER,
+                working_dir="/workspace",
+                hostname="onhand",
+                environment=_ENVIRONMENT,
+                labels={**folder.facts()["labels"], _BOX: folder.id, _HOME: str(self._home)},
+                volumes=["/workspace", "/home/box"],
+                host_config=limits,
+            )
+        )
+
+    async def _begin(self, container: "_Container") -> Box:
+        """Start the container and wait until its server listens. Raises SandboxError with what it said."""
+        folder = container.folder
+        await asyncio.to_thread(folder.socket.unlink, missing_ok=True)
+        await asyncio.to_thread(folder.hand_over_key)
+        await container.ask("start")
+        deadline = time.monotonic() + _START_SECONDS
+        while not folder.socket.exists():
+            if time.monotonic() > deadline or await container.status() not in ("running", "created"):
+                raise SandboxError("the container did not start its server: is python3 in the image?")
+            for _ in range(50):
+                if folder.socket.exists():
+                    break
+                await asyncio.sleep(0.002)
+        box = _box(self._docker, folder)
+        await box.connected()
+        return box
+
+
+class _Container:
+    """The container of one box. Implements Engine."""
+
+    def __init__(self, client: Callable[[], docker.DockerClient], folder: BoxFolder) -> None:
+        self._client, self.folder = client, folder
+
+    async def ask(self, verb: str, **arguments: Any) -> Any:
+        """Call a function of the SDK on the container. Raises SandboxGone, SandboxError."""
+        return await _ask(lambda: getattr(self._client().api, verb)(_name(self.folder), **arguments))
+
+    async def status(self) -> str:
+        """Return the engine's word for its state, such as `running`, `paused` or `exited`."""
+        return str((await self.ask("inspect_container"))["State"]["Status"])
+
+    async def pause(self) -> None:
+        deadline = time.monotonic() + _PAUSE_SECONDS
+        while True:
+            try:
+                await self.ask("pause")
+            except SandboxError as error:
+                if "already paused" not in str(error):
+                    raise
+                if time.monotonic() > deadline:
+                    return  # it says so for good: it is
+                await asyncio.sleep(0.02)
+            else:
+                return
+
+    async def resume(self) -> None:
+        try:
+            await self.ask("unpause")
+        except SandboxError as error:
+            if "not paused" not in str(error):
+                raise
+
+    async def remove(self) -> None:
+        with contextlib.suppress(SandboxGone):
+            try:
+                await self.ask("remove_container", force=True, v=True)
+            except SandboxError as error:
+                if "in progress" not in str(error):
+                    raise
+        await asyncio.to_thread(self.folder.delete)
+
+
+def _box(client: Callable[[], docker.DockerClient], folder: BoxFolder) -> Box:
+    return Box(json.dumps({"box": folder.id}), folder.socket, folder.key, _Container(client, folder))
+
+
+def _name(folder: BoxFolder) -> str:
+    return f"onhand-{folder.id}"
+
+
+async def _ask(call: Callable[[], T]) -> T:
+    return await asyncio.to_thread(partial(_call, call))
+
+
+def _call(call: Callable[[], T]) -> T:
+    """Call the SDK. Raises SandboxGone for a container that is not there, SandboxError for everything else."""
+    try:
+        return call()
+    except ImageNotFound as error:
+        raise SandboxError(f"the engine has no such image: {error.explanation}") from None
+    except NotFound as error:
+        raise SandboxGone(f"the engine has no such container: {error.explanation}") from None
+    except APIError as error:
+        raise SandboxError(f"the engine refused: {error.explanation}") from None
+    except (DockerException, OSError) as error:
+        raise SandboxError(f"the engine does not answer: {error}") from None

@@ -1,0 +1,199 @@
+"""Running git in the worker: in bare mirrors only, without anybody's configuration or hooks, and with a key that git gets
+through its environment. What a failure means to the platform is read out of what git says.
+"""
+
+import asyncio
+import base64
+import os
+import re
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bot.core.errors import OnhandError, ProviderError, ProviderWord, Refused
+from bot.core.secret import Redactor, Secret
+
+_CONFIG = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "core.askPass": "",
+    "core.bigFileThreshold": "16m",
+    "credential.helper": "",
+    "protocol.allow": "never",
+    "protocol.http.allow": "always",
+    "protocol.https.allow": "always",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "safe.directory": "*",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "push.recurseSubmodules": "no",
+    "http.lowSpeedLimit": "1000",
+    "http.lowSpeedTime": "60",
+    "transfer.fsckObjects": "true",
+    # Old mistakes that well-known repositories carry, harmless where nothing is checked out.
+    **{
+        f"{verb}.fsck.{fault}": "ignore"
+        for verb in ("fetch", "receive")
+        for fault in (
+            *("zeroPaddedFilemode", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "missingNameBeforeEmail"),
+            *("missingEmail", "badTimezone", "badDate", "badDateOverflow", "badFilemode", "multipleAuthors"),
+            *("gitmodulesName", "gitmodulesUrl", "gitmodulesPath", "gitmodulesUpdate", "gitmodulesParse"),
+        )
+    },
+}
+_PASSED_ON = (
+    "PATH",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+)
+
+_MEANINGS: tuple[tuple[str, ProviderWord], ...] = (
+    (r"authentication failed|could not read (username|password)|error: 401|invalid credentials", "unauthorized"),
+    (r"error: 429|too many requests", "limited"),
+    (r"\[remote rejected\]|protected branch|hook declined|error: 403|access denied|permission .*denied", "forbidden"),
+    (r"\[rejected\]|non-fast-forward|fetch first|cannot lock ref|failed to update ref", "conflict"),
+    (r"repository .*not found|error: 404|error: 410|does not exist", "missing"),
+)
+
+
+class GitFailed(OnhandError):
+    """git ended with a status that is not 0. `said` is its standard error, masked."""
+
+    def __init__(self, verb: str, status: int, said: str) -> None:
+        super().__init__(f"git {verb} ended with {status}: {said}")
+        self.said = said
+
+    def for_provider(self) -> ProviderError:
+        """Return what this means to a platform. What nobody can name is taken for a fault that passes."""
+        low = self.said.lower()
+        word = next((word for pattern, word in _MEANINGS if re.search(pattern, low)), "unavailable")
+        return ProviderError(word, " ".join(self.said.split())[-500:])
+
+
+async def git(
+    folder: Path,
+    *arguments: str,
+    key: tuple[str, Secret] | None = None,
+    config: Mapping[str, str] | None = None,
+    seconds: float = 120.0,
+    most: int = 16 * 1024 * 1024,
+) -> bytes:
+    """Run git in a bare repository and return what it prints, at most `most` bytes.
+
+    `key` is the address it is for, and the token. Raises GitFailed, also when it takes longer than `seconds`.
+    """
+    settings = {**_CONFIG, **(config or {})}
+    redact = Redactor()
+    if key is not None and key[1]:
+        url, token = key
+        header = base64.b64encode(f"x-access-token:{token.reveal()}".encode()).decode()
+        parts = urlsplit(url)
+        settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = f"Authorization: Basic {header}"
+        redact = Redactor([token, Secret(header)])
+    process = await asyncio.create_subprocess_exec(
+        "git",
+        *arguments,
+        cwd=folder,
+        env=_environment(folder, settings),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            printed, said = await _both(process, most)
+    except TimeoutError:
+        raise GitFailed(arguments[0], -1, f"no end within {seconds:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            _kill(process.pid)
+            await process.wait()
+    if process.returncode:
+        raise GitFailed(arguments[0], process.returncode, redact(said.decode(errors="replace")).strip())
+    return printed
+
+
+async def _both(process: asyncio.subprocess.Process, most: int) -> tuple[bytes, bytes]:
+    """Read both outputs to their ends, and wait. More than `most` bytes end it."""
+
+    async def read(stream: asyncio.StreamReader | None, room: int) -> bytes:
+        parts: list[bytes] = []
+        while stream is not None and (part := await stream.read(1 << 16)):
+            room -= len(part)
+            if room < 0:
+                _kill(process.pid)
+                raise GitFailed("output", -1, f"more than {most} bytes of output")
+            parts.append(part)
+        return b"".join(parts)
+
+    outputs = await asyncio.gather(read(process.stdout, most), read(process.stderr, 1 << 20))
+    await process.wait()
+    return outputs[0], outputs[1]
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
+    environment = {name: os.environ[name] for name in (*_PASSED_ON, *map(str.lower, _PASSED_ON)) if name in os.environ}
+    environment |= {
+        "HOME": str(folder),
+        "LC_ALL": "C",
+        "GIT_DIR": str(folder),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_COUNT": str(len(settings)),
+    }
+    for number, (name, value) in enumerate(settings.items()):
+        environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return environment
+
+
+_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
+
+
+def branch_ref(name: str) -> str:
+    """Return `refs/heads/<name>` (rules of git-check-ref-format(1)). Raises Refused for what is no branch's name."""
+    wrong = (
+        _FORBIDDEN.search(name) or name[:1] in ("-", "/", ".", "") or name[-1:] in ("/", ".") or name in ("@", "HEAD")
+    )
+    if wrong or len(name.encode(errors="replace")) > 240 or not name.isprintable():
+        raise Refused(
+            "branch", f"{ascii(name[:60])} is not a name that git allows for a branch; please use another one."
+        )
+    return f"refs/heads/{name}"
+
+
+def address(url: str) -> str:
+    """Return the address if it is one of git over HTTP without credentials in it. Raises Refused."""
+    parts = urlsplit(url)
+    plain = url.isprintable() and " " not in url and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password or not plain:
+        raise Refused("address", f"{ascii(url[:100])} is not an address of a repository over http or https.")
+    return url
+
+
+def commit_id(text: str) -> str:
+    """Return the text if it is a full id of a commit. Raises Refused."""
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", text):
+        raise Refused("commit", f"expected the full id of a commit, got {ascii(text[:80])}.")
+    return text
+
+
+def lines(printed: bytes, end: bytes = b"\0") -> Sequence[str]:
+    """Split what git printed with -z."""
+    return [part.decode(errors="replace") for part in printed.split(end) if part]

@@ -1,0 +1,73 @@
+"""What the checkout lets run inside a box: shell scripts that use the box's own git. Their arguments are data."""
+
+import re
+import shlex
+
+INCOMING = ".onhand-incoming.bundle"
+
+_START = 'cd -- "${WORKSPACE:-/workspace}" && '
+
+HAS_WORK = 'test "$(git symbolic-ref --quiet --short HEAD)" = "$1" && git rev-parse --quiet --verify HEAD >/dev/null'
+"""Whether the working copy is there already. Argument: branch."""
+
+_HOOK = """#!/bin/sh
+trailer=$(git config onhand.coAuthor) || exit 0
+git interpret-trailers --in-place --if-exists addIfDifferent --trailer "Co-authored-by: $trailer" "$1"
+"""
+
+LAY_OUT = f"""set -e
+export GIT_TERMINAL_PROMPT=0
+git init --quiet --initial-branch="$1" .
+mv {INCOMING} .git/incoming.bundle
+git fetch --quiet --no-tags .git/incoming.bundle "refs/onhand/put/$2:refs/onhand/base"
+rm .git/incoming.bundle
+git reset --quiet --hard "$2"
+git config user.name "$3"
+git config user.email "$4"
+if [ -n "$5" ]; then
+    git config onhand.coAuthor "$5"
+    mkdir -p .git/hooks
+    cat >.git/hooks/commit-msg <<'EOF'
+{_HOOK}EOF
+    chmod +x .git/hooks/commit-msg
+fi
+"""
+"""Lay out the working copy. Arguments: branch, commit, name and mail of the author, the co-author or nothing."""
+
+HAND_OUT = """set -e
+export GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat
+export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false GIT_CONFIG_KEY_1=commit.gpgSign
+export GIT_CONFIG_VALUE_1=false
+message=$(cat)
+git -c advice.addEmbeddedRepo=false add --all . >/dev/null
+git diff --cached --raw --no-renames --diff-filter=A | sed -n 's/^:000000 160000 [^\\t]*\\t//p' | while IFS= read -r nested; do
+    git rm --quiet --cached -- "$nested"
+done
+if ! git diff --cached --quiet; then
+    trailer=$(git config onhand.coAuthor || true)
+    if [ -n "$trailer" ]; then
+        message=$(printf '%s\\n' "$message" |
+            git interpret-trailers --if-exists addIfDifferent --trailer "Co-authored-by: $trailer")
+    fi
+    printf '%s\\n' "$message" | git -c core.hooksPath=/dev/null commit --quiet --no-verify --cleanup=strip --file=-
+fi
+if [ "$(git rev-parse HEAD)" = "$1" ]; then echo nothing; exit 0; fi
+git bundle create --quiet "$2" HEAD ${3:+"^$1"}
+echo bundled
+"""
+"""Commit what is not committed, and bundle. Arguments: base commit, file, whether the base is known. Stdin: a message."""
+
+CLEAN_UP = 'rm -f -- "$1"'
+"""Remove a file. Argument: its path."""
+
+
+def command(script: str, *arguments: str) -> str:
+    """Return the command that runs a script with arguments in the workspace."""
+    return " ".join(shlex.quote(word) for word in ("bash", "-c", _START + "{ " + script + "\n}", "onhand", *arguments))
+
+
+def person(text: str) -> tuple[str, str]:
+    """Read `Name <mail>`; nothing in it may end a line or a bracket early."""
+    name, _, mail = text.rpartition(" <") if "<" in text else (text, "", "")
+    clean = [re.sub(r"[<>\x00-\x1f\x7f\u0085\u2028\u2029]+", " ", part).strip() for part in (name, mail)]
+    return clean[0] or "onhand", clean[1].replace(" ", "")

@@ -1,0 +1,155 @@
+"""Other people's Markdown made harmless, judged by cmark-gfm, the very program that GitHub renders with."""
+
+import random
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from integrations.github.markdown import harmless
+
+cmarkgfm = pytest.importorskip("cmarkgfm", reason="cmark-gfm judges these: pip install cmarkgfm")
+Options = pytest.importorskip("cmarkgfm.cmark").Options
+
+MENTION = re.compile(r"(?:^|[^A-Za-z0-9_`])@[A-Za-z0-9]")
+HIDDEN_FROM_MENTIONS = ("code", "pre", "a", "style", "script")
+
+
+class Page(HTMLParser):
+    """Collects the text in which GitHub looks for mentions, and what should not be there at all."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.depth, self.pieces, self.bad = 0, [""], list[str]()
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.pieces.append("")
+        self.depth += tag in HIDDEN_FROM_MENTIONS
+        self.bad += ["a picture"] * (tag == "img")
+
+    def handle_endtag(self, tag: str) -> None:
+        self.pieces.append("")
+        self.depth -= tag in HIDDEN_FROM_MENTIONS
+
+    def handle_comment(self, data: str) -> None:
+        self.bad.append("a comment")
+
+    def handle_data(self, data: str) -> None:
+        if not self.depth:
+            self.pieces[-1] += data
+
+
+def harm(text: str) -> list[str]:
+    """What a text does on GitHub that it should not."""
+    page = Page(cmarkgfm.github_flavored_markdown_to_html(text, Options.CMARK_OPT_UNSAFE))
+    return [*page.bad, *(piece for piece in page.pieces if MENTION.search(piece))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@octo-bob",
+        "see @octo/team now",
+        "@octo-alice@octo-bob",
+        "*@octo-bob*",
+        "_@octo-bob_",
+        "a\\\\@octo-bob",
+        "&#64;octo-bob",
+        "&commat;octo-bob",
+        "@&#111;cto-bob",
+        "<div>\n```\n@octo-bob\n```\n</div>",
+        "- ```\n  x\n  ```\n@octo-bob",
+        "``` x\n```\n@octo-bob",
+        "https://x.example/` @octo-bob `",
+        "a | b\n---|---\n`a | @octo-bob ` x",
+        "![x](https://evil.example/?q=1)",
+        "<img src=x>",
+        "<!-- onhand:status:1 -->",
+    ],
+)
+def test_harm_is_seen_and_undone(text: str) -> None:
+    assert harm(text)
+    assert not harm(harmless(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\@octo-bob",
+        "@\u200bocto-bob",
+        "` a\nb ` @octo-bob `",
+        "`a`@octo-bob `b`",
+        "x\u2028```\n@octo-bob\n```",
+        "\\`@octo-bob`",
+    ],
+)
+def test_what_comes_near_to_harm_does_none(text: str) -> None:
+    assert not harm(harmless(text))
+
+
+ATOMS = [
+    *(
+        "@bob",
+        "@bob/team ",
+        "me@x.y",
+        "`",
+        "``",
+        "```",
+        "~~~",
+        "~~",
+        "\n",
+        "\n\n",
+        "\t",
+        " ",
+        "    ",
+        "\\",
+        "- ",
+        "> ",
+        "1. ",
+        "# ",
+    ),
+    *(
+        "|",
+        "---",
+        "|\n---|---\n",
+        "a",
+        "https://x",
+        "https://x.y/",
+        "www.x.y",
+        "<https://x.y>",
+        "<",
+        ">",
+        "<b>",
+        "<div>",
+        "<!--",
+    ),
+    *(
+        "-->",
+        "<pre>",
+        "</pre>",
+        "[",
+        "]",
+        "(",
+        ")",
+        "![",
+        "[a]: x",
+        "[^1]",
+        "*",
+        "_",
+        "**",
+        "&#64;",
+        "&commat;",
+        "\u2028",
+        "\x0b",
+        "\r",
+    ),
+]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nothing_that_chance_puts_together_does_harm(seed: int) -> None:
+    chance = random.Random(seed)
+    texts = ("".join(chance.choices(ATOMS, k=chance.randint(1, 14))) for _ in range(4000))
+    assert [text for text in texts if harm(harmless(text))] == []
