@@ -93,7 +93,8 @@ class RedisBus:
             while True:
                 yield self._latest.get(conversation_id, 0)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(heard.wait(), _FALLBACK)
+                    async with asyncio.timeout(_FALLBACK):  # wait_for of Python 3.11 can swallow a cancellation
+                        await heard.wait()
                 heard.clear()
         finally:
             self._followers[conversation_id].discard(heard)

@@ -52,30 +52,45 @@ def _run(work: Callable[[config.Settings], Coroutine[Any, Any, T]]) -> T:
 
 # --- the service
 
+_bound = click.option("--bound", is_flag=True, hidden=True, help="End when standard input closes.")
+
+
+def _bind(bound: bool) -> None:
+    from bot.commands.service import end_with_parent
+
+    if bound:
+        end_with_parent()
+
 
 @cli.command()
-def up() -> None:
+@_bound
+def up(bound: bool) -> None:
     """Run the whole service: web, worker, Redis and SQLite, until Ctrl-C."""
     from bot.commands import service
 
+    _bind(bound)
     sys.exit(_run(service.up))
 
 
 @cli.command()
 @click.option("--host", help="Address to bind to; default ONHAND_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to bind to; default ONHAND_PORT.")
-def serve(host: str | None, port: int | None) -> None:
+@_bound
+def serve(host: str | None, port: int | None, bound: bool) -> None:
     """Run the web process alone."""
     from bot.commands import service
 
+    _bind(bound)
     service.serve(_settings(), host, port)
 
 
 @cli.command()
-def worker() -> None:
+@_bound
+def worker(bound: bool) -> None:
     """Run one worker; start as many as wanted, on any machine."""
     from bot.commands import service
 
+    _bind(bound)
     _run(service.worker)
 
 

@@ -51,7 +51,7 @@ def _help(command: click.Command, path: str) -> Iterator[str]:
     usage = " ".join(piece for piece in command.collect_usage_pieces(context) if piece != "[OPTIONS]")
     yield f"## {path} {usage}".rstrip() + "\n"
     yield " ".join((command.help or "").split()) + "\n"
-    options = [p for p in command.params if isinstance(p, click.Option)]
+    options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     for option in options:
         yield f"- `{'`, `'.join(option.opts)}`: {option.help or option.name}"
     if options:

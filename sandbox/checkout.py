@@ -1,7 +1,7 @@
 """Working copies into boxes and commits out of them: the port Checkout, over one bare mirror a repository.
 
-The worker runs git in mirrors, never in a tree that a box wrote. Into a box goes a bundle, out of a box comes a bundle, and
-what comes is data until it has been checked. No key is in a box, an address, an argument or a stored configuration.
+The worker runs git in mirrors, never in a tree that a box wrote. Into a box goes a bundle, out of a box comes a bundle,
+and what comes is data until it has been checked. No key is in a box, an address, an argument or a configuration file.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from bot.core.outbound import Change
 from bot.core.ports import CommandResult, Sandbox, Source
 from bot.core.secret import Secret
 from sandbox import scripts
-from sandbox.git import GitFailed, address, branch_ref, commit_id, git, lines
+from sandbox.git import GitError, address, branch_ref, commit_id, git, lines
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
 _NETWORK_SECONDS = 900.0
@@ -41,14 +41,14 @@ class GitCheckout:
         async with self._mirror(source) as mirror:
             try:
                 await _fetch(mirror, url, token, wanted)
-            except GitFailed as failed:
+            except GitError as failed:
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
                 raise await _why_missing(mirror, source, token) from None
             ref = _mirrored(branch_ref(source.head or source.base))
             return (await git(mirror, "rev-parse", "--verify", f"{ref}^{{commit}}")).decode().strip()
 
-    async def put(
+    async def put(  # noqa: PLR0917 - as the port has it
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
     ) -> None:
         branch_ref(branch)
@@ -58,7 +58,7 @@ class GitCheckout:
         name, mail = scripts.person(author)
         await sandbox.write(f"/workspace/{scripts.INCOMING}", bundle)
         again = " <".join(part for part in scripts.person(co_author) if part) + ">" if co_author else ""
-        done = await _in_box(sandbox, scripts.LAY_OUT, branch, commit, name, mail, again)
+        done = await _in_box(sandbox, scripts.LAY_OUT, branch, commit, name, mail, again, source.base)
         if done.exit_code != 0:
             raise SandboxError(f"git could not lay out the working copy in the box: {done.output[-1000:]}")
 
@@ -85,7 +85,6 @@ class GitCheckout:
             await git(
                 mirror,
                 "push",
-                "--porcelain",
                 "--no-verify",
                 "--",
                 url,
@@ -93,7 +92,7 @@ class GitCheckout:
                 key=(url, token),
                 seconds=_NETWORK_SECONDS,
             )
-        except GitFailed as failed:
+        except GitError as failed:
             raise failed.for_provider() from None
 
     def _place(self, source: Source) -> Path:
@@ -108,7 +107,7 @@ class GitCheckout:
         self._folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            while not _locked(lock):
+            while not _locked(lock):  # noqa: ASYNC110 - the other may be another process
                 await asyncio.sleep(0.02)
             if not (mirror / "HEAD").exists():
                 mirror.mkdir(mode=0o700, exist_ok=True)
@@ -125,7 +124,8 @@ class GitCheckout:
             async with self._mirror(source):
                 await git(mirror, "update-ref", ref, commit)
                 draft = mirror / f"onhand-{secrets.token_hex(8)}.draft"
-                await git(mirror, "bundle", "create", "--quiet", str(draft), ref, seconds=_BOX_SECONDS)
+                refs = [ref, *(await _existing(mirror, _mirrored(branch_ref(source.base))))]
+                await git(mirror, "bundle", "create", "--quiet", str(draft), *refs, seconds=_BOX_SECONDS)
                 for old in mirror.glob("onhand-*.bundle"):
                     old.unlink(missing_ok=True)
                 draft.rename(kept)
@@ -145,7 +145,7 @@ async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
     """Return what to tell the person whose branch is not there. Raises ProviderError."""
     try:
         there = await git(mirror, "ls-remote", "--heads", "--", source.url, key=(source.url, token), seconds=60.0)
-    except GitFailed as failed:
+    except GitError as failed:
         raise failed.for_provider() from None
     name = source.repository.name
     if not there.strip():
@@ -161,6 +161,8 @@ async def _take_in(mirror: Path, bundle: bytes, base: str) -> Change:
     taken = f"{_OURS}/taken/{secrets.token_hex(8)}"
     try:
         await asyncio.to_thread(draft.write_bytes, bundle)
+        if await _has(mirror, base):
+            await git(mirror, "update-ref", f"{_OURS}/put/{base}", base)  # within reach, whatever became of its branch
         await git(mirror, "bundle", "verify", "--quiet", str(draft))
         only_files = {"protocol.file.allow": "always", "protocol.http.allow": "never", "protocol.https.allow": "never"}
         options = ("--quiet", "--no-tags", "--no-write-fetch-head")
@@ -169,17 +171,16 @@ async def _take_in(mirror: Path, bundle: bytes, base: str) -> Change:
         await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
         await git(mirror, "update-ref", "-d", taken)
         return await _describe(mirror, commit, base)
-    except GitFailed as failed:
+    except GitError as failed:
         raise SandboxError(f"the box handed out no sound bundle of commits: {failed.said[-500:]}") from None
     finally:
         draft.unlink(missing_ok=True)
 
 
 async def _describe(mirror: Path, commit: str, base: str) -> Change:
-    """Return the change from base to commit. Raises Refused when the one does not come from the other, GitFailed."""
-    merge_base = await git(mirror, "rev-list", "--max-count=1", commit, f"^{base}")
-    ahead = await git(mirror, "rev-list", "--count", f"{commit}..{base}")
-    if ahead.strip() != b"0" or not merge_base.strip():
+    """Return the change from base to commit. Raises Refused when the one does not come from the other, GitError."""
+    left_behind = await git(mirror, "rev-list", "--count", f"{commit}..{base}", "--")
+    if left_behind.strip() != b"0":
         raise Refused("history", "The work no longer builds on the commit that it began from, so I did not push it.")
     plain = ("--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none")
     numbers = lines(await git(mirror, "diff", "--numstat", "-z", *plain, base, commit, "--"))
@@ -198,9 +199,14 @@ def _counted(row: str) -> tuple[str, int, int]:
 async def _has(mirror: Path, commit: str) -> bool:
     try:
         await git(mirror, "cat-file", "-e", f"{commit}^{{commit}}")
-    except GitFailed:
+    except GitError:
         return False
     return True
+
+
+async def _existing(mirror: Path, ref: str) -> list[str]:
+    """Return the ref if it is there."""
+    return (await git(mirror, "for-each-ref", "--format=%(refname)", ref)).decode().split()
 
 
 async def _in_box(sandbox: Sandbox, script: str, *arguments: str, stdin: str = "") -> CommandResult:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import LogConfig
 
 from bot.core.errors import ConfigError, SandboxError, SandboxGone
 from bot.core.ports import BoxSpec
@@ -40,8 +41,9 @@ _PAUSE_SECONDS = 1.0  # an engine may answer "already paused" for a while after 
 
 
 class DockerSandboxes:
-    """The life of containers: no network unless it is open, no capabilities, no new privileges, bounds on everything but
-    the disk, which the action server watches.
+    """The life of containers: no network unless it is open, no capabilities, no new privileges, bounds on everything.
+
+    The disk is the exception: engines bound it only on some file systems, so the action server watches it.
     """
 
     name: ClassVar[str] = "docker"
@@ -125,7 +127,7 @@ class DockerSandboxes:
             security_opt=["no-new-privileges"],
             read_only=True,
             tmpfs={"/tmp": f"rw,exec,nosuid,nodev,size={spec.memory_mb // 2}m,mode=1777"},  # noqa: S108
-            log_config={"type": "none"},
+            log_config=LogConfig(type="none"),
         )
         words = [f"socket=/run/onhand/{SOCKET}", "key=/run/onhand/key", "workspace=/workspace"]
         words += [f"pids={spec.pids}", f"memory_mb={spec.memory_mb}", f"disk_mb={spec.disk_mb}", "CORE=0"]

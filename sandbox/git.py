@@ -1,5 +1,6 @@
-"""Running git in the worker: in bare mirrors only, without anybody's configuration or hooks, and with a key that git gets
-through its environment. What a failure means to the platform is read out of what git says.
+"""Running git in the worker: in bare mirrors only, without anybody's configuration or hooks.
+
+A key reaches git through its environment alone. What a failure means to the platform is read out of what git says.
 """
 
 import asyncio
@@ -39,7 +40,6 @@ _CONFIG = {
         for fault in (
             *("zeroPaddedFilemode", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "missingNameBeforeEmail"),
             *("missingEmail", "badTimezone", "badDate", "badDateOverflow", "badFilemode", "multipleAuthors"),
-            *("gitmodulesName", "gitmodulesUrl", "gitmodulesPath", "gitmodulesUpdate", "gitmodulesParse"),
         )
     },
 }
@@ -57,13 +57,13 @@ _PASSED_ON = (
 _MEANINGS: tuple[tuple[str, ProviderWord], ...] = (
     (r"authentication failed|could not read (username|password)|error: 401|invalid credentials", "unauthorized"),
     (r"error: 429|too many requests", "limited"),
-    (r"\[remote rejected\]|protected branch|hook declined|error: 403|access denied|permission .*denied", "forbidden"),
     (r"\[rejected\]|non-fast-forward|fetch first|cannot lock ref|failed to update ref", "conflict"),
+    (r"\[remote rejected\]|protected branch|hook declined|error: 403|access denied|permission .*denied", "forbidden"),
     (r"repository .*not found|error: 404|error: 410|does not exist", "missing"),
 )
 
 
-class GitFailed(OnhandError):
+class GitError(OnhandError):
     """git ended with a status that is not 0. `said` is its standard error, masked."""
 
     def __init__(self, verb: str, status: int, said: str) -> None:
@@ -73,7 +73,8 @@ class GitFailed(OnhandError):
     def for_provider(self) -> ProviderError:
         """Return what this means to a platform. What nobody can name is taken for a fault that passes."""
         low = self.said.lower()
-        word = next((word for pattern, word in _MEANINGS if re.search(pattern, low)), "unavailable")
+        found = [word for pattern, word in _MEANINGS if re.search(pattern, low)]
+        word: ProviderWord = found[0] if found else "unavailable"
         return ProviderError(word, " ".join(self.said.split())[-500:])
 
 
@@ -87,7 +88,7 @@ async def git(
 ) -> bytes:
     """Run git in a bare repository and return what it prints, at most `most` bytes.
 
-    `key` is the address it is for, and the token. Raises GitFailed, also when it takes longer than `seconds`.
+    `key` is the address it is for, and the token. Raises GitError, also when it takes longer than `seconds`.
     """
     settings = {**_CONFIG, **(config or {})}
     redact = Redactor()
@@ -111,13 +112,13 @@ async def git(
         async with asyncio.timeout(seconds):
             printed, said = await _both(process, most)
     except TimeoutError:
-        raise GitFailed(arguments[0], -1, f"no end within {seconds:.0f} s") from None
+        raise GitError(arguments[0], -1, f"no end within {seconds:.0f} s") from None
     finally:
         if process.returncode is None:
             _kill(process.pid)
             await process.wait()
     if process.returncode:
-        raise GitFailed(arguments[0], process.returncode, redact(said.decode(errors="replace")).strip())
+        raise GitError(arguments[0], process.returncode, redact(said.decode(errors="replace")).strip())
     return printed
 
 
@@ -130,7 +131,7 @@ async def _both(process: asyncio.subprocess.Process, most: int) -> tuple[bytes, 
             room -= len(part)
             if room < 0:
                 _kill(process.pid)
-                raise GitFailed("output", -1, f"more than {most} bytes of output")
+                raise GitError("output", -1, f"more than {most} bytes of output")
             parts.append(part)
         return b"".join(parts)
 
@@ -172,9 +173,7 @@ def branch_ref(name: str) -> str:
         _FORBIDDEN.search(name) or name[:1] in ("-", "/", ".", "") or name[-1:] in ("/", ".") or name in ("@", "HEAD")
     )
     if wrong or len(name.encode(errors="replace")) > 240 or not name.isprintable():
-        raise Refused(
-            "branch", f"{ascii(name[:60])} is not a name that git allows for a branch; please use another one."
-        )
+        raise Refused("branch", f"{name[:60]!a} is not a name that git allows for a branch; please use another one.")
     return f"refs/heads/{name}"
 
 
@@ -183,14 +182,14 @@ def address(url: str) -> str:
     parts = urlsplit(url)
     plain = url.isprintable() and " " not in url and not parts.query and not parts.fragment
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password or not plain:
-        raise Refused("address", f"{ascii(url[:100])} is not an address of a repository over http or https.")
+        raise Refused("address", f"{url[:100]!a} is not an address of a repository over http or https.")
     return url
 
 
 def commit_id(text: str) -> str:
     """Return the text if it is a full id of a commit. Raises Refused."""
-    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", text):
-        raise Refused("commit", f"expected the full id of a commit, got {ascii(text[:80])}.")
+    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", text) or not text.strip("0"):  # zeros would delete
+        raise Refused("commit", f"expected the full id of a commit, got {text[:80]!a}.")
     return text
 
 

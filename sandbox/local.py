@@ -22,9 +22,8 @@ from sandbox.box import Box
 from sandbox.bubblewrap import Bubblewrap, home_environment
 from sandbox.connection import connect
 from sandbox.home import SOCKET, START, BoxFolder, box_of, boxes, install_program, new_box, own_python
-from sandbox.inside.processes import SIGKILL, SIGSTOP, descendants, send
+from sandbox.inside.processes import SIGCONT, SIGKILL, SIGSTOP, descendants, send
 
-_SIGCONT = 18
 _START_SECONDS = 15.0
 
 
@@ -201,10 +200,12 @@ class _Processes:
 
     async def pause(self) -> None:
         self._stop(self._living())
+        while self.alive and not self.stopped:
+            await asyncio.sleep(0.001)
 
     async def resume(self) -> None:
         pid = self._living()
-        send(_SIGCONT, [*descendants(pid, set()), pid])
+        send(SIGCONT, [*descendants(pid, set()), pid])
 
     async def remove(self) -> None:
         pid = self.pid or await self._unnoted()

@@ -7,7 +7,7 @@ INCOMING = ".onhand-incoming.bundle"
 
 _START = 'cd -- "${WORKSPACE:-/workspace}" && '
 
-HAS_WORK = 'test "$(git symbolic-ref --quiet --short HEAD)" = "$1" && git rev-parse --quiet --verify HEAD >/dev/null'
+HAS_WORK = 'test "$(git symbolic-ref --quiet --short HEAD)" = "$1" && git rev-parse --quiet --verify HEAD'
 """Whether the working copy is there already. Argument: branch."""
 
 _HOOK = """#!/bin/sh
@@ -20,6 +20,7 @@ export GIT_TERMINAL_PROMPT=0
 git init --quiet --initial-branch="$1" .
 mv {INCOMING} .git/incoming.bundle
 git fetch --quiet --no-tags .git/incoming.bundle "refs/onhand/put/$2:refs/onhand/base"
+git fetch --quiet --no-tags .git/incoming.bundle "refs/onhand/heads/$6:refs/remotes/origin/$6" 2>/dev/null || true
 rm .git/incoming.bundle
 git reset --quiet --hard "$2"
 git config user.name "$3"
@@ -32,17 +33,16 @@ if [ -n "$5" ]; then
     chmod +x .git/hooks/commit-msg
 fi
 """
-"""Lay out the working copy. Arguments: branch, commit, name and mail of the author, the co-author or nothing."""
+"""Lay out the working copy. Arguments: branch, commit, author's name and mail, co-author or nothing, base's name."""
 
 HAND_OUT = """set -e
 export GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat
 export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false GIT_CONFIG_KEY_1=commit.gpgSign
 export GIT_CONFIG_VALUE_1=false
 message=$(cat)
-git -c advice.addEmbeddedRepo=false add --all . >/dev/null
-git diff --cached --raw --no-renames --diff-filter=A | sed -n 's/^:000000 160000 [^\\t]*\\t//p' | while IFS= read -r nested; do
-    git rm --quiet --cached -- "$nested"
-done
+git -c advice.addEmbeddedRepo=false add --all --ignore-errors . >/dev/null 2>&1 || true
+git diff --cached --raw --no-renames --diff-filter=A | sed -n 's/^:000000 160000 [^\\t]*\\t//p' |
+    while IFS= read -r nested; do git rm --quiet --cached -- "$nested"; done
 if ! git diff --cached --quiet; then
     trailer=$(git config onhand.coAuthor || true)
     if [ -n "$trailer" ]; then
@@ -55,7 +55,7 @@ if [ "$(git rev-parse HEAD)" = "$1" ]; then echo nothing; exit 0; fi
 git bundle create --quiet "$2" HEAD ${3:+"^$1"}
 echo bundled
 """
-"""Commit what is not committed, and bundle. Arguments: base commit, file, whether the base is known. Stdin: a message."""
+"""Commit what is not committed, and bundle. Arguments: base commit, file, "known" or nothing. Stdin: a message."""
 
 CLEAN_UP = 'rm -f -- "$1"'
 """Remove a file. Argument: its path."""

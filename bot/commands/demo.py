@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +15,7 @@ import click
 import httpx
 
 from bot import bootstrap, registry
-from bot.commands.service import free_port
+from bot.commands.service import end, free_port, start_bound
 from bot.config import Settings
 from bot.core.errors import ConfigError, OnhandError, SandboxError
 from bot.core.inbound import Repository
@@ -120,15 +119,15 @@ class _Stage:
         port = free_port("127.0.0.1")
         url = f"http://127.0.0.1:{port}"
         with as_file(files("bot.commands.sample") / "script.json") as script, (self._folder / "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "bot", "up",
-                cwd=self._folder, env=self._environment(port, script), stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+            environment = self._environment(port, script)
+            process = await start_bound("up", cwd=self._folder, env=environment, stdout=log, stderr=log)
             try:
                 await self._until_ready(process, url)
                 yield url
             finally:
-                await _end(process)
+                if process.returncode is None:
+                    process.send_signal(signal.SIGINT)
+                await end(process, _STOP_SECONDS)
 
     def _environment(self, port: int, script: Path) -> dict[str, str]:
         llm, box = self._settings.llm, self._settings.sandbox
@@ -165,27 +164,21 @@ class _Stage:
         """Follow the status comment until it shows an ending."""
         patience = self._settings.limits.minutes * 60 + 60 if self._settings.llm.model else _SCRIPT_SECONDS
         deadline, shown = time.monotonic() + patience, ""
-        conversations = f"{REPOSITORY}/issues/{number}"
         while time.monotonic() < deadline:
             comments = self._github.comments(REPOSITORY, number)
-            first = comments[0].body.strip().splitlines()[0] if comments and comments[0].body else ""
+            first = _headline(comments[0].body) if comments else ""
             if first != shown:
                 shown = first
                 say(f"  status comment: {shown}")
             if self._github.pulls(REPOSITORY) and comments and "pull/" in (comments[0].body or ""):
                 return
             await asyncio.sleep(0.1)
-        raise OnhandError(f"{conversations} has no ending after {patience:.0f} s:\n{self._log()}")
+        raise OnhandError(f"issue #{number} has no ending after {patience:.0f} s:\n{self._log()}")
 
     def _log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")[-4000:]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.send_signal(signal.SIGINT)
-    try:
-        await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
+def _headline(body: str | None) -> str:
+    """Return the first line of a comment that people see."""
+    return next((line for line in (body or "").splitlines() if line and not line.startswith("<!--")), "")

@@ -5,9 +5,11 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import click
 import httpx
@@ -90,8 +92,7 @@ class _Child:
 
     async def start(self) -> None:
         self.started_at = time.monotonic()
-        command = [sys.executable, "-m", "bot", *self.arguments]
-        self.process = await asyncio.create_subprocess_exec(*command, env=self.environment, start_new_session=True)
+        self.process = await start_bound(*self.arguments, env=self.environment)
 
     async def ended(self) -> None:
         assert self.process is not None
@@ -101,11 +102,36 @@ class _Child:
         if self.process is None or self.process.returncode is not None:
             return
         self.process.terminate()
-        try:
-            await asyncio.wait_for(self.process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            self.process.kill()
-            await self.process.wait()
+        await end(self.process, STOP_SECONDS)
+
+
+async def start_bound(*arguments: str, **options: Any) -> asyncio.subprocess.Process:
+    """Start `onhand ARGUMENTS` as a process of its own session that ends when we do, however that happens."""
+    command = [sys.executable, "-m", "bot", *arguments, "--bound"]
+    return await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.PIPE, start_new_session=True, **options
+    )
+
+
+async def end(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Wait until a process that was told to has ended; by force when it takes too long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def end_with_parent() -> None:
+    """Stop this process, in the ordinary way, when whoever holds the other end of standard input is gone."""
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:

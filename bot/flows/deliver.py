@@ -1,7 +1,7 @@
 """From the box to the forge: where a run's code comes from, and how its commits become a pushed branch and a change."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -59,6 +59,19 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
     us = await forge.identify(grant.token)
     return Workplace(trigger, forge, source, branch, forge.author(us), forge.author(trigger.actor))
+
+
+async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Workplace:
+    """Fetch, and return the workplace with the commit to start from: where our branch stands, or its base if it is gone."""
+    source = place.source
+    try:
+        base = await patiently(lambda: checkout.fetch(source, grant.token))
+    except Refused as refused:
+        if refused.word != "branch" or not place.own_branch or not source.head:
+            raise
+        source = msgspec.structs.replace(source, head="")
+        base = await patiently(lambda: checkout.fetch(source, grant.token))
+    return replace(place, source=source, base=base)
 
 
 def branch_name(trigger: Trigger) -> str:

@@ -13,7 +13,7 @@ from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.core.secret import Secret
-from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace
+from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, start_from
 from bot.flows.identity import Grant, admit
 from bot.flows.report import Reporter, keep_posted, patiently
 from bot.flows.runlog import ConversationLog
@@ -202,9 +202,9 @@ class Run:
         return await self._new_box(self._place, grant, lost)
 
     async def _new_box(self, place: Workplace, grant: Grant, lost: bool) -> Sandbox:
-        checkout, source = self._shop.checkout, place.source
-        base = await patiently(lambda: checkout.fetch(source, grant.token))
-        self._place = place = with_fields(place, base=base)
+        checkout = self._shop.checkout
+        self._place = place = await start_from(checkout, place, grant)
+        source, base = place.source, place.base
         self._box = box = await self._shop.sandboxes.create({"conversation": self._log.conversation_id})
         await checkout.put(source, base, place.branch, box, place.author, place.co_author)
         kind = self._shop.sandboxes.name
@@ -294,6 +294,9 @@ def _never(_: None) -> Outcome:
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
+    """Cancel the tasks until they have ended: a cancellation can get lost on the way."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1.0)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -40,19 +40,21 @@ class Sqlite:
         self._writer.start()
 
     async def close(self) -> None:
+        connection, self._connection = self._connection, None  # no write begins from here on
         await asyncio.to_thread(self._writer.stop)
         self._threads.shutdown()
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if connection is not None:
+            connection.close()
         self._quick.dispose()
         self._reader.dispose()
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T:
+        if self._connection is None:
+            raise Unavailable("the database is closed")
         with unavailable_sqlite():
             if not durable:
                 with suppress(_Busy):
-                    return self._write_at_once(work)
+                    return self._write_at_once(self._connection, work)
             return await self._writer.do(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -63,11 +65,10 @@ class Sqlite:
         with self._reader.begin() as connection:
             return work(connection)
 
-    def _write_at_once(self, work: Callable[[Connection], T]) -> T:
-        assert self._connection is not None, "Database.connect() comes first"
+    def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> T:
         try:
-            with self._connection.begin():
-                result = work(self._connection)
+            with connection.begin():
+                result = work(connection)
         except DBAPIError as error:
             if "locked" in str(error.orig):
                 raise _Busy from error

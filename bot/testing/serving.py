@@ -25,7 +25,7 @@ class Serving:
             date_header=False,
             timeout_graceful_shutdown=1,
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._serve, name=f"serving-{self.port}", daemon=True)
 
     async def __aenter__(self) -> Self:
@@ -35,12 +35,33 @@ class Serving:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._server.should_exit = True
+        self._server.stop()
         await asyncio.to_thread(self._thread.join, 10)
         self._socket.close()
 
     def _serve(self) -> None:
         asyncio.run(self._server.serve([self._socket]))
+
+
+class _Server(uvicorn.Server):
+    """Stops when told, where uvicorn looks ten times a second whether it should."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._up = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """End the server, once it is up; from another thread."""
+        self._up.wait(10)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+    async def main_loop(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._up.set()
+        await self._stopped.wait()
 
 
 async def read_body(receive: Any) -> bytes:

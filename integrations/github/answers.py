@@ -78,6 +78,7 @@ class Repo(Struct, frozen=True):
     archived: bool = False
     disabled: bool = False
     permissions: Permissions | None = None
+    owner: Person | None = None
 
 
 class Standing(Struct, frozen=True):

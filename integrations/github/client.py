@@ -341,6 +341,8 @@ class GitHub:
             repo = (await self._api.get(token, place)).read(Repo)
             if not (repo.permissions and repo.permissions.push):
                 return False
+            if repo.owner and repo.owner.type == "User" and str(repo.owner.id) == account.id:
+                return True  # a personal repository's owner has every right in it
             path = f"{place}/collaborators/{quote(account.login, safe='')}/permission"
             standing = (await self._api.get(token, path)).read(Standing)
         except ProviderError as error:

@@ -46,6 +46,11 @@ class Us(Struct, frozen=True):
         """What people may write to call us."""
         return (self.handle, f"@{self.login.removesuffix('[bot]')}") if self.login else (self.handle,)
 
+    def may_be_in(self, text: str) -> bool:
+        """Whether one of the handles stands anywhere in the text, in whatever case."""
+        lower = text.lower()
+        return any(handle.lower() in lower for handle in self.handles)
+
     def named(self, login: str) -> bool:
         """Whether this is the bot's own login."""
         return bool(self.login) and login.casefold() == self.login.casefold()
@@ -85,9 +90,10 @@ def parse(verified: Verified, us: Us) -> Delivery:
     payload = _decode(verified)
     action = payload.action or ""
     read = TRIGGERS.get((event, action))
-    name = f"{event}.{action}" if _WORD.fullmatch(action) else event
     if read is None:
+        name = f"{event}.{action}" if _WORD.fullmatch(action) else event
         return Delivery(SERVICE, delivery_id, name, ignored=IGNORED.get((event, action), "not_used"))
+    name = f"{event}.{action}"
     found = read(payload, us)
     if isinstance(found, str):
         return Delivery(SERVICE, delivery_id, name, ignored=found)
@@ -290,7 +296,9 @@ def _not_from_a_person(payload: Payload, us: Us, author: Person | None, text: st
 
 
 def _mentions(text: str | None, us: Us) -> Request | None:
-    return find_request(text, us.handles) if text else None
+    if not text or (text.isascii() and not us.may_be_in(text)):  # nearly every text ends here
+        return None
+    return find_request(text, us.handles)
 
 
 def _asked_in(item: Item, us: Us) -> Request | None:

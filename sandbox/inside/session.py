@@ -6,7 +6,7 @@ import os
 import time
 
 from sandbox.inside.output import Output
-from sandbox.inside.processes import SIGINT, SIGKILL, SIGTERM, descendants, send
+from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, descendants, send
 from sandbox.inside.shell import Shell
 
 TYPE_CHECKING = False  # importing typing for it would cost a tenth of the server's start
@@ -204,8 +204,11 @@ class Session:
         signal, wait = STAGES[run.stage]
         run.stage += 1
         run.deadline = time.monotonic() + wait
-        send(signal, self.started())
-        send(SIGTERM if signal == SIGTERM else SIGINT, [self.shell.pid])
+        everybody = [self.shell.pid, *self.started()]
+        send(SIGSTOP, everybody)  # nobody is to see another one end before its own signal
+        send(signal, everybody[1:])
+        send(SIGTERM if signal == SIGTERM else SIGINT, everybody[:1])
+        send(SIGCONT, everybody)
 
     # the shell
 

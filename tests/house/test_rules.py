@@ -114,6 +114,11 @@ def test_the_model_library_is_not_loaded_by(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.parametrize("file", FILES, ids=IDS)
+def test_nobody_waits_in_a_way_that_loses_cancellations(file: Path) -> None:
+    assert "asyncio.wait_for(" not in file.read_text(), "use asyncio.timeout: wait_for of Python 3.11 can swallow one"
+
+
 def test_tests_are_no_package() -> None:
     assert not list((ROOT / "tests").rglob("__init__.py"))
 

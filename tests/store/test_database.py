@@ -125,6 +125,18 @@ async def test_a_small_write_waits_its_turn_while_the_lock_is_held(impatient: Pa
     await database.close()
 
 
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_closed_database_takes_no_more(impatient: Path, durable: bool) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    begun = asyncio.create_task(database.write(lambda _connection: "done"))
+    await asyncio.sleep(0)
+    await database.close()
+    assert await begun == "done"
+    with pytest.raises(Unavailable, match="closed"):
+        await database.write(lambda _connection: None, durable=durable)
+
+
 async def test_guards_are_synced_and_the_rest_of_the_log_is_not(impatient: Path) -> None:
     database = Database(f"sqlite:///{impatient}")
     await database.connect()

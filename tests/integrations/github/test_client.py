@@ -237,6 +237,10 @@ async def test_write_or_better_may(
     assert await client.may_write(PLACE, account(server, "octo-bob"), token) is may
 
 
+async def test_the_owner_of_a_personal_repository_may(server: GitHubServer, client: GitHub, token: Secret) -> None:
+    assert await client.may_write(PLACE, account(server, "octo"), token)
+
+
 async def test_nobody_may_where_the_bot_may_not(server: GitHubServer, client: GitHub, token: Secret) -> None:
     server.permit(REPO, "onhand-bot", "read")
     assert not await client.may_write(PLACE, account(server, "octo-alice"), token)
@@ -374,17 +378,11 @@ REFUSALS: list[tuple[int, dict[str, str], str, str, float | None]] = [
 ]
 
 
-@pytest.mark.parametrize(("status", "headers", "message", "word", "wait"), REFUSALS)
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda r: f"{r[0]}-{r[3]}")
 async def test_a_refusal_becomes_a_word_and_a_time_to_wait(
-    server: GitHubServer,
-    client: GitHub,
-    token: Secret,
-    status: int,
-    headers: dict[str, str],
-    message: str,
-    word: str,
-    wait: float | None,
+    server: GitHubServer, client: GitHub, token: Secret, refusal: tuple[int, dict[str, str], str, str, float | None]
 ) -> None:
+    status, headers, message, word, wait = refusal
     await server.issue(REPO, "octo-alice", "A bug")
     date = {"date": "Tue, 14 Nov 2023 22:13:20 GMT"}  # GitHub's clock counts, not ours
     server.fail("POST", COMMENTS, status=status, headers={**headers, **date}, message=message)

@@ -191,7 +191,18 @@ def test_a_long_list_of_files_is_cut_with_a_count() -> None:
     assert "500 files, +500 -0" in body
 
 
-TEMPLATE = "<!-- ## Description of nothing -->\n# Hello\n\n## Description\n\n<!-- say what -->\n\n## Checklist\n\n- [ ] tests\n- [ ] docs\n"
+TEMPLATE = """<!-- ## Description of nothing -->
+# Hello
+
+## Description
+
+<!-- say what -->
+
+## Checklist
+
+- [ ] tests
+- [ ] docs
+"""
 
 
 def test_a_template_keeps_its_headings_and_checklist() -> None:

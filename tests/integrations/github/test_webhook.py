@@ -103,6 +103,15 @@ def posted(event: str, body: Any, headers: Mapping[str, str] | None = None) -> D
     return integration.parse(integration.verify(Inbound({**inbound.headers, **(headers or {})}, raw), NOW))
 
 
+def comes_to_nothing(event: str, body: Any, headers: Mapping[str, str] | None = None) -> bool:
+    """Whether a body is refused with 400, or taken without work and with a reason."""
+    try:
+        delivery = posted(event, body, headers)
+    except Rejected as refused:
+        return refused.status == 400
+    return bool(delivery.ignored) and not delivery.triggers
+
+
 def trigger(name: str, integration: GitHub | None = None) -> Trigger:
     (found,) = delivered(name, integration).triggers
     return found
@@ -193,24 +202,14 @@ def test_githubs_own_headers_must_be_there(missing: str, value: str) -> None:
 @pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
 def test_signed_rubbish_is_refused_or_ignored(body: bytes, kind: str) -> None:
-    try:
-        delivery = posted("issue_comment", body, {"content-type": kind})
-    except Rejected as refused:
-        assert refused.status == 400
-    else:
-        assert delivery.ignored
+    assert comes_to_nothing("issue_comment", body, {"content-type": kind})
 
 
 @pytest.mark.parametrize("part", ["action", "issue", "comment", "repository", "sender"])
 @pytest.mark.parametrize("value", [None, 1, "x", [], {}, True, {"id": 2**70, "number": -1}])
 def test_a_part_of_the_wrong_kind_never_asks_for_work_by_accident(part: str, value: Any) -> None:
     payload = json.loads(RECORDED["issue_comment.created__mention"].body)
-    try:
-        delivery = posted("issue_comment", {**payload, part: value})
-    except Rejected as refused:
-        assert refused.status == 400
-    else:
-        assert delivery.ignored
+    assert comes_to_nothing("issue_comment", {**payload, part: value})
 
 
 @pytest.mark.parametrize(

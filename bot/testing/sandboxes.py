@@ -1,0 +1,529 @@
+"""What every sandbox backend must do, as checks that anybody can run, and a box for tests that need none.
+
+    failed = await check_sandbox(MySandboxes(spec, home, options))
+
+or, in a test suite, one test a check:
+
+    @pytest.mark.parametrize("check", CHECKS, ids=name_of)
+    async def test_contract(check, sandboxes): await check(sandboxes)
+
+Give it boxes with small limits (256 MB of memory, 64 processes), or the checks of limits take long.
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from bot.core.errors import SandboxError, SandboxGone
+from bot.core.ports import CommandResult, Sandbox, Sandboxes
+
+T = TypeVar("T")
+Check = Callable[[Sandboxes], Awaitable[None]]
+
+CHECKS: list[Check] = []
+"""What holds for every backend."""
+ISOLATION: list[Check] = []
+"""What holds for every backend that isolates."""
+
+_PATIENCE = 90.0
+_COUNT_SLEEPERS = """for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; done 2>&- | grep -c '[s]leep 5477'"""
+_PRIVATE = (".ssh", ".bashrc", ".cache", ".config", ".gitconfig", ".netrc", ".docker", ".bash_history", ".profile")
+_TUNNELS = {"tunl0", "sit0", "ip6tnl0", "gre0", "erspan0", "gretap0", "ip6gre0", "ip_vti0", "ip6_vti0"}
+
+
+def name_of(check: Check) -> str:
+    """Return the name of a check, as a sentence."""
+    return getattr(check, "__name__", str(check)).replace("_", " ")
+
+
+async def check_sandbox(sandboxes: Sandboxes, *, isolated: bool = True) -> Mapping[str, str]:
+    """Run every check; return what went wrong by the name of the check, nothing when all is well."""
+    wrong: dict[str, str] = {}
+    for check in (*CHECKS, *(ISOLATION if isolated else [])):
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await check(sandboxes)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            wrong[name_of(check)] = f"{type(error).__name__}: {error}"
+    return wrong
+
+
+def expect(found: object, wanted: object, what: str) -> None:
+    """Raise AssertionError that says what was expected and what came."""
+    if found != wanted:
+        raise AssertionError(f"{what}: expected {wanted!r}, got {found!r}")
+
+
+def _contract(check: Check) -> Check:
+    CHECKS.append(check)
+    return check
+
+
+def _isolation(check: Check) -> Check:
+    ISOLATION.append(check)
+    return check
+
+
+@asynccontextmanager
+async def _box(sandboxes: Sandboxes, **labels: str) -> AsyncIterator[Sandbox]:
+    box = await sandboxes.create(labels)
+    try:
+        yield box
+    finally:
+        await box.remove()
+
+
+async def _said(box: Sandbox, command: str) -> str:
+    result = await box.run(command, timeout=30)
+    expect(result.exit_code, 0, f"exit code of {command!r}, which said {result.output!r}")
+    return result.output.rstrip("\n")
+
+
+# --- the session -----------------------------------------------------------------------------------------------------
+
+
+@_contract
+async def the_session_keeps_directory_environment_and_functions(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("mkdir -p deep/er && cd deep/er && export COLOUR=green && greet() { echo hello $1; }")
+        result = await box.run('basename "$PWD"; echo $COLOUR; greet you')
+        expect(result.output, "er\ngreen\nhello you\n", "output of the next command")
+        expect(result.cwd.endswith("/deep/er"), True, f"whether the result tells the directory ({result.cwd})")
+
+
+@_contract
+async def a_command_tells_its_exit_code_and_both_outputs_in_order(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        result = await box.run("echo one; echo two >&2; echo three; (exit 7)")
+        expect(result.output, "one\ntwo\nthree\n", "output")
+        expect(result.exit_code, 7, "exit code")
+        expect((result.timed_out, result.interrupted), (False, False), "endings")
+
+
+@_contract
+async def a_timeout_ends_the_whole_group_and_the_session_survives(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("mkdir place && cd place && export KEPT=yes")
+        result = await box.run("echo begun; sleep 5477 & sleep 5477 | cat; echo never", timeout=0.5)
+        expect((result.timed_out, result.exit_code), (True, None), "timed out, exit code")
+        expect(result.output, "begun\n", "output until then")
+        expect(result.seconds < 20, True, "whether it ended soon")
+        left = await box.run(f'echo $KEPT; basename "$PWD"; {_COUNT_SLEEPERS}')
+        expect(left.output, "yes\nplace\n0\n", "what is left: variable, directory, processes")
+
+
+@_contract
+async def a_command_that_ignores_signals_is_ended_all_the_same(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        result = await box.run("trap '' INT TERM; while :; do sleep 1; done", timeout=0.3)
+        expect((result.timed_out, result.exit_code), (True, None), "timed out, exit code")
+        expect(await _said(box, "echo alive"), "alive", "the next command")
+
+
+@_contract
+async def an_interrupt_ends_the_command_that_is_running(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        running = asyncio.create_task(box.run("echo started >mark; sleep 5477; echo never", timeout=60))
+        await _until(lambda: box.read("mark"))
+        await box.interrupt()
+        result = await running
+        expect((result.interrupted, result.exit_code), (True, None), "interrupted, exit code")
+        expect("never" in result.output, False, "whether what came after it was run")
+        await box.interrupt()  # nothing is running: harmless
+        expect(await _said(box, "echo alive"), "alive", "the next command")
+
+
+@_contract
+async def a_command_reads_the_given_input_or_none(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        given = await box.run('read first; echo "$first!"; cat', stdin="zwölf\ndreizehn\n")
+        expect(given.output, "zwölf!\ndreizehn\n", "output of what reads its input")
+        result = await box.run("cat; read line; echo read $?", timeout=10)
+        expect(result.output, "read 1\n", "output of what wants input and gets none")
+
+
+@_contract
+async def a_job_in_the_background_is_not_waited_for(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        result = await box.run("sleep 5477 & job=$!; echo begun", timeout=20)
+        expect((result.exit_code, result.output, result.timed_out), (0, "begun\n", False), "result")
+        expect(result.seconds < 5, True, "whether it returned at once")
+        await box.run("sleep 5477", timeout=0.3)
+        expect(await _said(box, "kill -0 $job && echo running"), "running", "the job after another command's timeout")
+
+
+@_contract
+async def a_shell_that_ends_is_replaced_in_the_same_directory(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("mkdir -p there && cd there")
+        for command, code in (("exit 3", 3), ("set -e; false; echo no", 1), ("exec true", 0), ("kill -9 $$", 137)):
+            result = await box.run(command, timeout=20)
+            expect(result.exit_code, code, f"exit code of {command!r}")
+            expect(await _said(box, 'basename "$PWD"'), "there", f"directory after {command!r}")
+
+
+@_contract
+async def broken_commands_fail_and_harm_nothing(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        for command in ('echo "open', "if true; then", "cat <<END", "echo )", "a\0b", "\ud800"):
+            await box.run(command, timeout=20)
+            expect(await _said(box, "echo alive"), "alive", f"the next command after {command!r}")
+
+
+@_contract
+async def long_output_is_cut_in_the_middle_and_says_so(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        result = await box.run("echo first; head -c 10000000 /dev/zero | tr '\\0' x; echo; echo last", timeout=60)
+        expect(len(result.output) < 40_000, True, "whether it was cut")
+        expect(result.output.startswith("first\nxxx"), True, "whether the first part is there")
+        expect(result.output.endswith("xxx\nlast\n"), True, "whether the last part is there")
+        expect(bool(re.search(r"\d{6,} bytes", result.output)), True, "whether it says how much was cut")
+
+
+@_contract
+async def output_without_end_is_bounded(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        result = await box.run("yes", timeout=1)
+        expect((result.timed_out, len(result.output) < 40_000), (True, True), "timed out, short")
+
+
+@_contract
+async def binary_output_comes_as_text(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        result = await box.run(r"printf 'a\0\377\303\244'")
+        expect(result.output, "a\ufffd\ufffdä", "output")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@_contract
+async def files_of_any_size_and_content_go_both_ways(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        for path, data in (
+            ("a/b/c.bin", os.urandom(1 << 24)),
+            ("empty", b""),
+            ("/workspace/ein ümlaut", b"\0\xff\r\n"),
+        ):
+            await box.write(path, data)
+            expect(await box.read(path) == data, True, f"whether {path} came back as it was")
+        await box.write("empty", b"now longer")
+        await box.write("empty", b"short")
+        expect(await _said(box, "cat empty"), "short", "a file that was written again")
+
+
+@_contract
+async def relative_paths_begin_in_the_workspace(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("echo hi >here.txt; mkdir sub; cd sub")
+        expect(await box.read("here.txt"), b"hi\n", "a relative path")
+        expect(await box.read("/workspace/here.txt"), b"hi\n", "an absolute path")
+
+
+@_contract
+async def what_cannot_be_read_is_a_sandbox_error(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("mkdir folder; mkfifo pipe; head -c 100 /dev/zero >file")
+        for path, limit in (("missing", 10), ("folder", 10), ("pipe", 10), ("file", 99), ("file/below", 10)):
+            try:
+                await box.read(path, limit=limit)
+            except SandboxGone as error:
+                raise AssertionError(f"reading {path} lost the box: {error}") from error
+            except SandboxError:
+                continue
+            raise AssertionError(f"reading {path} with a limit of {limit} went through")
+        expect(len(await box.read("file", limit=100)), 100, "a file as long as the limit")
+
+
+@_contract
+async def files_and_interrupts_do_not_wait_for_a_command(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        running = asyncio.create_task(box.run("sleep 5477", timeout=60))
+        async with asyncio.timeout(20):
+            await box.write("note", b"x")
+            expect(await box.read("note"), b"x", "a file written while a command runs")
+        await box.interrupt()
+        await running
+
+
+# --- life ------------------------------------------------------------------------------------------------------------
+
+
+@_contract
+async def a_box_is_found_again_by_its_state(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("cd /tmp && export KEPT=yes")
+        await box.close()
+        again = await sandboxes.attach(box.state)
+        try:
+            expect(await _said(again, "echo $KEPT $PWD"), "yes /tmp", "the session seen from the new connection")
+            expect(again.state, box.state, "state")
+        finally:
+            await again.close()
+
+
+@_contract
+async def the_state_is_small_and_holds_no_key(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        expect(len(box.state) < 500, True, "whether the state is small")
+        expect(re.findall(r"[0-9a-f]{33,}", box.state.replace("-", "")), [], "what looks like a key in it")
+        json.dumps(box.state)
+
+
+@_contract
+async def boxes_are_listed_with_their_labels(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes, conversation="c-1") as box:
+        labels = dict(await sandboxes.list()).get(box.state, {})
+        expect(labels.get("conversation"), "c-1", "label of the listed box")
+    expect(box.state in dict(await sandboxes.list()), False, "whether a removed box is listed")
+
+
+@_contract
+async def a_paused_box_stands_still_and_goes_on(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("(while :; do date +%s%N >tick; sleep 0.02; done) & echo on")
+        await _until(lambda: box.read("tick"))
+        await box.pause()
+        await box.pause()
+        paused = await sandboxes.attach(box.state)
+        await asyncio.sleep(0.3)  # time itself is what is looked at
+        await paused.resume()
+        await paused.resume()
+        last = await _until(lambda: paused.read("tick", limit=100))
+        for _ in range(3):
+            await box.pause()
+            await box.resume()
+        expect(await _said(paused, "echo alive"), "alive", "a command after the pause")
+        await _until(lambda: _differs(box, last))
+        await paused.close()
+
+
+@_contract
+async def removing_twice_is_harmless(sandboxes: Sandboxes) -> None:
+    box = await sandboxes.create({})
+    await box.remove()
+    await box.remove()
+
+
+@_contract
+async def a_removed_box_is_gone_for_every_use(sandboxes: Sandboxes) -> None:
+    box = await sandboxes.create({})
+    other = await sandboxes.attach(box.state)
+    await box.remove()
+    uses: list[Callable[[], Awaitable[object]]] = [
+        lambda: box.run("true"),
+        lambda: other.run("true", timeout=5),
+        lambda: other.read("x"),
+        lambda: other.write("x", b""),
+        other.interrupt,
+        other.pause,
+        lambda: sandboxes.attach(box.state),
+    ]
+    for number, use in enumerate(uses):
+        try:
+            await use()
+        except SandboxGone:
+            continue
+        raise AssertionError(f"use {number} of a box that was removed did not raise SandboxGone")
+
+
+@_contract
+async def boxes_do_not_share_their_workspace(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as one, _box(sandboxes) as two:
+        await one.write("mine", b"x")
+        expect((await two.run("ls")).output, "", "files in the other box")
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+
+
+@_contract
+async def a_fork_bomb_is_survived(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("bomb() { bomb | bomb & }; bomb; sleep 3", timeout=10)
+        await _until(lambda: _alive(box))
+
+
+@_contract
+async def a_memory_hog_is_survived(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        hog = "python3 -c 'hoard = []\nwhile True: hoard.append(bytearray(b\"x\") * (1 << 22))'"
+        result = await box.run(hog, timeout=60)
+        expect(result.exit_code in (0, None), False, f"whether it went well ({result.output[-300:]!r})")
+        expect(await _said(box, "echo alive"), "alive", "the next command")
+
+
+# --- isolation -------------------------------------------------------------------------------------------------------
+
+
+@_isolation
+async def commands_do_not_run_as_root(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        expect(await _said(box, "id -u") == "0", False, "whether the user is root")
+        status = await _said(box, "grep -E '^(CapEff|CapPrm|CapBnd|NoNewPrivs)' /proc/self/status")
+        expect(
+            sorted(set(re.findall(r":\s*(\w+)", status))),
+            ["0" * 16, "1"],
+            f"capabilities and new privileges ({status})",
+        )
+
+
+@_isolation
+async def there_is_no_network(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        interfaces = await _said(box, "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '")
+        expect(set(interfaces.split()) <= {"lo", *_TUNNELS}, True, f"whether {interfaces} is all local")
+        expect((await box.run("cat /proc/net/route | tail -n +2")).output, "", "routes")
+
+
+@_isolation
+async def the_host_is_not_seen(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        home = Path.home()
+        seen = (await box.run(f"ls -A {home} 2>&-")).output.split()
+        expect([name for name in seen if name in _PRIVATE], [], f"what is seen of {home}")
+        uptime = (await box.run("cat /proc/1/cmdline")).output
+        expect("systemd" in uptime, False, "whether the host's first process is seen")
+        expect((await box.run("cat /etc/shadow 2>&- | grep -v '[*!]'")).output.count(":"), 0, "passwords in sight")
+        expect(
+            (await box.run("ls /var/run/docker.sock /run/docker.sock")).exit_code == 0, False, "whether the engine is"
+        )
+        processes = await _said(box, "ls -d /proc/[0-9]* | wc -l")
+        expect(int(processes) < 12, True, f"how many processes are seen ({processes})")
+
+
+@_isolation
+async def the_system_cannot_be_written(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        for path in ("/usr/x", "/etc/x", "/x", "/proc/sys/kernel/core_pattern"):
+            expect((await box.run(f"echo x >{path}")).exit_code == 0, False, f"whether {path} can be written")
+        expect(
+            (await box.run("mount -t tmpfs x /mnt || unshare -Ur true")).exit_code == 0, False, "whether it can mount"
+        )
+
+
+@_isolation
+async def the_server_cannot_be_ended_from_inside(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.run("kill -9 1; kill -TERM 1; kill -INT 1; kill -9 -1", timeout=20)
+        await _until(lambda: _alive(box))
+
+
+@_isolation
+async def no_key_is_seen_inside(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        look = "cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline /run/onhand/* 2>&- | tr '\\0' '\\n'"
+        seen = (await box.run(f"{look}; find / -xdev -name '*key*' -path '*onhand*' 2>&- | xargs -r cat")).output
+        expect(re.findall(r"[0-9a-f]{33,}", seen), [], "what looks like a key")
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+async def _until(look: Callable[[], Awaitable[T]]) -> T:
+    """Look again and again until there is something to see."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                if seen := await look():
+                    return seen
+            except SandboxGone:
+                raise
+            except SandboxError:
+                pass
+            await asyncio.sleep(0.02)
+
+
+async def _alive(box: Sandbox) -> bool:
+    return (await box.run("echo alive", timeout=20)).output.startswith("alive\n")
+
+
+async def _differs(box: Sandbox, last: bytes) -> bool:
+    return (await box.read("tick")) not in (b"", last)
+
+
+# --- a stand-in ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A line of a script: the command that is to come, and what it gives. `command` may be a compiled pattern."""
+
+    command: str | re.Pattern[str]
+    output: str = ""
+    exit_code: int | None = 0
+    timed_out: bool = False
+
+
+class FakeSandbox:
+    """A box without a machine: files in memory, commands by a script that it refuses to go past."""
+
+    def __init__(
+        self, script: Iterable[Expected | tuple[str, str]] = (), files: Mapping[str, bytes] | None = None
+    ) -> None:
+        self._script = [line if isinstance(line, Expected) else Expected(*line) for line in script]
+        self.files = {_absolute(path): data for path, data in (files or {}).items()}
+        self.commands: list[str] = []
+        """What has been run."""
+        self.interrupts = 0
+        self.paused = self.removed = False
+
+    @property
+    def state(self) -> str:
+        return '{"box": "fake"}'
+
+    async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:  # noqa: ASYNC109
+        self._require()
+        self.commands.append(command)
+        if not self._script:
+            raise AssertionError(f"the script is at its end, and there came {command!r}")
+        line = self._script.pop(0)
+        fits = line.command.search(command) if isinstance(line.command, re.Pattern) else line.command == command
+        if not fits:
+            raise AssertionError(f"the script has {line.command!r} next, and there came {command!r}")
+        return CommandResult(line.output, line.exit_code, "/workspace", 0.01, timed_out=line.timed_out)
+
+    async def interrupt(self) -> None:
+        self._require()
+        self.interrupts += 1
+
+    async def read(self, path: str, *, limit: int = 64 * 1024 * 1024) -> bytes:
+        self._require()
+        data = self.files.get(_absolute(path))
+        if data is None:
+            raise SandboxError(f"No such file or directory: {path}")
+        if len(data) > limit:
+            raise SandboxError(f"{path} is longer than {limit} bytes")
+        return data
+
+    async def write(self, path: str, data: bytes) -> None:
+        self._require()
+        self.files[_absolute(path)] = data
+
+    async def pause(self) -> None:
+        self._require()
+        self.paused = True
+
+    async def resume(self) -> None:
+        self._require()
+        self.paused = False
+
+    async def remove(self) -> None:
+        self.removed = True
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
+
+    def _require(self) -> None:
+        if self.removed:
+            raise SandboxGone("this box was removed")
+
+
+def _absolute(path: str) -> str:
+    return os.path.normpath(os.path.join("/workspace", path))
