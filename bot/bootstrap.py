@@ -103,7 +103,9 @@ def check(settings: Settings) -> None:
     """Raise ConfigError for a section or name that nothing answers to."""
     known = {*registry.names("integrations"), *registry.names("sandboxes")}
     for name in settings.sections.keys() - known:
-        raise ConfigError(f"ONHAND_{name.upper()}__...: there is no such section; known are: {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"ONHAND_{name.upper()}__...: there is no such section; known are: {', '.join(sorted(known))}"
+        )
     integration_settings(settings)
     registry.load("auth", settings.auth.strategy)
 
@@ -242,5 +244,3 @@ async def _try(awaitable: Any) -> str:
     except Exception as error:  # noqa: BLE001  the client's own errors, whatever they are
         return f"out of reach: {type(error).__name__}"
     return "ok"
-
-

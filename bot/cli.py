@@ -196,14 +196,20 @@ def users_list(as_json: bool) -> None:
     rows = _run(operations.list_users)
     for user, account, has_token in rows:
         row = {"user": user.id, "account": f"{account.service}:{account.login}", "id": account.id, "token": has_token}
-        click.echo(json.dumps(row) if as_json else "{user}  {account} ({id}){t}".format(**row, t="  token" if has_token else ""))
+        click.echo(
+            json.dumps(row)
+            if as_json
+            else "{user}  {account} ({id}){t}".format(**row, t="  token" if has_token else "")
+        )
 
 
 @users.command(name="link")
 @click.argument("account")
 @click.option("--user", help="The user it belongs to; default: the login.")
 @click.option("--id", "account_id", help="The account's id at the platform; default: looked up there.")
-@click.option("--token-stdin", is_flag=True, help="Read a token of this account from standard input and store it encrypted.")
+@click.option(
+    "--token-stdin", is_flag=True, help="Read a token of this account from standard input and store it encrypted."
+)
 def users_link(account: str, user: str | None, account_id: str | None, token_stdin: bool) -> None:
     """Connect ACCOUNT, such as github:alice, to a user; what waits for it goes on."""
     from bot.commands import operations

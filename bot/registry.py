@@ -20,7 +20,9 @@ def load(group: str, name: str) -> Any:
     found = [point for point in entry_points(group=f"onhand.{group}") if point.name == name]
     if not found and ":" not in name:
         known = ", ".join(names(group)) or "none; install the package again (make install)"
-        raise ConfigError(f"there is no {group.rstrip('s')} named {name!r}; known are: {known}; or give module:attribute")
+        raise ConfigError(
+            f"there is no {group.rstrip('s')} named {name!r}; known are: {known}; or give module:attribute"
+        )
     try:
         return found[0].load() if found else _dotted(name)
     except (ImportError, AttributeError) as error:

@@ -25,14 +25,25 @@ def pages() -> dict[str, str]:
 
 
 def _settings() -> str:
-    lines = ["# Settings", "", NOTE, "Environment over `onhand.toml` over defaults. `onhand config` shows what is in force.", ""]
+    lines = [
+        "# Settings",
+        "",
+        NOTE,
+        "Environment over `onhand.toml` over defaults. `onhand config` shows what is in force.",
+        "",
+    ]
     lines += ["## The service", "", "| variable | meaning | default |", "| --- | --- | --- |"]
     defaults = Settings(home=Path("the user's data folder/onhand"))
-    lines += [f"| `{name}` | {meaning} | {f'`{value}`' if value else ''} |" for name, value, _, meaning in config.rows(defaults, {})]
+    lines += [
+        f"| `{name}` | {meaning} | {f'`{value}`' if value else ''} |"
+        for name, value, _, meaning in config.rows(defaults, {})
+    ]
     for name in registry.names("integrations"):
         struct = registry.load("integrations", name).Settings
         lines += ["", f"## {name}", "", "| variable | meaning |", "| --- | --- |"]
-        lines += [f"| `ONHAND_{name}__{field}`".upper() + f" | {text} |" for field, text in config.describe(struct).items()]
+        lines += [
+            f"| `ONHAND_{name}__{field}`".upper() + f" | {text} |" for field, text in config.describe(struct).items()
+        ]
     return "\n".join(lines) + "\n"
 
 

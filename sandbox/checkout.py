@@ -48,7 +48,7 @@ class GitCheckout:
             ref = _mirrored(branch_ref(source.head or source.base))
             return (await git(mirror, "rev-parse", "--verify", f"{ref}^{{commit}}")).decode().strip()
 
-    async def put(  # noqa: PLR0917 - as the port has it
+    async def put(
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
     ) -> None:
         branch_ref(branch)

@@ -200,7 +200,7 @@ class _Processes:
 
     async def pause(self) -> None:
         self._stop(self._living())
-        while self.alive and not self.stopped:
+        while self.alive and not self.stopped:  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(0.001)
 
     async def resume(self) -> None:
@@ -253,8 +253,9 @@ def _stat(pid: int) -> list[str]:
 
 
 def _started(pid: int) -> int:
-    """Return when a process was started, in ticks since the machine was; with the pid it names one process for ever."""
-    return int((_stat(pid)[19:20] or ["0"])[0])
+    """Return when a living process was started, in ticks of this machine; with the pid it names one process for ever."""
+    fields = _stat(pid)
+    return int(fields[19]) if fields and fields[0] not in ("Z", "X") else 0
 
 
 def _kernel() -> tuple[int, ...]:

@@ -42,7 +42,7 @@ export GIT_CONFIG_VALUE_1=false
 message=$(cat)
 git -c advice.addEmbeddedRepo=false add --all --ignore-errors . >/dev/null 2>&1 || true
 git diff --cached --raw --no-renames --diff-filter=A | sed -n 's/^:000000 160000 [^\\t]*\\t//p' |
-    while IFS= read -r nested; do git rm --quiet --cached -- "$nested"; done
+    while IFS= read -r nested; do git rm --quiet --cached --force -- "$nested"; done
 if ! git diff --cached --quiet; then
     trailer=$(git config onhand.coAuthor || true)
     if [ -n "$trailer" ]; then

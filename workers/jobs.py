@@ -56,6 +56,6 @@ async def _door(ctx: dict[str, Any], conversation_id: str) -> AsyncIterator[None
         except ProviderError as error:
             log.warning("the provider refused, trying again in %.0f s: %s", error.retry_after or pause, error)
             raise Retry(defer=error.retry_after or pause) from error
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             log.exception("job failed, trying again in %.0f s", pause)
             raise Retry(defer=pause) from error

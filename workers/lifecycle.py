@@ -19,11 +19,17 @@ _ACTIONS_AT_ONCE = 32
 _EVERY_TEN_SECONDS = set(range(0, 60, 10))
 
 
-async def work(built: Built, concurrent_runs: int, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+async def work(
+    built: Built, concurrent_runs: int, stop: asyncio.Event, ready: Callable[[], None] = lambda: None
+) -> None:
     """Work off both queues until `stop` is set, then hand the running jobs over."""
     bus = built.services.bus
     assert isinstance(bus, RedisBus), "workers need the Redis bus"
-    ctx = {"services": built.services, "shop": await built.workshop(), "worker": f"{socket.gethostname()}-{os.getpid()}"}
+    ctx = {
+        "services": built.services,
+        "shop": await built.workshop(),
+        "worker": f"{socket.gethostname()}-{os.getpid()}",
+    }
     runs = BellWorker(RUNS, bus.redis, [run_conversation], concurrent_runs, ctx=ctx)
     sweeps = [cron(sweep, second=_EVERY_TEN_SECONDS, run_at_startup=True)]
     actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=sweeps)

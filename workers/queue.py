@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 CLAIM_SECONDS = 3.0
 _RENEW_EVERY = 1.0
-_LOOK_EVERY = 1.0
+_LOOK_EVERY = 1
 """Seconds between two looks at the queue when nobody rings: for deferred jobs and for those of killed workers."""
 
 
@@ -72,7 +72,7 @@ class BellWorker(Worker):
     async def _wait(self) -> None:
         """Wait for the bell, or, with a full house, for a job to end."""
         if self.job_counter < self.max_jobs:
-            await self.pool.blpop([bell(self.queue_name)], timeout=_LOOK_EVERY)
+            await self.pool.blpop([bell(self.queue_name)], timeout=_LOOK_EVERY)  # type: ignore[misc]
         elif self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
 
@@ -103,7 +103,7 @@ class BellWorker(Worker):
             due = score + incr_score if incr_score else timestamp_ms()
             await self.pool.zadd(self.queue_name, {job_id: due}, xx=True)
             if not incr_score:
-                await self.pool.lpush(bell(self.queue_name), 1)
+                await self.pool.lpush(bell(self.queue_name), 1)  # type: ignore[misc]
         await super().finish_job(
             job_id, finish, result_data, result_timeout_s, keep_result_forever, None, keep_in_progress
         )

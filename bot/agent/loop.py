@@ -25,7 +25,7 @@ _LATE = (
 )
 
 
-async def work(  # noqa: PLR0917  everything that a run needs
+async def work(
     log: RunLog, model: Model, tools: Mapping[str, Tool], sandbox: Sandbox, limits: Limits, clock: Callable[[], float]
 ) -> Outcome:
     """Let the agent work on what is admitted in the log until the run ends; return how.

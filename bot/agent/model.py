@@ -56,7 +56,7 @@ def load() -> ModuleType:
     # The OpenAI client walks the whole history on the event loop, and logs that nobody reads copy it.
     os.environ.setdefault("EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER", "True")
     os.environ.setdefault("MAX_BASE64_LENGTH_FOR_LOGGING", "0")
-    import litellm  # noqa: PLC0415
+    import litellm
 
     litellm.suppress_debug_info = True
     litellm.telemetry = False

@@ -47,7 +47,9 @@ async def _findings(settings: Settings, redactor: Redactor) -> AsyncIterator[Fin
                 async for finding in _platform(name, integration):
                     yield finding
             if not built.services.integrations:
-                yield Finding("platforms", False, "none is configured; begin with ONHAND_GITHUB__WEBHOOK_SECRET and __TOKEN")
+                yield Finding(
+                    "platforms", False, "none is configured; begin with ONHAND_GITHUB__WEBHOOK_SECRET and __TOKEN"
+                )
     except OnhandError as error:
         yield Finding("settings", False, str(error))
     yield await _tried("sandbox", lambda: bootstrap.open_sandboxes(settings).check())

@@ -21,7 +21,7 @@ async def upgrade_database(settings: Settings) -> str:
 async def rotate_keys(settings: Settings) -> int:
     """Encrypt every stored token with the first key; return how many there are."""
     async with bootstrap.build(settings, Redactor()) as built:
-        return await built.vault.rotate()
+        return await built.store.vault.rotate()
 
 
 async def list_users(settings: Settings) -> list[tuple[User, Account, bool]]:
@@ -78,5 +78,3 @@ def _account_name(name: str) -> tuple[str, str]:
     if not service or not login:
         raise ConfigError(f"expected SERVICE:LOGIN, such as github:alice; got {name!r}")
     return service, login
-
-

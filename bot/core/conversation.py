@@ -108,7 +108,9 @@ class State:
     def stop_asked(self) -> RequestState | None:
         """The latest admitted `stop` that came after the requests which are still open, if any."""
         since = min((r.seq for r in self.open("admitted") if r.needs_run), default=self.seq)
-        stops = [r for r in self.requests.values() if r.seq > since and r.admitted_seq and r.trigger.request.verb == "stop"]
+        stops = [
+            r for r in self.requests.values() if r.seq > since and r.admitted_seq and r.trigger.request.verb == "stop"
+        ]
         return stops[-1] if stops else None
 
     def apply(self, event: Event) -> None:

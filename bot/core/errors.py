@@ -64,7 +64,9 @@ class Conflict(OnhandError):
     """An append stated a seq that is no longer the last one."""
 
     def __init__(self, conversation_id: str, expected: int, found: int) -> None:
-        super().__init__(f"conversation {conversation_id}: expected last seq {expected}, found {found}; read and try again")
+        super().__init__(
+            f"conversation {conversation_id}: expected last seq {expected}, found {found}; read and try again"
+        )
         self.expected, self.found = expected, found
 
 

@@ -8,7 +8,6 @@ An event is an Action (somebody decided something) or an Observation (something 
 Decoding is forgiving for ever: unknown fields are dropped, older shapes are upgraded, an unknown kind is kept as `Unknown`.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal
 
@@ -410,12 +409,8 @@ class Event(Struct, frozen=True):
     call_id: str = ""
 
 
-def _kinds(parent: type) -> Iterator[tuple[str, type]]:
-    return ((child.kind, child) for child in parent.__subclasses__())
-
-
-ACTIONS: dict[str, type[Action]] = dict(_kinds(Action))
-OBSERVATIONS: dict[str, type[Observation]] = dict(_kinds(Observation))
+ACTIONS: dict[str, type[Action]] = {child.kind: child for child in Action.__subclasses__()}
+OBSERVATIONS: dict[str, type[Observation]] = {child.kind: child for child in Observation.__subclasses__()}
 
 
 def encode(fact: Fact) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What comes in: a request of a provider, and the triggers that are read out of it."""
 
 from collections.abc import Mapping
-from typing import Literal, NewType
+from typing import Literal
 
 from msgspec import Struct
 
@@ -15,8 +15,8 @@ class Inbound(Struct, frozen=True):
     body: bytes
 
 
-Verified = NewType("Verified", Inbound)
-"""An Inbound whose signature was checked. Only an integration's `verify` makes one."""
+class Verified(Inbound, frozen=True):
+    """An Inbound whose signature was checked. Only an integration's `verify` makes one."""
 
 
 class Thread(Struct, frozen=True):

@@ -85,7 +85,8 @@ def _blank_out(text: str) -> str:
 
 def _erase(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """Blank the spans, which come in order and do not overlap; line ends stay."""
-    pieces, last = [], 0
+    pieces: list[str] = []
+    last = 0
     for start, end in spans:
         pieces += text[last:start], _NOT_NEWLINE.sub(" ", text[start:end])
         last = end

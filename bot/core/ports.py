@@ -176,7 +176,8 @@ class Sandbox(Protocol):
 
     async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:
         """Run a command in the kept bash session, which keeps its directory and environment; `timeout` is in seconds and
-        ends the command's whole process group."""
+        ends the command's whole process group.
+        """
         ...
 
     async def interrupt(self) -> None:
@@ -239,13 +240,16 @@ class Checkout(Protocol):
         """Bring the bare mirror up to date; return the commit that the work starts from. Raises ProviderError, Refused."""
         ...
 
-    async def put(self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str) -> None:
+    async def put(
+        self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
+    ) -> None:
         """Lay a working copy with history into /workspace of the box, on `branch`. Author and co-author are `Name <mail>`."""
         ...
 
     async def take(self, source: Source, base: str, branch: str, sandbox: Sandbox, message: str) -> Change | None:
         """Bring the box's commits into the mirror as data (what is not committed is committed in the box with `message`).
-        None when nothing was changed. Raises SandboxError, Refused."""
+        None when nothing was changed. Raises SandboxError, Refused.
+        """
         ...
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
@@ -371,7 +375,8 @@ class Inbox(Protocol):
 
     async def accept(self, delivery: Delivery) -> Accepted:
         """Make a delivery durable: its row, its conversations and their Asked events in one transaction, once by id and once by
-        meaning."""
+        meaning.
+        """
         ...
 
     async def rung(self, delivery: Delivery) -> None:

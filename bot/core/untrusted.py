@@ -10,7 +10,8 @@ _HIDDEN = re.compile(
 
 def clean(text: str) -> str:
     """Return the text without characters that nobody sees: controls (NUL included), zero-width and bidirectional marks,
-    tag characters, lone surrogates. Line ends become newlines."""
+    tag characters, lone surrogates. Line ends become newlines.
+    """
     return _HIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

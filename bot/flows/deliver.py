@@ -53,7 +53,10 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
     if base := trigger.request.options.get("branch"):
         source = msgspec.structs.replace(source, base=base)
     if source.head and not source.pushable:
-        raise Refused("fork", "I may not push to the fork that this pull request comes from. Its author can allow edits by maintainers.")
+        raise Refused(
+            "fork",
+            "I may not push to the fork that this pull request comes from. Its author can allow edits by maintainers.",
+        )
     branch = source.head or state.branch or branch_name(trigger)
     if not source.head and state.topics.get(f"change:{branch}"):
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off

@@ -78,7 +78,9 @@ async def _decline(services: Services, log: ConversationLog, request: RequestSta
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).perform(_reply(request, topic, error.text))
     if not token:
-        logger.warning("request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id)
+        logger.warning(
+            "request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id
+        )
     if not isinstance(error, NeedsAccount):
         await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
     elif request.phase != "waiting":
@@ -108,5 +110,3 @@ def _reply(request: RequestState, topic: str, text: str) -> Say:
 
 def _reporter(services: Services, log: ConversationLog, request: RequestState, token: Secret) -> Reporter:
     return Reporter(log, services.integrations[request.trigger.thread.service], token, services.clock)
-
-

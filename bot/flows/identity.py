@@ -26,7 +26,8 @@ async def admit(services: Services, trigger: Trigger) -> Grant:
     if user is None:
         link = services.auth.connect_url(trigger.actor, services.clock())
         raise NeedsAccount(
-            "account", f"I do not know yet who you are here. Please connect your account and I will go on by myself: {link}"
+            "account",
+            f"I do not know yet who you are here. Please connect your account and I will go on by myself: {link}",
         )
     grant = await _grant(services, user, trigger.thread.service)
     forge, repository = where_code_lives(services, trigger)
@@ -65,5 +66,6 @@ async def _grant(services: Services, user: User, service: str) -> Grant:
     if token := await services.vault.get(user.id, service):
         return Grant(user, token, "user")
     raise Refused(
-        "token", f"I have no token for {service}. Whoever runs onhand can set one (ONHAND_{service.upper()}__TOKEN) or link yours."
+        "token",
+        f"I have no token for {service}. Whoever runs onhand can set one (ONHAND_{service.upper()}__TOKEN) or link yours.",
     )

@@ -1,5 +1,6 @@
 """Showing how things stand, at the provider: each topic once, edits coalesced, failures retried. The one place that knows
-about receipts and about retrying a provider's call."""
+about receipts and about retrying a provider's call.
+"""
 
 import asyncio
 import logging
@@ -45,7 +46,9 @@ async def patiently(action: Callable[[], Awaitable[T]]) -> T:
 class Reporter:
     """Performs the calls of one conversation with one token."""
 
-    def __init__(self, log: ConversationLog, integration: Integration, token: Secret, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, log: ConversationLog, integration: Integration, token: Secret, clock: Callable[[], float]
+    ) -> None:
         self._log, self._integration, self._token, self._clock = log, integration, token, clock
 
     async def perform(self, call: Call) -> Receipt:
@@ -67,7 +70,9 @@ class Reporter:
             return receipt
         age = self._clock() - self._log.state.calling_at.get(call.topic, 0.0)
         if not self._log.holder and 0 <= age < _IN_FLIGHT:
-            raise ProviderError("unavailable", f"{call.topic} is being done by somebody else", retry_after=_IN_FLIGHT - age)
+            raise ProviderError(
+                "unavailable", f"{call.topic} is being done by somebody else", retry_after=_IN_FLIGHT - age
+            )
         return await patiently(lambda: self._integration.find(call, self._token))
 
     async def show(self, request: RequestState, status: Status) -> None:

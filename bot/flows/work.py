@@ -138,7 +138,7 @@ class Run:
             raise
         except (OnhandError, OSError) as error:
             return self._outcome_of(error)
-        except Exception:  # noqa: BLE001  the request must have an ending whatever happens
+        except Exception:
             logger.exception("run %s failed", self._state.id)
             return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
 
@@ -190,7 +190,9 @@ class Run:
 
     async def _prepare(self, grant: Grant) -> Sandbox:
         """Attach to the run's box or make a new one with the working copy in it."""
-        self._place = await patiently(lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant))
+        self._place = await patiently(
+            lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant)
+        )
         lost = False
         if (boxed := self._log.state.box) is not None:
             try:

@@ -43,7 +43,7 @@ def _upgrade(url: URL) -> None:
 
 
 def _apply(connection: Connection) -> None:
-    from alembic import command  # noqa: PLC0415 -- 0.4 s that a start with nothing to upgrade need not spend
+    from alembic import command
 
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -54,7 +54,7 @@ def _apply(connection: Connection) -> None:
 
 def alembic_config() -> "Config":
     """Return what Alembic's own commands need to find the migrations; the caller adds `attributes["connection"]`."""
-    from alembic.config import Config  # noqa: PLC0415 -- as above
+    from alembic.config import Config
 
     configuration = Config()
     configuration.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))

@@ -208,7 +208,7 @@ class RecordingClient:
     def verify(self, inbound: Inbound, now: float) -> Verified:
         if inbound.headers.get("x-memory") != "signed":
             raise Rejected("signature", "expected the header x-memory", 401)
-        return Verified(inbound)
+        return Verified(inbound.headers, inbound.body)
 
     def parse(self, verified: Verified) -> Delivery:
         with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):

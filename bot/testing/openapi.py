@@ -85,7 +85,7 @@ def _body_problems(operation: Json, body: Any) -> list[str]:
 
 def _schema_problems(value: Any, schema: Json, where: str) -> list[str]:
     # A tool of the tests, without stubs; whoever does not check requests does without it.
-    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # noqa: PLC0415
+    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
     errors = Draft202012Validator(schema).iter_errors(value)
     return [f"{where}{''.join(f'.{part}' for part in error.path)}: {error.message}" for error in errors]

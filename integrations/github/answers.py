@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from bot.core.errors import ProviderError, ProviderWord
 from integrations.github.payloads import Person
@@ -104,10 +104,10 @@ class Remark(Struct, frozen=True):
 
 
 class Side(Struct, frozen=True):
-    """One side of a pull request. `repo` is null when the fork is gone."""
+    """One side of a pull request. `repo` is null when the fork is gone, and missing where a server knows no forks."""
 
     ref: str
-    repo: Repo | None = None
+    repo: Repo | None | UnsetType = UNSET
 
 
 class Pull(Struct, frozen=True):

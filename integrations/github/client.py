@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from github import Auth, Github, GithubException
 from github.Requester import Requester
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
 from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
@@ -385,8 +385,8 @@ class GitHub:
 
     def _source_of_pull(self, repository: Repository, repo: Repo, pull: Pull) -> Source:
         """Describe where an open pull request's branch is: here, or in a fork to which maintainers may be let in."""
-        head = pull.head.repo
-        if head is None:
+        head = repo if pull.head.repo is UNSET else pull.head.repo
+        if not isinstance(head, Repo):
             raise Refused(
                 "fork", "The fork that this pull request comes from is gone, so its branch cannot be worked on."
             )

@@ -78,7 +78,7 @@ def verify(inbound: Inbound, secret: Secret, now: float) -> Verified:
     if given is not None and not given.isascii():
         raise Rejected("signature", "X-Hub-Signature-256 is not of the form sha256=<hex>", 401)
     require("X-Hub-Signature-256", f"sha256={hmac_sha256(secret, inbound.body).hex()}", given)
-    return Verified(inbound)
+    return Verified(inbound.headers, inbound.body)
 
 
 def parse(verified: Verified, us: Us) -> Delivery:

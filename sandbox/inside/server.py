@@ -239,7 +239,7 @@ class Server:
 
 def limit(settings: dict[str, str]) -> None:
     """Set what the kernel allows each process, as far as it is asked for (getrlimit(2))."""
-    import resource  # noqa: PLC0415
+    import resource
 
     for name in ("DATA", "FSIZE", "NPROC", "NOFILE", "CORE"):
         if name in settings:
@@ -256,7 +256,7 @@ def limit(settings: dict[str, str]) -> None:
 
 def adopt_orphans() -> None:
     """Become the parent of those whose own has ended, as the first process of a box is anyhow (prctl(2))."""
-    import ctypes  # noqa: PLC0415
+    import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

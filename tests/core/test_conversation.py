@@ -86,6 +86,8 @@ def test_the_run_is_over_when_its_requests_are_closed() -> None:
 def test_tasks_and_branch_are_those_last_seen() -> None:
     tasks = TasksTracked(task_list=[{"title": "a", "status": "done"}, {"title": "b", "status": "strange"}])
     box = Boxed(sandbox="local", state="s", branch="onhand/12-x")
-    state = state_after(asked(), RunStarted(run="r", holder="a", requests=[1]), box, tasks, Boxed(sandbox="local", state=""))
+    state = state_after(
+        asked(), RunStarted(run="r", holder="a", requests=[1]), box, tasks, Boxed(sandbox="local", state="")
+    )
     assert state.tasks == (Task("a", "done"), Task("b", "todo"))
     assert (state.box, state.branch) == (None, "onhand/12-x")

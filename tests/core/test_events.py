@@ -25,10 +25,25 @@ from bot.core.outbound import Receipt
 
 GOLDEN = json.loads((Path(__file__).parent / "wire" / "actions.json").read_text())
 
-C1 = (
-    "run run_ipython read write edit browse browse_interactive message think finish reject delegate recall condensation "
-    "task_tracking call_tool_mcp change_agent_state"
-).split()
+C1 = [
+    "run",
+    "run_ipython",
+    "read",
+    "write",
+    "edit",
+    "browse",
+    "browse_interactive",
+    "message",
+    "think",
+    "finish",
+    "reject",
+    "delegate",
+    "recall",
+    "condensation",
+    "task_tracking",
+    "call_tool_mcp",
+    "change_agent_state",
+]
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=[case["name"] for case in GOLDEN])

@@ -79,7 +79,23 @@ def test_hidden_characters_do_not_make_or_break_a_mention() -> None:
 
 @pytest.mark.parametrize(
     "part",
-    ["`", "` `` ", "<a>", "[", "[a](b", "<!--", "@onhand", "    \n", ">", "http://", "<a ", "[a]: ", "- ", "model=x ", "~~~\n"],
+    [
+        "`",
+        "` `` ",
+        "<a>",
+        "[",
+        "[a](b",
+        "<!--",
+        "@onhand",
+        "    \n",
+        ">",
+        "http://",
+        "<a ",
+        "[a]: ",
+        "- ",
+        "model=x ",
+        "~~~\n",
+    ],
 )
 def test_reading_is_linear_in_hostile_text(part: str) -> None:
     def seconds(size: int) -> float:

@@ -46,8 +46,16 @@ def test_known_values_and_well_known_shapes_are_masked() -> None:
 @pytest.mark.parametrize(
     ("key", "body", "digest"),
     [  # published by GitHub and by Atlassian
-        ("It's a Secret to Everybody", b"Hello, World!", "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"),
-        ("It's a Secret to Everybody", b"Hello World!", "a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9"),
+        (
+            "It's a Secret to Everybody",
+            b"Hello, World!",
+            "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17",
+        ),
+        (
+            "It's a Secret to Everybody",
+            b"Hello World!",
+            "a4771c39fbe90f317c7824e83ddef3caae9cb3d976c214ace1f2937e133263c9",
+        ),
     ],
 )
 def test_the_vendors_vectors_come_out(key: str, body: bytes, digest: str) -> None:

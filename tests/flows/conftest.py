@@ -127,7 +127,9 @@ class Pushes:
     async def fetch(self, source: Source, token: Secret) -> str:
         return "base"
 
-    async def put(self, source: Source, commit: str, branch: str, box: Sandbox, author: str, co_author: str) -> None: ...
+    async def put(
+        self, source: Source, commit: str, branch: str, box: Sandbox, author: str, co_author: str
+    ) -> None: ...
 
     async def take(self, source: Source, base: str, branch: str, box: Sandbox, message: str) -> Change | None:
         return Change("c" * 40, base, (("a.py", 1, 1),), (message,)) if self.changed else None

@@ -56,7 +56,9 @@ async def test_an_unknown_person_waits_with_a_link_and_goes_on_when_linked(world
     assert world.bus.runs
 
 
-@pytest.mark.parametrize(("verb", "said"), [("help", "`stop`"), ("status", "Nothing is running"), ("stop", "Nothing is running")])
+@pytest.mark.parametrize(
+    ("verb", "said"), [("help", "`stop`"), ("status", "Nothing is running"), ("stop", "Nothing is running")]
+)
 async def test_a_verb_without_work_is_answered_at_the_desk(world, verb: str, said: str) -> None:
     seq = await world.admit(f"@onhand {verb}")
     assert said in world.said()[f"reply:{seq}"]

@@ -12,6 +12,7 @@ from bot.core.ports import Model
 from bot.flows import desk
 from bot.flows.runlog import ConversationLog
 
+
 async def test_a_request_becomes_a_change(world) -> None:
     seq = await world.admit()
     assert await world.run() == 0.0

@@ -10,7 +10,12 @@ from bot.cli import cli
 from docs.pages import pages
 
 ROOT = Path(__file__).parents[2]
-PROSE = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+PROSE = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("*/README.md")),
+]
 
 
 @pytest.mark.parametrize("name", sorted(pages()))

@@ -65,7 +65,9 @@ def test_no_file_has_a_name_that_says_nothing(file: Path) -> None:
 
 
 def test_the_import_floors_hold() -> None:
-    found = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stdout
 
 
@@ -82,14 +84,20 @@ def test_the_import_floors_hold() -> None:
 )
 def test_a_library_is_known_in_few_places(library: str, allowed: set[str]) -> None:
     users = {
-        str(file.relative_to(ROOT)) for file in FILES if any(m == library or m.startswith(library + ".") for m in imported(file))
+        str(file.relative_to(ROOT))
+        for file in FILES
+        if any(m == library or m.startswith(library + ".") for m in imported(file))
     }
     assert all(any(user.startswith(place) for place in allowed) for user in users), users - allowed
 
 
 def test_only_verify_makes_a_verified() -> None:
-    makers = [str(f.relative_to(ROOT)) for f in FILES if re.search(r"\bVerified\(", f.read_text()) and f.parts[-3] != "core"]
-    assert all(re.fullmatch(r"integrations/\w+/webhook\.py", maker) or maker.startswith("bot/testing/") for maker in makers), makers
+    makers = [
+        str(f.relative_to(ROOT)) for f in FILES if re.search(r"\bVerified\(", f.read_text()) and f.parts[-3] != "core"
+    ]
+    assert all(
+        re.fullmatch(r"integrations/\w+/webhook\.py", maker) or maker.startswith("bot/testing/") for maker in makers
+    ), makers
 
 
 @pytest.mark.parametrize("group", ["integrations", "sandboxes", "auth", "tools", "checkouts"])
@@ -98,7 +106,9 @@ def test_the_installed_entry_points_are_those_of_the_project(group: str) -> None
     section = text.partition(f'[project.entry-points."onhand.{group}"]')[2].partition("\n[")[0]
     wanted = dict(re.findall(r'^(\w+) = "([^"]+)"', section, re.MULTILINE))
     found = {point.name: point.value for point in entry_points(group=f"onhand.{group}")}
-    assert wanted.items() <= found.items(), "an entry point is not installed yet; run: rm .venv/installed && make install"
+    assert wanted.items() <= found.items(), (
+        "an entry point is not installed yet; run: rm .venv/installed && make install"
+    )
     for point in entry_points(group=f"onhand.{group}"):
         assert point.load(), point
 
@@ -108,7 +118,9 @@ def test_every_provider_folder_is_registered() -> None:
     assert folders <= {point.name for point in entry_points(group="onhand.integrations")}
 
 
-@pytest.mark.parametrize("module", ["bot.web.app", "bot.cli", "bot.flows.intake", "bot.bootstrap", "integrations.github.client"])
+@pytest.mark.parametrize(
+    "module", ["bot.web.app", "bot.cli", "bot.flows.intake", "bot.bootstrap", "integrations.github.client"]
+)
 def test_the_model_library_is_not_loaded_by(module: str) -> None:
     program = f"import {module}, sys; sys.exit('litellm' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
@@ -125,7 +137,9 @@ def test_tests_are_no_package() -> None:
 
 def test_no_tracked_file_names_a_registry_or_a_key() -> None:
     dot = r"\."
-    pattern = re.compile(rf"(pypi|debian|pythonhosted){dot}org|npmjs{dot}(org|com)|-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]")
+    pattern = re.compile(
+        rf"(pypi|debian|pythonhosted){dot}org|npmjs{dot}(org|com)|-----BEGIN [A-Z ]*PRIVATE KEY-----\n[A-Za-z0-9+/]"
+    )
     found = []
     for file in tracked():
         try:
@@ -136,7 +150,9 @@ def test_no_tracked_file_names_a_registry_or_a_key() -> None:
     assert not found
 
 
-@pytest.mark.parametrize("folder", ["bot", "integrations", "sandbox", "workers", "deploy", "integrations/github", "bot/agent", "bot/store"])
+@pytest.mark.parametrize(
+    "folder", ["bot", "integrations", "sandbox", "workers", "deploy", "integrations/github", "bot/agent", "bot/store"]
+)
 def test_a_folder_has_a_short_readme(folder: str) -> None:
     lines = (ROOT / folder / "README.md").read_text().splitlines()
     assert 3 <= len(lines) <= 60

@@ -36,7 +36,15 @@ def mention(text: str = "@onhand fix it", comment: int = 5) -> dict[str, Any]:
     when = {"created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}
     return {
         "action": "created",
-        "issue": {"number": 1, "id": 11, "title": "Login", "body": "x", "html_url": "http://x/1", "user": person, **when},
+        "issue": {
+            "number": 1,
+            "id": 11,
+            "title": "Login",
+            "body": "x",
+            "html_url": "http://x/1",
+            "user": person,
+            **when,
+        },
         "comment": {"id": comment, "body": text, "user": person, "html_url": "http://x/c", **when},
         "repository": {"id": 1, "full_name": "acme/app", "html_url": "http://x", "default_branch": "main"},
         "sender": person,
@@ -50,7 +58,9 @@ class Service:
         self.url, self.built = url, built
         self.client = httpx.AsyncClient(base_url=url, trust_env=False, timeout=10)
 
-    async def deliver(self, body: bytes, event: str = "issue_comment", delivery: str = "d-1", **headers: str) -> httpx.Response:
+    async def deliver(
+        self, body: bytes, event: str = "issue_comment", delivery: str = "d-1", **headers: str
+    ) -> httpx.Response:
         signed = {
             "x-github-event": event,
             "x-github-delivery": delivery,
@@ -64,7 +74,9 @@ class Service:
 
 
 @pytest.fixture
-async def service(database_url: str, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Service]:
+async def service(
+    database_url: str, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Service]:
     environment = {
         "ONHAND_HOME": str(tmp_path / "home"),
         "ONHAND_DATABASE_URL": database_url,

@@ -146,7 +146,9 @@ async def test_a_killed_workers_job_is_taken_over_within_seconds(bus: RedisBus, 
         started.append(conversation)
 
     await bus.run("c1", 1)
-    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", _HOLDER, redis_url, stdout=asyncio.subprocess.PIPE)
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _HOLDER, redis_url, stdout=asyncio.subprocess.PIPE
+    )
     assert holder.stdout is not None
     assert await asyncio.wait_for(holder.stdout.readline(), 20) == b"started\n"
     async with worker(redis_url, job):

@@ -1,0 +1,294 @@
+"""The action server at its edges: the protocol, and what a shell can do to itself."""
+
+import asyncio
+import re
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bot.core.errors import SandboxError, SandboxGone
+from bot.core.ports import Sandbox, Sandboxes
+from bot.core.secret import Secret
+from sandbox.box import Box
+from sandbox.connection import connect
+from sandbox.home import box_of
+from sandbox.inside.output import KEEP, Output
+from sandbox.inside.wire import MAX_LINE, VERSION, frame, parse
+
+
+@pytest.fixture
+async def place(local: Sandboxes, tmp_path: Path, box: Sandbox) -> Path:
+    """The socket of a box's server."""
+    return box_of(tmp_path / "boxes", box.state).socket
+
+
+def talk(place: Path, *said: bytes) -> bytes:
+    """Say something on a connection of one's own; return everything that is answered until it is closed."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(10)
+        line.connect(f"/proc/self/fd/{_folder(place)}/{place.name}")
+        for part in said:
+            line.sendall(part)
+        heard = b""
+        while part := line.recv(1 << 16):
+            heard += part
+        return heard
+
+
+def _folder(place: Path) -> int:
+    import os
+
+    return os.open(place.parent, os.O_PATH)
+
+
+# --- the protocol --------------------------------------------------------------------------------------------------
+
+
+async def test_a_wrong_key_is_refused_and_the_line_closed(place: Path) -> None:
+    heard = await asyncio.to_thread(talk, place, frame({"version": VERSION}, b"0" * 64))
+    assert heard.startswith(b"error=key ")
+
+
+async def test_a_client_with_a_wrong_key_gets_a_sandbox_error(place: Path) -> None:
+    with pytest.raises(SandboxError, match="not the key of this box"):
+        await connect(place, Secret("1" * 64))
+
+
+async def test_another_version_is_refused_before_the_key_is_looked_at(place: Path) -> None:
+    heard = await asyncio.to_thread(talk, place, frame({"version": VERSION + 1}, b""))
+    assert heard.startswith(b"error=version ")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"rubbish\n",
+        b"size=-1\n",
+        b"size=99999999999999\n",
+        b"version=1\n",
+        b"x" * (MAX_LINE + 1),
+        b"\xff\xfe size=0\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"id=1 op=run timeout=1 stdin=0 size=2\nid",
+    ],
+)
+async def test_a_stranger_who_does_not_speak_the_protocol_is_hung_up_on(said: bytes, place: Path, box: Sandbox) -> None:
+    assert b"id=" not in await asyncio.to_thread(talk, place, said)
+    assert (await box.run("echo alive")).output == "alive\n"
+
+
+async def test_an_unknown_operation_is_an_error_with_a_word(place: Path, tmp_path: Path, box: Sandbox) -> None:
+    connection = await connect(place, box_of(tmp_path / "boxes", box.state).key)
+    with pytest.raises(SandboxError, match="expected run, interrupt, read, write or ping, got dance"):
+        await connection.ask("dance", b"", 10.0)
+    connection.close()
+
+
+async def test_a_server_that_is_an_impostor_cannot_fill_our_memory(tmp_path: Path) -> None:
+    async def lie(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(frame({"version": VERSION}))
+        await reader.readline()
+        writer.write(b"id=1 exit=0 size=1000000000\n" + b"x" * 1_000_000)
+
+    server = await asyncio.start_unix_server(lie, tmp_path / "socket")
+    impostor = Box("{}", tmp_path / "socket", Secret("k"), engine=None)  # type: ignore[arg-type]
+    with pytest.raises(SandboxGone):
+        await impostor.run("true", timeout=5)
+    server.close()
+
+
+def test_a_frame_is_read_back_as_it_was_written() -> None:
+    line, _, body = frame({"id": 3, "op": "run"}, b"a\nb").partition(b"\n")
+    assert parse(line) == {"id": "3", "op": "run", "size": "3"}
+    assert body == b"a\nb"
+
+
+async def test_many_requests_are_on_their_way_at_once(box: Sandbox) -> None:
+    running = asyncio.create_task(box.run("sleep 0.3; echo done"))
+    await asyncio.gather(*(box.write(f"f{n}", b"x" * 100_000) for n in range(20)))
+    read = await asyncio.gather(*(box.read(f"f{n}") for n in range(20)))
+    assert {len(data) for data in read} == {100_000}
+    assert (await running).output == "done\n"
+
+
+async def test_commands_that_come_at_once_run_one_after_the_other(box: Sandbox) -> None:
+    results = await asyncio.gather(*(box.run(f"sleep 0.02; echo {n}") for n in range(5)))
+    assert [result.output for result in results] == [f"{n}\n" for n in range(5)]
+
+
+async def test_a_command_whose_waiter_was_cancelled_is_ended(box: Sandbox) -> None:
+    running = asyncio.create_task(box.run("sleep 5477", timeout=60))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await box.run("echo next", timeout=10)).output == "next\n"
+
+
+async def test_a_command_whose_worker_died_is_ended(local: Sandboxes, box: Sandbox) -> None:
+    other = await local.attach(box.state)
+    running = asyncio.create_task(other.run("sleep 5477", timeout=60))
+    await asyncio.sleep(0.05)
+    await other.close()
+    with pytest.raises(SandboxGone):
+        await running
+    began = time.monotonic()
+    assert (await box.run("echo next", timeout=10)).output == "next\n"
+    assert time.monotonic() - began < 5
+
+
+# --- the shell ------------------------------------------------------------------------------------------------------
+
+
+async def test_commands_inherit_none_of_the_channels(box: Sandbox) -> None:
+    result = await box.run("ls /proc/self/fd; bash -c 'ls /proc/self/fd'; (exec ls /proc/self/fd)")
+    assert set(result.output.split()) == {"0", "1", "2", "3"}
+
+
+async def test_a_shell_that_exits_hands_its_variables_and_functions_on(box: Sandbox) -> None:
+    await box.run("plain=1; export shown=2; list=(a 'b c'); greet() { echo hi $1; }; cd /tmp; umask 077")
+    assert (await box.run("exit 4")).exit_code == 4
+    result = await box.run('echo $plain $shown "${list[1]}" $PWD $(umask); greet you; bash -c "echo \\$shown"')
+    assert result.output == "1 2 b c /tmp 0077\nhi you\n2\n"
+
+
+async def test_a_shell_that_was_killed_is_said_to_be_new(box: Sandbox) -> None:
+    result = await box.run("echo before; kill -9 $$")
+    assert result.exit_code == 137
+    assert result.output.startswith("before\n[the shell was replaced by a new one in /workspace")
+
+
+async def test_errexit_ends_its_own_command_and_no_later_one(box: Sandbox) -> None:
+    assert (await box.run("set -e; false; echo no")).output == ""
+    assert (await box.run("false; echo yes")).output == "yes\n"
+
+
+async def test_the_status_of_one_command_is_seen_by_the_next(box: Sandbox) -> None:
+    await box.run("(exit 9)")
+    assert (await box.run("echo $?")).output == "9\n"
+
+
+async def test_lines_of_errors_are_counted_from_the_commands_own_first(box: Sandbox) -> None:
+    assert (await box.run("true\nnosuchcommand")).output == "bash: line 2: nosuchcommand: command not found\n"
+
+
+async def test_a_here_document_and_lines_of_ten_megabytes_are_nothing_special(box: Sandbox) -> None:
+    result = await box.run("cat <<END\none\nEND\n" + f": {'x' * 10_000_000}\necho two", timeout=60)
+    assert result.output == "one\ntwo\n"
+
+
+async def test_what_a_background_job_says_later_is_in_nobody_elses_output(box: Sandbox) -> None:
+    await box.run("(sleep 0.2; echo late; echo late >mark) &")
+    for _ in range(100):
+        assert (await box.run("sleep 0.01; echo mine")).output == "mine\n"
+        if (await box.run("cat mark 2>&-")).output:
+            return
+    raise AssertionError("the job was lost")
+
+
+async def test_a_process_substitution_that_lags_is_waited_for_a_little(box: Sandbox) -> None:
+    result = await box.run("echo slow > >(cat)")
+    assert result.output == "slow\n"
+
+
+async def test_a_daemon_survives_and_a_timeout_ends_only_its_own_command(box: Sandbox) -> None:
+    await box.run("setsid -f sleep 5478")
+    result = await box.run("setsid -f sleep 5479; sleep 60", timeout=0.2)
+    assert result.timed_out
+    left = await box.run(
+        "for p in /proc/[0-9]*; do tr '\\0' ' ' <$p/cmdline; echo; done 2>&- | grep -o '^sleep 547[89]'"
+    )
+    assert left.output == "sleep 5478\n"
+
+
+async def test_a_program_that_handles_the_interrupt_can_say_goodbye(box: Sandbox) -> None:
+    code = "import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('goodbye')"
+    result = await box.run(f'python3 -c "{code}"', timeout=1)
+    assert (result.timed_out, result.output) == (True, "goodbye\n")
+
+
+async def test_a_shell_that_hangs_in_itself_is_replaced_in_its_directory(box: Sandbox) -> None:
+    result = await box.run("mkdir d; cd d; trap '' INT TERM; while :; do :; done", timeout=0.2)
+    assert result.timed_out
+    assert "the shell was replaced by a new one in /workspace/d" in result.output
+    assert (await box.run("pwd")).output == "/workspace/d\n"
+
+
+async def test_a_command_in_a_directory_that_was_deleted_still_runs(box: Sandbox) -> None:
+    await box.run("mkdir gone && cd gone && rmdir ../gone")
+    assert (await box.run("echo here")).output == "here\n"
+    await box.run("exit 0")
+    assert (await box.run("echo here")).output == "here\n"
+
+
+# --- output ---------------------------------------------------------------------------------------------------------
+
+
+def test_short_output_is_kept_whole() -> None:
+    output = Output()
+    output.add(b"x" * KEEP)
+    output.add(b"y" * KEEP)
+    assert output.whole() == b"x" * KEEP + b"y" * KEEP
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_a_cut_never_splits_a_character(shift: int) -> None:
+    output, text = Output(), "a" * shift + "\U0001f600" * 20_000
+    output.add(text.encode())
+    kept = output.whole().decode()
+    (cut,) = re.findall(r"\[\.\.\. (\d+) bytes cut here \.\.\.\]", kept)
+    shown = re.sub(r"\n\[.*\]\n", "", kept)
+    assert len(shown.encode()) + int(cut) == len(text.encode())
+
+
+# --- life -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def dying(local: Sandboxes, tmp_path: Path) -> AsyncIterator[Sandbox]:
+    """A box whose processes have been killed from outside, after it wrote a file."""
+    box = await local.create({})
+    await box.write("kept", b"work")
+    pid = box_of(tmp_path / "boxes", box.state).facts()["pid"]
+    import os
+    import signal
+
+    os.kill(pid, signal.SIGKILL)
+    yield box
+    await box.remove()
+
+
+async def test_a_box_that_died_is_gone_for_whoever_uses_it(dying: Sandbox) -> None:
+    with pytest.raises(SandboxGone):
+        await dying.run("true", timeout=5)
+    with pytest.raises(SandboxGone):
+        await dying.pause()
+
+
+async def test_a_box_that_died_is_started_again_with_its_files(local: Sandboxes, dying: Sandbox) -> None:
+    with pytest.raises(SandboxGone):
+        await dying.run("true", timeout=5)
+    again = await local.attach(dying.state)
+    assert await again.read("kept") == b"work"
+    await again.close()
+
+
+@pytest.mark.parametrize("state", ["", "{}", "[]", '{"box": "../../etc"}', '{"box": 3}', '{"box": "ABC"}', "\0"])
+async def test_a_state_that_is_none_of_ours_is_refused(state: str, local: Sandboxes, process: Sandboxes) -> None:
+    with pytest.raises(SandboxError):
+        await local.attach(state)
+    with pytest.raises(SandboxError):
+        await process.attach(state)
+
+
+async def test_nothing_is_left_of_a_box_that_was_removed(local: Sandboxes, tmp_path: Path) -> None:
+    box = await local.create({})
+    await box.run("mkdir -p a/b && touch a/b/c && chmod 000 a/b a; sleep 5480 &")
+    await box.remove()
+    assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["program"]
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]  # noqa: ASYNC240
+    assert not [line for line in commands if line.startswith(b"sleep\x005480")]
