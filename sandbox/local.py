@@ -202,6 +202,7 @@ class _Processes:
         self._stop(self._living())
         while self.alive and not self.stopped:  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(0.001)
+        self._living()
 
     async def resume(self) -> None:
         pid = self._living()

@@ -107,7 +107,7 @@ class Side(Struct, frozen=True):
     """One side of a pull request. `repo` is null when the fork is gone, and missing where a server knows no forks."""
 
     ref: str
-    repo: Repo | None | UnsetType = UNSET
+    repo: Repo | UnsetType | None = UNSET
 
 
 class Pull(Struct, frozen=True):

@@ -6,7 +6,7 @@ import os
 import time
 
 from sandbox.inside.output import Output
-from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, descendants, send
+from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, descendants, has_only, send
 from sandbox.inside.shell import Shell
 
 TYPE_CHECKING = False  # importing typing for it would cost a tenth of the server's start
@@ -68,6 +68,7 @@ class Session:
         self.older: set[int] = set()
         """What was running before the latest command began."""
         self._state = os.memfd_create("onhand-state")
+        self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._reader = self._writer = -1
         self.shell = self._spawn(workspace)
 
@@ -106,11 +107,12 @@ class Session:
         run = self.run = self._queue.pop(0)
         run.began = time.monotonic()
         run.deadline = run.began + run.timeout
-        self.older = set(descendants(os.getpid(), set()))
+        alone = has_only(self.shell.pid, None) and has_only(os.getpid(), self.shell.pid)
+        self.older = {self.shell.pid} if alone else set(descendants(os.getpid(), set()))
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
         self._loop.watch(self._reader, self._more)
-        self.shell.start(run.file(run.command), run.file(run.stdin) if run.stdin else -1, self._writer)
+        self.shell.start(run.file(run.command), run.file(run.stdin) if run.stdin else self._nothing, self._writer)
 
     def _more(self) -> bool:
         """Take output in; whether there may be more of it at once."""

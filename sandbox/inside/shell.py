@@ -23,9 +23,9 @@ __onhand_was() { builtin return "$1"; }
 __onhand_st=0
 builtin printf 'ready\\n' >&199
 while IFS=' ' builtin read -r -u 198 __onhand_c __onhand_i __onhand_o
-do IFS= builtin read -r -d '' __onhand_c <"$__onhand_c"
+do IFS= builtin read -r -d '' __onhand_c <FILES/"$__onhand_c"
 __onhand_was "$__onhand_st"
-builtin eval -- "$__onhand_c" <"$__onhand_i" >"$__onhand_o" 2>&1 198<&- 199>&-
+builtin eval -- "$__onhand_c" <FILES/"$__onhand_i" >FILES/"$__onhand_o" 2>&1 198<&- 199>&-
 __onhand_st=$?
 builtin set +e
 builtin printf '%s\\n' "$__onhand_st" >&199
@@ -42,7 +42,8 @@ class Shell:
         self.statuses, statuses = os.pipe()
         os.set_blocking(self.statuses, False)
         null = os.open(os.devnull, os.O_RDWR)
-        script = _SCRIPT.strip().replace("\n", "; ").replace("STATE", f"/proc/{os.getpid()}/fd/{state}")
+        files = f"/proc/{os.getpid()}/fd"
+        script = _SCRIPT.strip().replace("\n", "; ").replace("FILES", files).replace("STATE", f"{files}/{state}")
         try:
             self.pid = os.posix_spawn(
                 "/bin/bash",
@@ -72,11 +73,9 @@ class Shell:
             pass
 
     def start(self, command: int, stdin: int, output: int) -> None:
-        """Let it run what the file `command` holds. The numbers are descriptors of ours; stdin -1 is no input."""
-        here = f"/proc/{os.getpid()}/fd/"
-        given = os.devnull if stdin < 0 else f"{here}{stdin}"
-        try:
-            os.write(self._orders, f"{here}{command} {given} {here}{output}\n".encode())
+        """Let it run what the file `command` holds. The numbers are descriptors of this process."""
+        try:  # short: bash reads an order byte by byte
+            os.write(self._orders, f"{command} {stdin} {output}\n".encode())
         except OSError:
             pass  # it is dead, which the kernel tells
 

@@ -1,0 +1,299 @@
+"""The whole service as processes on real parts: HTTP, Redis, database, git, boxes, LiteLLM; GitHub and the model are stand-ins.
+
+One service for each pair of database and sandbox serves all journeys of a session; every journey has a repository of its own.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bot.commands.service import free_port
+from bot.redis_server import EmbeddedRedis
+from bot.testing.github import Delivery, GitHubServer
+from bot.testing.models import ModelServer
+
+CANARIES = {
+    "webhook": "canary-webhook-7d1c0a55e2",
+    "model": "canary-model-93be41f07c",
+    "keys": "canary-keys-5b8d66a1f04e",
+    "github": "ghs_" + b"onhand-bot".hex(),
+}
+"""Every key that is configured, by what it is for. The last one is what the stand-in gives the bot."""
+
+SAMPLE = {
+    "calc.py": "def add(a, b):\n    return a - b\n",
+    "test_calc.py": (
+        "import unittest\n\nfrom calc import add\n\n\n"
+        "class Add(unittest.TestCase):\n    def test_it_adds(self):\n        self.assertEqual(add(2, 3), 5)\n"
+    ),
+    ".gitignore": "__pycache__/\n",
+    ".github/PULL_REQUEST_TEMPLATE.md": "## What\n\n## Checklist\n\n- [ ] I have read the rules\n",
+}
+
+Say = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
+
+
+def call(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": arguments}
+
+
+def step(*calls: dict[str, Any], text: str = "") -> dict[str, Any]:
+    return {"text": text, "calls": list(calls)}
+
+
+def bash(command: str, **more: Any) -> dict[str, Any]:
+    return step(call("bash", command=command, **more))
+
+
+def finish(summary: str = "`add` subtracted. It adds now, and the test passes.", title: str = "Add in add") -> dict[str, Any]:
+    return step(call("finish", title=title, summary=summary))
+
+
+MEND = [
+    step(
+        call("task_list", task_list=[{"title": "Mend add", "status": "in_progress"}]),
+        call("bash", command="python3 -m unittest 2>&1 | tail -n 3"),
+    ),
+    step(call("edit", command="str_replace", path="/workspace/calc.py", old_str="a - b", new_str="a + b")),
+    bash("python3 -m unittest 2>&1 | tail -n 3"),
+    finish(),
+]
+
+
+class Scripts:
+    """What the model says in each repository: the n-th step, by how often it has answered since the last finished run."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, list[Any]] = {}
+
+    def __call__(self, body: Mapping[str, Any]) -> Any:
+        text = json.dumps(body["messages"])
+        steps = next(steps for name, steps in self.steps.items() if name in text)
+        answered = sum(message["role"] == "assistant" for message in body["messages"])
+        chosen = steps[answered]
+        return chosen(text) if callable(chosen) else chosen
+
+
+@dataclass
+class Service:
+    """The processes, and what they were given."""
+
+    kind: str
+    folder: Path
+    environment: dict[str, str]
+    github_port: int
+    scripts: Scripts
+    model: ModelServer
+    processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.environment['ONHAND_PORT']}"
+
+    def start(self, name: str, *arguments: str) -> None:
+        log = (self.folder / f"{name}.log").open("ab")
+        command = [sys.executable, "-m", "bot", *arguments, "--bound"]
+        self.processes[name] = subprocess.Popen(
+            command, env=self.environment, stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+
+    def logs(self) -> str:
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 60
+        while "is ready" not in self.logs() or not self._answers():
+            assert time.monotonic() < deadline, self.logs()[-3000:]
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/ready", trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+PAIRS = [
+    pytest.param(("sqlite", "local"), marks=pytest.mark.xdist_group("sqlite-local"), id="sqlite-local"),
+    pytest.param(
+        ("postgresql", "docker"),
+        marks=[pytest.mark.xdist_group("postgresql-docker"), pytest.mark.docker],
+        id="postgresql-docker",
+    ),
+]
+
+
+@pytest.fixture(scope="session", params=PAIRS)
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, need: Any) -> Iterator[Service]:
+    database, sandbox = request.param
+    _need_sandbox(sandbox, need)
+    folder = tmp_path_factory.mktemp("service")
+    home = folder / "home"
+    scripts = Scripts()
+    redis = EmbeddedRedis(folder)
+    with ModelServer(scripts, key=CANARIES["model"]) as model:
+        github_port = free_port("127.0.0.1")
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ONHAND_")},
+            "ONHAND_HOME": str(home),
+            "ONHAND_PORT": str(free_port("127.0.0.1")),
+            "ONHAND_REDIS_URL": asyncio.run(redis.start()),
+            "ONHAND_LOG_JSON": "1",
+            "ONHAND_SECRET_KEYS": CANARIES["keys"],
+            "ONHAND_SANDBOX__KIND": sandbox,
+            "ONHAND_LLM__MODEL": "openai/scripted",
+            "ONHAND_LLM__BASE_URL": model.base_url,
+            "ONHAND_LLM__API_KEY": CANARIES["model"],
+            "ONHAND_GITHUB__WEBHOOK_SECRET": CANARIES["webhook"],
+            "ONHAND_GITHUB__TOKEN": CANARIES["github"],
+            "ONHAND_GITHUB__BOT_LOGIN": "onhand-bot",
+            "ONHAND_GITHUB__API_URL": f"http://127.0.0.1:{github_port}/api/v3",
+            "ONHAND_GITHUB__WEB_URL": f"http://127.0.0.1:{github_port}",
+        }
+        if database == "postgresql":
+            server = request.getfixturevalue("postgres")
+            environment["ONHAND_DATABASE_URL"] = server.create(f"journeys-{uuid.uuid4().hex[:8]}", "migrated")
+        running = Service(f"{database}-{sandbox}", folder, environment, github_port, scripts, model)
+        running.start("web", "serve")
+        running.start("worker", "worker")
+        try:
+            running.wait_until_ready()
+            yield running
+        finally:
+            running.stop()
+            asyncio.run(redis.stop())
+
+
+def _need_sandbox(kind: str, need: Any) -> None:
+    if kind == "docker":
+        image = ["docker", "image", "inspect", "onhand-sandbox"]
+        there = shutil.which("docker") and subprocess.run(image, capture_output=True, check=False).returncode == 0
+        need(there, "a Docker engine with the image onhand-sandbox (deploy/engine.sh)")
+    else:
+        need(shutil.which("bwrap"), "bubblewrap (deploy/engine.sh)")
+
+
+class Place:
+    """A repository at the stand-in, people in it, and the running service behind its webhook."""
+
+    def __init__(self, service: Service, github: GitHubServer) -> None:
+        self.service, self.github = service, github
+        self.name = f"acme/app-{uuid.uuid4().hex[:8]}"
+        self.client = httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=30)
+
+    async def set_up(self) -> None:
+        for login in ("alice", "carol", "mallory"):
+            self.github.person(login)
+        assert self.github.person("onhand-bot").token == CANARIES["github"]
+        self.github.person("other-bot", "Bot")
+        permissions = {"alice": "write", "carol": "maintain", "mallory": "read", "onhand-bot": "write", "other-bot": "write"}
+        await self.github.repository(self.name, SAMPLE, permissions)
+        self.listen()
+
+    def listen(self) -> None:
+        self.github.hook(f"{self.service.url}/api/integration/github/events", CANARIES["webhook"])
+
+    def script(self, *steps: Any) -> None:
+        self.service.scripts.steps[self.name] = list(steps)
+
+    async def issue(self, body: str = "`add` is wrong. @onhand please fix it", who: str = "alice") -> int:
+        return await self.github.issue(self.name, who, f"add is wrong in {self.name}", body)
+
+    async def conversation(self, number: int) -> str:
+        """The id of an issue's conversation; waits until it is there."""
+        key = f"github:{self.name}#{number}"
+        async with asyncio.timeout(20):
+            while True:
+                for record in (await self.client.get("/api/v1/conversations")).json():
+                    if record["thread"] == key:
+                        return str(record["id"])
+                await asyncio.sleep(0.05)
+
+    async def events(self, number: int) -> list[dict[str, Any]]:
+        path = f"/api/v1/conversations/{await self.conversation(number)}/events"
+        events: list[dict[str, Any]] = (await self.client.get(path)).json()["events"]
+        return events
+
+    async def until(self, what: Callable[[], Any], seconds: float = 45.0) -> Any:
+        """Wait until it is true (it may be a coroutine function); fail with the service's log otherwise."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = what()
+            if asyncio.iscoroutine(found):
+                found = await found
+            if found:
+                return found
+            assert time.monotonic() < deadline, self.service.logs()[-6000:]
+            await asyncio.sleep(0.05)
+
+    async def ended(self, number: int) -> dict[str, Any]:
+        """Wait until nothing is open in a conversation; return its view."""
+        path = f"/api/v1/conversations/{await self.conversation(number)}"
+
+        async def closed() -> Any:
+            view = (await self.client.get(path)).json()
+            return view if view["open_requests"] == 0 else None
+
+        found: dict[str, Any] = await self.until(closed)
+        return found
+
+    async def nothing_happens(self, number: int) -> None:
+        """Check that no conversation began: what came before is answered in order, so a probe that is through tells."""
+        await asyncio.gather(*self.github._echoes)
+        key = f"github:{self.name}#{number}"
+        records = (await self.client.get("/api/v1/conversations")).json()
+        assert key not in {record["thread"] for record in records}
+
+    def said(self, number: int, kind: str = "issue_comment") -> list[str]:
+        """What the bot said in a thread."""
+        found = self.github.comments(self.name, number, kind)
+        return [remark.body or "" for remark in found if remark.author.login == "onhand-bot"]
+
+    def pulls(self) -> list[Any]:
+        return [item for item in self.github.pulls(self.name) if item.author.login == "onhand-bot"]
+
+    def last_delivery(self) -> Delivery:
+        return self.github.deliveries[-1]
+
+    def tests_pass(self, branch: str, folder: Path) -> bool:
+        """Run the sample's tests on a branch (of ours: the script is known)."""
+        for path, text in self.github.git.files(self.name, branch).items():
+            target = folder / branch.replace("/", "_") / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text)
+        command = [sys.executable, "-B", "-m", "unittest"]
+        cwd = folder / branch.replace("/", "_")
+        return subprocess.run(command, cwd=cwd, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+async def place(service: Service, tmp_path: Path) -> AsyncIterator[Place]:
+    async with GitHubServer(tmp_path / "forge", port=service.github_port) as github:
+        there = Place(service, github)
+        await there.set_up()
+        yield there
+        await there.client.aclose()
+
+
