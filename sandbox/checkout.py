@@ -1,6 +1,6 @@
 """Working copies into boxes and commits out of them: the port Checkout, over one bare mirror a repository.
 
-The worker runs git in mirrors, never in a tree that a box wrote. Into a box goes a bundle, out of a box comes a bundle,
+The worker runs git in mirrors, never in a tree that a box wrote. Into a box goes a pack, out of a box comes a bundle,
 and what comes is data until it has been checked. No key is in a box, an address, an argument or a configuration file.
 """
 
@@ -54,11 +54,12 @@ class GitCheckout:
         branch_ref(branch)
         if (await _in_box(sandbox, scripts.HAS_WORK, branch)).exit_code == 0:
             return
-        bundle = await self._bundle(source, commit_id(commit))
+        pack, index, onto = await self._pack(source, commit_id(commit))
+        for kind, data in (("pack", pack), ("idx", index)):
+            await sandbox.write(f"/workspace/.git/objects/pack/pack-{commit}.{kind}", data)
         name, mail = scripts.person(author)
-        await sandbox.write(f"/workspace/{scripts.INCOMING}", bundle)
         again = " <".join(part for part in scripts.person(co_author) if part) + ">" if co_author else ""
-        done = await _in_box(sandbox, scripts.LAY_OUT, branch, commit, name, mail, again, source.base)
+        done = await _in_box(sandbox, scripts.LAY_OUT, branch, commit, name, mail, again, source.base, onto)
         if done.exit_code != 0:
             raise SandboxError(f"git could not lay out the working copy in the box: {done.output[-1000:]}")
 
@@ -116,23 +117,29 @@ class GitCheckout:
         finally:
             os.close(lock)
 
-    async def _bundle(self, source: Source, commit: str) -> bytes:
-        """Return a bundle with the whole history of a commit, made once for as long as the commit is asked for."""
-        mirror = self._place(source)
-        kept, ref = mirror / f"onhand-{commit}.bundle", f"{_OURS}/put/{commit}"
-        if not kept.exists():
+    async def _pack(self, source: Source, commit: str) -> tuple[bytes, bytes, str]:
+        """Return a pack with the history of a commit and of the base, its index, and the base's commit.
+
+        It is made once for as long as the same commit is asked for, and goes into the box as it is: nothing is indexed there.
+        """
+        mirror, name = self._place(source), f"onhand-{commit}"
+        base = await _existing(mirror, _mirrored(branch_ref(source.base)))
+        if not (mirror / f"{name}.idx").exists():
             async with self._mirror(source):
-                await git(mirror, "update-ref", ref, commit)
-                draft = mirror / f"onhand-{secrets.token_hex(8)}.draft"
-                refs = [ref, *(await _existing(mirror, _mirrored(branch_ref(source.base))))]
-                await git(mirror, "bundle", "create", "--quiet", str(draft), *refs, seconds=_BOX_SECONDS)
-                for old in mirror.glob("onhand-*.bundle"):
+                await git(mirror, "update-ref", f"{_OURS}/put/{commit}", commit)
+                draft = f"draft-{secrets.token_hex(8)}"
+                wanted = "\n".join([commit, base]).encode()
+                packing = ("pack-objects", "--quiet", "--revs", "--delta-base-offset", draft)
+                made = (await git(mirror, *packing, stdin=wanted, seconds=_BOX_SECONDS)).decode().strip()
+                for old in mirror.glob("onhand-*.*"):
                     old.unlink(missing_ok=True)
-                draft.rename(kept)
-        if kept.stat().st_size > _MOST_IN:
-            size = kept.stat().st_size >> 20
+                for kind in ("pack", "idx"):
+                    (mirror / f"{draft}-{made}.{kind}").rename(mirror / f"{name}.{kind}")
+        pack, index = mirror / f"{name}.pack", mirror / f"{name}.idx"
+        if pack.stat().st_size > _MOST_IN:
+            size = pack.stat().st_size >> 20
             raise Refused("large", f"The repository's history is {size} MB; I can work on up to {_MOST_IN >> 20} MB.")
-        return await asyncio.to_thread(kept.read_bytes)
+        return await asyncio.to_thread(pack.read_bytes), await asyncio.to_thread(index.read_bytes), base
 
 
 async def _fetch(mirror: Path, url: str, token: Secret, refs: set[str]) -> None:
@@ -204,9 +211,9 @@ async def _has(mirror: Path, commit: str) -> bool:
     return True
 
 
-async def _existing(mirror: Path, ref: str) -> list[str]:
-    """Return the ref if it is there."""
-    return (await git(mirror, "for-each-ref", "--format=%(refname)", ref)).decode().split()
+async def _existing(mirror: Path, ref: str) -> str:
+    """Return the commit of a ref, nothing where there is no such ref."""
+    return (await git(mirror, "for-each-ref", "--format=%(objectname)", ref)).decode().strip()
 
 
 async def _in_box(sandbox: Sandbox, script: str, *arguments: str, stdin: str = "") -> CommandResult:

@@ -79,14 +79,18 @@ class DockerSandboxes:
             raise
 
     async def attach(self, state: str) -> Box:
-        """Connect to a box. A container that has ended is started again: its files are still there."""
+        """Connect to a box. One that does not answer any more is started again: its files are still there."""
         folder = box_of(self._home, state)
         box = _box(self._docker, folder)
         status = await _Container(self._docker, folder).status()
         if status in ("created", "exited"):
             return await self._begin(_Container(self._docker, folder))
         if status == "running":
-            await box.connected()
+            try:
+                await box.connected()
+            except SandboxGone:
+                await _Container(self._docker, folder).ask("kill")
+                return await self._begin(_Container(self._docker, folder))
         return box
 
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:

@@ -83,6 +83,7 @@ async def git(
     *arguments: str,
     key: tuple[str, Secret] | None = None,
     config: Mapping[str, str] | None = None,
+    stdin: bytes = b"",
     seconds: float = 120.0,
     most: int = 16 * 1024 * 1024,
 ) -> bytes:
@@ -103,14 +104,14 @@ async def git(
         *arguments,
         cwd=folder,
         env=_environment(folder, settings),
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
     )
     try:
         async with asyncio.timeout(seconds):
-            printed, said = await _both(process, most)
+            printed, said = await _both(process, stdin, most)
     except TimeoutError:
         raise GitError(arguments[0], -1, f"no end within {seconds:.0f} s") from None
     finally:
@@ -122,8 +123,8 @@ async def git(
     return printed
 
 
-async def _both(process: asyncio.subprocess.Process, most: int) -> tuple[bytes, bytes]:
-    """Read both outputs to their ends, and wait. More than `most` bytes end it."""
+async def _both(process: asyncio.subprocess.Process, stdin: bytes, most: int) -> tuple[bytes, bytes]:
+    """Write the (small) input, read both outputs to their ends, and wait. More than `most` bytes end it."""
 
     async def read(stream: asyncio.StreamReader | None, room: int) -> bytes:
         parts: list[bytes] = []
@@ -135,6 +136,9 @@ async def _both(process: asyncio.subprocess.Process, most: int) -> tuple[bytes, 
             parts.append(part)
         return b"".join(parts)
 
+    if process.stdin is not None:
+        process.stdin.write(stdin)
+        process.stdin.close()
     outputs = await asyncio.gather(read(process.stdout, most), read(process.stderr, 1 << 20))
     await process.wait()
     return outputs[0], outputs[1]

@@ -60,15 +60,18 @@ class _Machine:
             raise
 
     async def attach(self, state: str) -> Box:
-        """Connect to a box. One whose processes have ended is started again: its files are still there."""
+        """Connect to a box. One that does not answer any more is started again: its files are still there."""
         folder = box_of(self._home, state)
-        box = Box(state, folder.socket, folder.key, _Processes(folder))
         processes = _Processes(folder)
-        if processes.alive:
-            if not processes.stopped:
-                await box.connected()
+        box = Box(state, folder.socket, folder.key, processes)
+        if processes.stopped:
             return box
-        return await self._start(folder)
+        try:
+            await box.connected()
+        except SandboxGone:
+            await processes.kill()
+            return await self._start(folder)
+        return box
 
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         found = []
@@ -209,14 +212,18 @@ class _Processes:
         send(SIGCONT, [*descendants(pid, set()), pid])
 
     async def remove(self) -> None:
+        await self.kill()
+        await asyncio.to_thread(self._folder.delete)
+
+    async def kill(self) -> None:
+        """End every process; what is gone already is fine."""
         pid = self.pid or await self._unnoted()
         if pid:
             send(SIGKILL, self._stop(pid))
-            for _ in range(1000):
-                if _stat(pid)[:1] in ([], ["Z"]):
-                    break
-                await asyncio.sleep(0.002)
-        await asyncio.to_thread(self._folder.delete)
+        for _ in range(1000):
+            if not _started(pid):
+                break
+            await asyncio.sleep(0.002)
 
     def _living(self) -> int:
         if pid := self.pid:

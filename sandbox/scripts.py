@@ -3,8 +3,6 @@
 import re
 import shlex
 
-INCOMING = ".onhand-incoming.bundle"
-
 _START = 'cd -- "${WORKSPACE:-/workspace}" && '
 
 HAS_WORK = 'test "$(git symbolic-ref --quiet --short HEAD)" = "$1" && git rev-parse --quiet --verify HEAD'
@@ -18,10 +16,8 @@ git interpret-trailers --in-place --if-exists addIfDifferent --trailer "Co-autho
 LAY_OUT = f"""set -e
 export GIT_TERMINAL_PROMPT=0
 git init --quiet --initial-branch="$1" .
-mv {INCOMING} .git/incoming.bundle
-git fetch --quiet --no-tags .git/incoming.bundle "refs/onhand/put/$2:refs/onhand/base"
-git fetch --quiet --no-tags .git/incoming.bundle "refs/onhand/heads/$6:refs/remotes/origin/$6" 2>/dev/null || true
-rm .git/incoming.bundle
+git symbolic-ref HEAD "refs/heads/$1"
+if [ -n "$7" ]; then git update-ref "refs/remotes/origin/$6" "$7"; fi
 git reset --quiet --hard "$2"
 git config user.name "$3"
 git config user.email "$4"
@@ -33,7 +29,9 @@ if [ -n "$5" ]; then
     chmod +x .git/hooks/commit-msg
 fi
 """
-"""Lay out the working copy. Arguments: branch, commit, author's name and mail, co-author or nothing, base's name."""
+"""Lay out the working copy of a pack.
+
+Arguments: branch, commit, author's name and mail, co-author or nothing, base's name and commit."""
 
 HAND_OUT = """set -e
 export GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat

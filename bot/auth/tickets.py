@@ -43,7 +43,7 @@ def redeem(key: Secret, purpose: str, ticket: str, now: float) -> str:
 
 
 def _signature(key: Secret, body: str) -> str:
-    return _encode(hmac_sha256(key, b"onhand ticket " + body.encode(errors="surrogateescape")))
+    return _encode(hmac_sha256(key, b"onhand ticket " + body.encode(errors="surrogatepass")))
 
 
 def _encode(data: bytes) -> str:

@@ -14,7 +14,7 @@ def hmac_sha256(key: Secret, message: bytes) -> bytes:
 
 def same(expected: str, given: str) -> bool:
     """Compare in constant time; any text may come in, non-ASCII included."""
-    return hmac.compare_digest(expected.encode(), given.encode(errors="surrogateescape"))
+    return hmac.compare_digest(expected.encode(), given.encode(errors="surrogatepass"))
 
 
 def require(header: str, expected: str, given: str | None) -> None:

@@ -100,7 +100,7 @@ class State:
         """Id, target such as `issues/1` or `issues/comments/7`, content, login."""
         self.shas: dict[tuple[str, str], str] = {}
         """Commit ids by repository and branch, as last seen."""
-        self._ids = itertools.count(1001)
+        self._ids = itertools.count(int(clock() * 100))  # ids are new after a restart too, as GitHub's are
 
     def new_id(self) -> int:
         """Return an id that nothing else has."""

@@ -24,53 +24,7 @@ from bot.commands.service import free_port
 from bot.redis_server import EmbeddedRedis
 from bot.testing.github import Delivery, GitHubServer
 from bot.testing.models import ModelServer
-
-CANARIES = {
-    "webhook": "canary-webhook-7d1c0a55e2",
-    "model": "canary-model-93be41f07c",
-    "keys": "canary-keys-5b8d66a1f04e",
-    "github": "ghs_" + b"onhand-bot".hex(),
-}
-"""Every key that is configured, by what it is for. The last one is what the stand-in gives the bot."""
-
-SAMPLE = {
-    "calc.py": "def add(a, b):\n    return a - b\n",
-    "test_calc.py": (
-        "import unittest\n\nfrom calc import add\n\n\n"
-        "class Add(unittest.TestCase):\n    def test_it_adds(self):\n        self.assertEqual(add(2, 3), 5)\n"
-    ),
-    ".gitignore": "__pycache__/\n",
-    ".github/PULL_REQUEST_TEMPLATE.md": "## What\n\n## Checklist\n\n- [ ] I have read the rules\n",
-}
-
-Say = Callable[[list[dict[str, Any]]], Mapping[str, Any]]
-
-
-def call(name: str, **arguments: Any) -> dict[str, Any]:
-    return {"name": name, "arguments": arguments}
-
-
-def step(*calls: dict[str, Any], text: str = "") -> dict[str, Any]:
-    return {"text": text, "calls": list(calls)}
-
-
-def bash(command: str, **more: Any) -> dict[str, Any]:
-    return step(call("bash", command=command, **more))
-
-
-def finish(summary: str = "`add` subtracted. It adds now, and the test passes.", title: str = "Add in add") -> dict[str, Any]:
-    return step(call("finish", title=title, summary=summary))
-
-
-MEND = [
-    step(
-        call("task_list", task_list=[{"title": "Mend add", "status": "in_progress"}]),
-        call("bash", command="python3 -m unittest 2>&1 | tail -n 3"),
-    ),
-    step(call("edit", command="str_replace", path="/workspace/calc.py", old_str="a - b", new_str="a + b")),
-    bash("python3 -m unittest 2>&1 | tail -n 3"),
-    finish(),
-]
+from tests.journeys.steps import CANARIES, SAMPLE
 
 
 class Scripts:
@@ -208,7 +162,13 @@ class Place:
             self.github.person(login)
         assert self.github.person("onhand-bot").token == CANARIES["github"]
         self.github.person("other-bot", "Bot")
-        permissions = {"alice": "write", "carol": "maintain", "mallory": "read", "onhand-bot": "write", "other-bot": "write"}
+        permissions = {
+            "alice": "write",
+            "carol": "maintain",
+            "mallory": "read",
+            "onhand-bot": "write",
+            "other-bot": "write",
+        }
         await self.github.repository(self.name, SAMPLE, permissions)
         self.listen()
 
@@ -295,5 +255,3 @@ async def place(service: Service, tmp_path: Path) -> AsyncIterator[Place]:
         await there.set_up()
         yield there
         await there.client.aclose()
-
-

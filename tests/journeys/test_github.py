@@ -8,38 +8,20 @@ from typing import Any
 import pytest
 
 from bot.testing.openapi import check_requests
+from tests.journeys.steps import MEND_CALC, bash, call, finish, step
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
 
 API = json.loads((Path(__file__).parents[1] / "integrations" / "github" / "api.json").read_text())
 
-MEND_CALC = "sed -i 's/a - b/a + b/' calc.py && python3 -m unittest 2>&1 | tail -n 1"
-
-
-def step(*calls: dict[str, Any], text: str = "") -> dict[str, Any]:
-    return {"text": text, "calls": list(calls)}
-
-
-def bash(command: str, **more: Any) -> dict[str, Any]:
-    return step({"name": "bash", "arguments": {"command": command, **more}})
-
-
-def finish(summary: str = "`add` subtracted. It adds now.", title: str = "Add in add") -> dict[str, Any]:
-    return step({"name": "finish", "arguments": {"title": title, "summary": summary}})
-
 
 async def test_a_mention_becomes_a_pull_request_that_mends_the_test(place, tmp_path: Path) -> None:
     place.script(
         step(
-            {"name": "task_list", "arguments": {"task_list": [{"title": "Mend add", "status": "in_progress"}]}},
-            {"name": "bash", "arguments": {"command": "python3 -m unittest 2>&1 | tail -n 1"}},
+            call("task_list", task_list=[{"title": "Mend add", "status": "in_progress"}]),
+            call("bash", command="python3 -m unittest 2>&1 | tail -n 1"),
         ),
-        step(
-            {
-                "name": "edit",
-                "arguments": {"command": "str_replace", "path": "/workspace/calc.py", "old_str": "a - b", "new_str": "a + b"},
-            }
-        ),
+        step(call("edit", command="str_replace", path="/workspace/calc.py", old_str="a - b", new_str="a + b")),
         bash("python3 -m unittest 2>&1 | tail -n 1"),
         finish(),
     )
@@ -161,7 +143,9 @@ async def test_asked_in_a_review_thread_it_answers_there(place) -> None:
     place.script(bash(MEND_CALC), finish())
     await asyncio.to_thread(place.github.git.commit, place.name, {"new.py": "x = 1\n"}, "New", "review")
     number = await place.github.pull(place.name, "alice", f"A feature in {place.name}", "review")
-    remark = await place.github.review_comment(place.name, number, "alice", "@onhand fix this line", path="calc.py", line=2)
+    remark = await place.github.review_comment(
+        place.name, number, "alice", "@onhand fix this line", path="calc.py", line=2
+    )
     await place.ended(number)
     [answer] = [
         r for r in place.github.comments(place.name, number, "review_comment") if r.author.login == "onhand-bot"
@@ -236,7 +220,7 @@ async def test_an_edit_that_adds_a_mention_starts_a_run(place) -> None:
 
 
 async def test_a_model_that_talks_nonsense_ends_in_words(place) -> None:
-    place.script(step({"name": "levitate", "arguments": {}}), step(), step(), step(), step(), step(), step())
+    place.script(step(call("levitate")), step(), step(), step(), step(), step(), step())
     number = await place.issue()
     await place.ended(number)
     [said] = place.said(number)

@@ -277,6 +277,26 @@ async def test_a_box_that_died_is_started_again_with_its_files(local: Sandboxes,
     await again.close()
 
 
+async def test_a_box_that_hid_its_socket_is_started_again_with_its_files(local: Sandboxes, box: Sandbox) -> None:
+    await box.write("kept", b"work")
+    await box.run("rm /run/onhand/socket")
+    await box.close()
+    again = await local.attach(box.state)
+    assert await again.read("kept") == b"work"
+    await again.close()
+
+
+@pytest.mark.docker
+async def test_a_container_that_was_killed_is_started_again_with_its_files(docker: Sandboxes) -> None:
+    box = await docker.create({})
+    await box.write("kept", b"work")
+    await box.run("rm /run/onhand/socket")
+    await box.close()
+    again = await docker.attach(box.state)
+    assert await again.read("kept") == b"work"
+    await again.close()
+
+
 @pytest.mark.parametrize("state", ["", "{}", "[]", '{"box": "../../etc"}', '{"box": 3}', '{"box": "ABC"}', "\0"])
 async def test_a_state_that_is_none_of_ours_is_refused(state: str, local: Sandboxes, process: Sandboxes) -> None:
     with pytest.raises(SandboxError):
