@@ -22,7 +22,7 @@ from sandbox.box import Box
 from sandbox.bubblewrap import Bubblewrap, home_environment
 from sandbox.connection import connect
 from sandbox.home import SOCKET, START, BoxFolder, box_of, boxes, install_program, new_box, own_python
-from sandbox.inside.processes import SIGCONT, SIGKILL, SIGSTOP, descendants, send
+from sandbox.inside.processes import SIGCONT, SIGKILL, descendants, halt, send
 
 _START_SECONDS = 15.0
 
@@ -202,7 +202,8 @@ class _Processes:
         return _stat(self.pid)[:1] == ["T"]
 
     async def pause(self) -> None:
-        self._stop(self._living())
+        pid = self._living()
+        halt(lambda: [pid, *descendants(pid, set())])
         while self.alive and not self.stopped:  # noqa: ASYNC110 - the kernel tells nobody
             await asyncio.sleep(0.001)
         self._living()
@@ -219,7 +220,7 @@ class _Processes:
         """End every process; what is gone already is fine."""
         pid = self.pid or await self._unnoted()
         if pid:
-            send(SIGKILL, self._stop(pid))
+            send(SIGKILL, halt(lambda: [pid, *descendants(pid, set())]))
         for _ in range(1000):
             if not _started(pid):
                 break
@@ -229,14 +230,6 @@ class _Processes:
         if pid := self.pid:
             return pid
         raise SandboxGone(f"box {self._folder.id} is gone: its processes have ended")
-
-    def _stop(self, pid: int) -> list[int]:
-        """Stop them all, the server first, until there are no new ones; return them."""
-        seen: list[int] = []
-        while fresh := [p for p in [pid, *descendants(pid, set())] if p not in seen]:
-            send(SIGSTOP, fresh)
-            seen += fresh
-        return seen
 
     async def _unnoted(self) -> int:
         """Return the pid of a server whose maker did not live to write it down, 0 if there is none."""

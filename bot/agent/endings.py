@@ -4,7 +4,7 @@ from bot.core.events import Fact, Finish
 from bot.core.outbound import Outcome
 
 
-class Ending(Exception):  # noqa: N818  an ending is no error
+class Ending(Exception):
     """The run is over."""
 
     def __init__(self, outcome: Outcome) -> None:

@@ -1,6 +1,7 @@
 """`onhand demo`: the main job once, on real parts, against a local stand-in of GitHub."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import click
 import httpx
+import msgspec
 
 from bot import bootstrap, registry
 from bot.commands.service import end, free_port, start_bound
@@ -128,6 +130,16 @@ class _Stage:
                 if process.returncode is None:
                     process.send_signal(signal.SIGINT)
                 await end(process, _STOP_SECONDS)
+                await self._remove_boxes()
+
+    async def _remove_boxes(self) -> None:
+        """Remove what a run that was cut off has left."""
+        home = msgspec.structs.replace(self._settings, home=self._folder / "home")
+        sandboxes = bootstrap.open_sandboxes(home, self._kind)
+        for state, _ in await sandboxes.list():
+            with contextlib.suppress(SandboxError):
+                await (await sandboxes.attach(state)).remove()
+        await sandboxes.close()
 
     def _environment(self, port: int, script: Path) -> dict[str, str]:
         llm, box = self._settings.llm, self._settings.sandbox

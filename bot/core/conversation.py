@@ -132,13 +132,11 @@ class State:
                 self.calling_at[topic] = event.at
             case Called(topic=topic, receipt=receipt):
                 self.topics[topic] = receipt
-            case TasksTracked(task_list=tasks):
-                self.tasks = tuple(_task(t) for t in tasks)
+            case RunStarted() as started:
+                self._start(event, started)
             case Boxed() as box:
                 self.box = box if box.state else None
                 self.branch = box.branch or self.branch
-            case RunStarted() as started:
-                self._start(event, started)
             case _:
                 self._follow_run(event)
 
@@ -154,6 +152,8 @@ class State:
         if run is None:
             return
         match event.fact:
+            case TasksTracked(task_list=tasks):
+                self.tasks = tuple(_task(t) for t in tasks)
             case ModelReply() as reply:
                 run.steps += 1
                 run.known_seq = event.cause or event.seq

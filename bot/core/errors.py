@@ -29,7 +29,7 @@ class OnhandError(Exception):
 
 
 class Rejected(OnhandError):
-    """A delivery that is not taken. `status` is the HTTP status of the answer: 400, 401, 404 or 413."""
+    """A delivery that is not taken. `status` is the HTTP status of the answer: 400, 401, 404, 405 or 413."""
 
     def __init__(self, word: str, detail: str, status: int = 400) -> None:
         super().__init__(f"{word}: {detail}")

@@ -9,7 +9,7 @@ from bot.core.outbound import Say, Status
 from bot.core.ports import Services
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, admit
-from bot.flows.report import Reporter, patiently
+from bot.flows.report import Reporter, patiently, standing
 from bot.flows.runlog import ConversationLog
 
 logger = logging.getLogger(__name__)
@@ -65,8 +65,11 @@ async def _answer(reporter: Reporter, state: State, request: RequestState) -> bo
     verb = request.trigger.request.verb
     if verb == "stop" and any(r.needs_run for r in state.open("admitted")):
         return False
-    text = {"help": HELP, "stop": "Nothing is running here.", "status": describe(state)}[verb]
-    await reporter.perform(_reply(request, f"reply:{request.seq}", text))
+    topic = f"reply:{request.seq}"
+    if verb == "status" and state.running() and (run := state.run):
+        await reporter.show(request, standing(run, state.tasks), topic)
+    else:
+        await reporter.perform(_reply(request, topic, HELP if verb == "help" else _idle(state)))
     return True
 
 
@@ -92,16 +95,10 @@ def _under_way(state: State, request: RequestState) -> bool:
     return any(r.needs_run and r.seq < request.seq for r in state.open("asked", "admitted"))
 
 
-def describe(state: State) -> str:
-    """Say in a few lines how a conversation stands."""
-    if not any(r.needs_run for r in state.open("admitted")):
-        return "Nothing is running here." if state.run is None else "The last run has ended; nothing is running."
-    if not state.running() or state.run is None:
-        return "Your request is in the queue."
-    run = state.run
-    lines = [f"Step {run.steps}, {run.cost_usd:.2f} USD so far."]
-    lines += [f"- [{'x' if task.status == 'done' else ' '}] {task.title}" for task in state.tasks]
-    return "\n".join(lines)
+def _idle(state: State) -> str:
+    if any(r.needs_run for r in state.open("admitted")):
+        return "The request is in the queue."
+    return "Nothing is running here."
 
 
 def _reply(request: RequestState, topic: str, text: str) -> Say:

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from bot.core.conversation import RequestState
+from bot.core.conversation import RequestState, RunState
 from bot.core.errors import ProviderError
 from bot.core.events import Called, Draft
-from bot.core.outbound import Call, React, Receipt, Status
+from bot.core.outbound import Call, Outcome, React, Receipt, Status, Task
 from bot.core.ports import Integration
 from bot.core.secret import Secret
 from bot.flows.runlog import ConversationLog
@@ -26,6 +26,20 @@ _IN_FLIGHT = 10.0
 """Seconds for which a call that another writer has begun is taken to be still under way."""
 
 T = TypeVar("T")
+
+
+def standing(run: RunState, tasks: tuple[Task, ...], outcome: Outcome | None = None, change_url: str = "") -> Status:
+    """Return what people see of a run: how far it is, or with an outcome how it ended."""
+    return Status(
+        "ended" if outcome else "running",
+        run_id=run.id,
+        tasks=tasks,
+        step=run.last_step,
+        steps=run.steps,
+        cost_usd=run.cost_usd,
+        outcome=outcome,
+        change_url=change_url,
+    )
 
 
 async def patiently(action: Callable[[], Awaitable[T]]) -> T:
@@ -75,10 +89,10 @@ class Reporter:
             )
         return await patiently(lambda: self._integration.find(call, self._token))
 
-    async def show(self, request: RequestState, status: Status) -> None:
-        """Make the status message of a request say how it stands. Raises ProviderError."""
+    async def show(self, request: RequestState, status: Status, topic: str = "") -> None:
+        """Make the status message of a request (or the message of another topic) say how it stands. Raises ProviderError."""
         trigger = request.trigger
-        topic = f"status:{request.seq}"
+        topic = topic or f"status:{request.seq}"
         for call in self._integration.render(trigger.thread, status, topic, trigger.origin.thread_id):
             await self.perform(call)
 

@@ -15,7 +15,7 @@ from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.core.secret import Secret
 from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, start_from
 from bot.flows.identity import Grant, admit
-from bot.flows.report import Reporter, keep_posted, patiently
+from bot.flows.report import Reporter, keep_posted, patiently, standing
 from bot.flows.runlog import ConversationLog
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Run:
         logger.info("run %s is refused: %s", self._state.id, error)
         if token := self._services.integrations[self._main.trigger.thread.service].token:
             delivered = Delivered(Outcome("refused", error.word, error.text))
-            await self._reporter(token).show(self._main, self._status("ended", delivered))
+            await self._reporter(token).show(self._main, self._standing(delivered))
         await self._log.append(Draft(Closed(requests=[r.seq for r in self._requests], ending="refused")))
 
     # --- the agent at work
@@ -231,12 +231,12 @@ class Run:
     # --- what people see
 
     async def _show_progress(self, grant: Grant) -> None:
-        await self._reporter(grant.token).show(self._main, self._status("running"))
+        await self._reporter(grant.token).show(self._main, self._standing())
 
     async def _show_ending(self, grant: Grant, delivered: Delivered) -> None:
         """Show the ending once for every request that this run has answered, then close them."""
         answered = self._answered()
-        status = self._status("ended", delivered)
+        status = self._standing(delivered)
         reporter = self._reporter(grant.token)
         for request in answered:
             if request is self._main or f"status:{request.seq}" in self._log.state.topics:
@@ -250,18 +250,10 @@ class Run:
             more = [r for r in more if r.admitted_seq <= self._state.known_seq or not r.needs_run]
         return self._requests + [r for r in more if r not in self._requests]
 
-    def _status(self, state: Any, delivered: Delivered | None = None) -> Status:
-        run = self._state
-        return Status(
-            state,
-            run_id=run.id,
-            tasks=self._log.state.tasks,
-            step=run.last_step,
-            steps=run.steps,
-            cost_usd=run.cost_usd,
-            outcome=delivered.outcome if delivered else None,
-            change_url=delivered.change_url if delivered else "",
-        )
+    def _standing(self, delivered: Delivered | None = None) -> Status:
+        if delivered is None:
+            return standing(self._state, self._log.state.tasks)
+        return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url)
 
     def _reporter(self, token: Secret) -> Reporter:
         integration = self._services.integrations[self._main.trigger.thread.service]

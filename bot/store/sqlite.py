@@ -85,7 +85,7 @@ class Sqlite:
             driver_connection(connection).execute("PRAGMA wal_checkpoint(FULL)")
 
 
-class _Busy(Exception):  # noqa: N818 -- a turn in the road, never an error that anybody sees
+class _Busy(Exception):
     """Another connection holds the write lock right now."""
 
 

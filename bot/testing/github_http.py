@@ -78,7 +78,8 @@ class Fault:
         self._waiting.append((asyncio.get_running_loop(), event))
         if not self._released:
             with suppress(TimeoutError):
-                await asyncio.wait_for(event.wait(), _HANG_LIMIT)
+                async with asyncio.timeout(_HANG_LIMIT):
+                    await event.wait()
 
 
 class Front:

@@ -42,9 +42,9 @@ def endpoint(metrics: Metrics) -> ASGIRouteHandler:
 async def _answer(scope: Scope, receive: Receive, service: str) -> tuple[int, dict[str, Any], str]:
     """Return HTTP status, answer and the event's name ("" when it is not known)."""
     services: Services = scope["litestar_app"].state.services
-    if scope.get("method") != "POST":
-        return 405, {"error": "method", "detail": "expected POST"}, ""
     try:
+        if scope.get("method") != "POST":
+            raise Rejected("method", "expected POST", 405)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         receipt = await intake.receive(services, service, Inbound(headers, await _read(receive)))
     except Rejected as error:
@@ -56,12 +56,10 @@ async def _answer(scope: Scope, receive: Receive, service: str) -> tuple[int, di
     except Exception:
         log.exception("delivery for %s failed", service)
         return 503, {"error": "internal", "detail": "something went wrong here; please send it again"}, ""
-    match receipt.status:
-        case "accepted":
-            return 202, {"status": "accepted", "conversation_ids": receipt.conversation_ids}, receipt.event
-        case "duplicate":
-            return 200, {"status": "duplicate", "conversation_ids": receipt.conversation_ids}, receipt.event
-    return 200, {"status": "ignored", "reason": receipt.reason}, receipt.event
+    if receipt.status == "ignored":
+        return 200, {"status": "ignored", "reason": receipt.reason}, receipt.event
+    status = 202 if receipt.status == "accepted" else 200
+    return status, {"status": receipt.status, "conversation_ids": receipt.conversation_ids}, receipt.event
 
 
 async def _read(receive: Receive) -> bytes:

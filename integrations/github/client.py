@@ -67,7 +67,8 @@ class Api:
         send = partial(self._send, token, verb, path, dict(query or {}), None if body is None else dict(body))
         future = asyncio.get_running_loop().run_in_executor(self._threads, send)
         try:
-            answer = await asyncio.wait_for(future, self._timeout + 5)
+            async with asyncio.timeout(self._timeout + 5):
+                answer = await future
         except TimeoutError:
             raise ProviderError("unavailable", f"GitHub did not answer {verb} {path} in {self._timeout} s") from None
         if answer.status >= 300:

@@ -6,7 +6,7 @@ import os
 import time
 
 from sandbox.inside.output import Output
-from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM, descendants, has_only, send
+from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGTERM, descendants, halt, has_only, send
 from sandbox.inside.shell import Shell
 
 TYPE_CHECKING = False  # importing typing for it would cost a tenth of the server's start
@@ -89,6 +89,9 @@ class Session:
         if self.run and self.run.status is None and not self.run.ending:
             self.run.ending = ending
             self._press(self.run)
+        elif not self.run and self._queue:  # the shell is not even up
+            self._queue[0].ending = ending
+            self._answer(self._queue.pop(0))
 
     def drop(self, owner: object) -> None:
         """Nobody waits for the owner's commands any more."""
@@ -206,8 +209,8 @@ class Session:
         signal, wait = STAGES[run.stage]
         run.stage += 1
         run.deadline = time.monotonic() + wait
-        everybody = [self.shell.pid, *self.started()]
-        send(SIGSTOP, everybody)  # nobody is to see another one end before its own signal
+        # All are stopped first: nobody is to see another one end before its own signal, or to be missed.
+        everybody = halt(lambda: [self.shell.pid, *self.started()])
         send(signal, everybody[1:])
         send(SIGTERM if signal == SIGTERM else SIGINT, everybody[:1])
         send(SIGCONT, everybody)

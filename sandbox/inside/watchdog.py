@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from sandbox.inside.processes import SIGKILL, SIGSTOP, descendants, memory_kb, name_of, send
+from sandbox.inside.processes import SIGKILL, descendants, halt, memory_kb, name_of, send
 from sandbox.inside.session import Session
 
 TICK = 0.25
@@ -40,14 +40,8 @@ class Watchdog:
 
     def _thin_out(self, below: list[int]) -> None:
         """End what the latest command has started: all of it is stopped first, so that it cannot grow meanwhile."""
-        seen: set[int] = set()
-        for _ in range(50):
-            fresh = [pid for pid in self._session.started() if pid not in seen]
-            if not fresh:
-                break
-            send(SIGSTOP, fresh)
-            seen.update(fresh)
-        send(SIGKILL, list(seen) or [pid for pid in below if pid != self._session.shell.pid])
+        young = halt(self._session.started)
+        send(SIGKILL, young or [pid for pid in below if pid != self._session.shell.pid])
         self._session.notes.append(f"[ended: {len(below)} processes at once; the box allows {self._pids}]")
 
     def _weigh(self, pids: list[int]) -> None:

@@ -21,7 +21,7 @@ MAX_LINE = 4096
 MAX_BODY = 1 << 30
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
+class Refusal(Exception):
     """An operation that is answered with `error=word` and a sentence."""
 
     def __init__(self, word: str, text: str) -> None:

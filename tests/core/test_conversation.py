@@ -38,10 +38,8 @@ def test_a_thread_has_one_conversation_for_ever() -> None:
 
 
 def test_a_request_goes_from_asked_to_closed() -> None:
-    phases = []
     facts: list[Fact] = [asked(), Admitted(request=1, user="u"), Closed(requests=[1], ending="finished")]
-    for upto in range(1, 4):
-        phases.append(state_after(*facts[:upto]).requests[1].phase)
+    phases = [state_after(*facts[:upto]).requests[1].phase for upto in range(1, 4)]
     assert phases == ["asked", "admitted", "closed"]
 
 

@@ -312,3 +312,14 @@ async def test_nothing_is_left_of_a_box_that_was_removed(local: Sandboxes, tmp_p
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["program"]
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]  # noqa: ASYNC240
     assert not [line for line in commands if line.startswith(b"sleep\x005480")]
+
+
+async def test_a_command_can_be_interrupted_the_moment_it_begins(local: Sandboxes) -> None:
+    for _ in range(5):
+        box = await local.create({})
+        running = asyncio.create_task(box.run("sleep 5477", timeout=60))
+        await asyncio.sleep(0)
+        await box.interrupt()
+        result = await running
+        assert (result.interrupted, result.seconds < 0.9) == (True, True)
+        await box.remove()

@@ -1,0 +1,45 @@
+"""The ports: what the stories need of the rooms, and what a stranger's package implements.
+
+Add a provider: Integration (and Forge, if code lives there), in `providers`. Add a sandbox: Sandboxes and Sandbox, in `boxes`.
+Each is found by an entry point and built with one call, as its docstring says.
+"""
+
+from bot.core.ports.agent import Limits, Model, Reply, RunLog, Tool, ToolCall
+from bot.core.ports.boxes import BoxSpec, Checkout, CommandResult, Sandbox, Sandboxes
+from bot.core.ports.memory import Accepted, Accounts, Bus, Conversations, EventLog, Inbox, Leases, Record, User, Vault
+from bot.core.ports.people import AuthContext, AuthStrategy
+from bot.core.ports.providers import Forge, Integration, Proposal, Source, Us
+from bot.core.ports.services import Services, Workshop
+
+__all__ = [
+    "Accepted",
+    "Accounts",
+    "AuthContext",
+    "AuthStrategy",
+    "BoxSpec",
+    "Bus",
+    "Checkout",
+    "CommandResult",
+    "Conversations",
+    "EventLog",
+    "Forge",
+    "Inbox",
+    "Integration",
+    "Leases",
+    "Limits",
+    "Model",
+    "Proposal",
+    "Record",
+    "Reply",
+    "RunLog",
+    "Sandbox",
+    "Sandboxes",
+    "Services",
+    "Source",
+    "Tool",
+    "ToolCall",
+    "Us",
+    "User",
+    "Vault",
+    "Workshop",
+]

@@ -1,0 +1,129 @@
+"""Where the agent works: Sandboxes make boxes, a Sandbox is one, a Checkout brings code in and commits out."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal, Protocol
+
+from msgspec import Struct
+
+from bot.core.outbound import Change
+from bot.core.ports.providers import Source
+from bot.core.secret import Secret
+
+
+class BoxSpec(Struct, frozen=True):
+    """What a box may use."""
+
+    image: str = "onhand-sandbox"
+    cpus: float = 2.0
+    memory_mb: int = 4096
+    pids: int = 512
+    disk_mb: int = 8192
+    network: Literal["none", "open"] = "none"
+    labels: dict[str, str] = {}
+
+
+class CommandResult(Struct, frozen=True):
+    """What became of one command."""
+
+    output: str
+    """Standard output and error as they came, decoded as UTF-8 with replacement; where it was cut, it says how much."""
+    exit_code: int | None
+    """None when it was ended by a time limit or an interrupt."""
+    cwd: str
+    seconds: float
+    timed_out: bool = False
+    interrupted: bool = False
+
+
+class Sandbox(Protocol):
+    """The use of one live box. Paths are absolute paths in the box or relative to /workspace.
+
+    Every method raises SandboxGone when the box is dead and SandboxError when it refuses.
+    """
+
+    @property
+    def state(self) -> str:
+        """The small text from which `Sandboxes.attach` finds this box again. Holds no key."""
+        ...
+
+    async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:  # noqa: ASYNC109
+        """Run a command in the kept bash session, which keeps its directory and environment; `timeout` is in seconds and
+        ends the command's whole process group.
+        """
+        ...
+
+    async def interrupt(self) -> None:
+        """End the command that is running now, if any; the session stays."""
+        ...
+
+    async def read(self, path: str, *, limit: int = 64 * 1024 * 1024) -> bytes:
+        """Return a file's bytes. Raises SandboxError (missing, a folder, longer than `limit`)."""
+        ...
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Write a file whole; folders on the way are made."""
+        ...
+
+    async def pause(self) -> None:
+        """Stop the box's processes where they are; `resume` lets them go on."""
+        ...
+
+    async def resume(self) -> None: ...
+
+    async def remove(self) -> None:
+        """End the box and everything in it. Doing it twice is harmless."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection; the box stays."""
+        ...
+
+
+class Sandboxes(Protocol):
+    """The life of boxes. Built as `factory(spec, home, options)`: the limits, a folder of its own, its settings as text."""
+
+    name: ClassVar[str]
+
+    async def check(self) -> str:
+        """Return a line that says what this is (version, isolation). Raises ConfigError when it cannot work here."""
+        ...
+
+    async def create(self, labels: Mapping[str, str]) -> Sandbox:
+        """Make a box; it has /workspace, an empty folder that the box's user owns. Raises SandboxError."""
+        ...
+
+    async def attach(self, state: str) -> Sandbox:
+        """Connect to a living box again, from another process too. Raises SandboxGone."""
+        ...
+
+    async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
+        """Return (state, labels) of every box that exists."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the engine; boxes stay."""
+        ...
+
+
+class Checkout(Protocol):
+    """Working copies into boxes and commits out of them. Built as `factory(folder)`."""
+
+    async def fetch(self, source: Source, token: Secret) -> str:
+        """Bring the bare mirror up to date; return the commit that the work starts from. Raises ProviderError, Refused."""
+        ...
+
+    async def put(
+        self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
+    ) -> None:
+        """Lay a working copy with history into /workspace of the box, on `branch`. Author and co-author are `Name <mail>`."""
+        ...
+
+    async def take(self, source: Source, base: str, branch: str, sandbox: Sandbox, message: str) -> Change | None:
+        """Bring the box's commits into the mirror as data (what is not committed is committed in the box with `message`).
+        None when nothing was changed. Raises SandboxError, Refused.
+        """
+        ...
+
+    async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
+        """Push from the mirror, never by force; pushing what is there already is harmless. Raises ProviderError, Refused."""
+        ...

@@ -1,0 +1,126 @@
+"""Where people ask, and where code lives: Integration and Forge."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Protocol, runtime_checkable
+
+from msgspec import Struct
+
+from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
+from bot.core.outbound import Call, Change, Receipt, Status
+from bot.core.secret import Secret
+
+
+class Us(Struct, frozen=True):
+    """How people call onhand, the same on every platform."""
+
+    handle: str = "@onhand"
+    label: str = "onhand"
+    public_url: str = ""
+
+
+class Integration(Protocol):
+    """One platform on which people ask. Built as `factory(settings, us)`; `settings` is an instance of `factory.Settings`.
+
+    `verify`, `parse` and `render` are pure and quick: they run in the web process.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Struct]]
+
+    def secrets(self) -> Sequence[Secret]:
+        """Every secret value in the settings, so that it can be masked."""
+        ...
+
+    @property
+    def token(self) -> Secret | None:
+        """The token that the settings give the bot, if any."""
+        ...
+
+    @property
+    def receives(self) -> bool:
+        """Whether a webhook secret is configured; without one there is no endpoint."""
+        ...
+
+    def verify(self, inbound: Inbound, now: float) -> Verified:
+        """Check the signature over the raw bytes. Raises Rejected (401)."""
+        ...
+
+    def parse(self, verified: Verified) -> Delivery:
+        """Understand a delivery. Raises Rejected (400) for what cannot be read."""
+        ...
+
+    def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        """Return the headers under which the platform itself would send this body (for `onhand replay`)."""
+        ...
+
+    def render(self, thread: Thread, status: Status, topic: str, beneath: str = "") -> list[Call]:
+        """Return the calls that show a status in the platform's own form, under this topic."""
+        ...
+
+    def propose(self, proposal: "Proposal") -> list[Call]:
+        """Return the calls that offer a pushed branch as a pull or merge request here."""
+        ...
+
+    async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
+        """Do a call; with `receipt`, renew what an earlier one made. Raises ProviderError."""
+        ...
+
+    async def find(self, call: Call, token: Secret) -> Receipt | None:
+        """Look for what an earlier try of this call made, by the mark that it left. Raises ProviderError."""
+        ...
+
+    async def may_write(self, repository: Repository, account: Account, token: Secret) -> bool:
+        """Whether both the account and the token's owner may write there. Raises ProviderError."""
+        ...
+
+    async def identify(self, token: Secret) -> Account:
+        """Return the account that the token belongs to. Raises ProviderError."""
+        ...
+
+    async def account(self, login: str, token: Secret) -> Account:
+        """Return the account of this login. Raises ProviderError (`missing`)."""
+        ...
+
+
+class Source(Struct, frozen=True):
+    """Code that can be cloned, and where work on it goes."""
+
+    repository: Repository
+    url: str
+    """Address for git over HTTP, without credentials."""
+    base: str
+    """The branch that a change would be merged into."""
+    head: str = ""
+    """The existing branch to push to, when asked inside a change."""
+    pushable: bool = True
+    template: str = ""
+    """The repository's own template for a change's description."""
+
+
+@runtime_checkable
+class Forge(Integration, Protocol):
+    """An Integration where code lives as well: it can receive pushes and changes."""
+
+    async def source(self, repository: Repository, number: str, token: Secret) -> Source:
+        """Describe the repository, and the change `number` in it ("" where the thread is none). Raises ProviderError, Refused."""
+        ...
+
+    def author(self, account: Account) -> str:
+        """Return `Name <mail>` under which this forge shows commits as the account's."""
+        ...
+
+
+class Proposal(Struct, frozen=True):
+    """A pushed branch on its way to become a pull or merge request."""
+
+    topic: str
+    thread: Thread
+    source: Source
+    branch: str
+    change: Change
+    title: str
+    summary: str
+    requested_by: str
+    request_url: str
+    run_id: str
+    draft: bool = False

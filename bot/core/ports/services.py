@@ -1,0 +1,40 @@
+"""Everything a story may ask for, as one value."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from bot.core.ports.agent import Limits, Model, Tool
+from bot.core.ports.boxes import Checkout, Sandboxes
+from bot.core.ports.memory import Accounts, Bus, Conversations, EventLog, Inbox, Leases, Vault
+from bot.core.ports.people import AuthStrategy
+from bot.core.ports.providers import Integration, Us
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a story may ask for. Made by `bot.bootstrap` alone."""
+
+    us: Us
+    integrations: Mapping[str, Integration]
+    auth: AuthStrategy
+    log: EventLog
+    conversations: Conversations
+    inbox: Inbox
+    leases: Leases
+    accounts: Accounts
+    vault: Vault
+    bus: Bus
+    clock: Callable[[], float]
+    """Unix seconds."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a run needs beside the services. Only workers have one."""
+
+    model: Callable[[str], Model]
+    """The model of a configuration's name; "" is the default one. Raises Refused for a name that is not configured."""
+    tools: Mapping[str, Tool]
+    sandboxes: Sandboxes
+    checkout: Checkout
+    limits: Limits
