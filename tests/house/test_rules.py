@@ -92,9 +92,7 @@ def test_a_library_is_known_in_few_places(library: str, allowed: set[str]) -> No
 
 
 def test_only_verify_makes_a_verified() -> None:
-    makers = [
-        str(f.relative_to(ROOT)) for f in FILES if re.search(r"(?<!class )\bVerified\(", f.read_text())
-    ]
+    makers = [str(f.relative_to(ROOT)) for f in FILES if re.search(r"(?<!class )\bVerified\(", f.read_text())]
     assert all(
         re.fullmatch(r"integrations/\w+/webhook\.py", maker) or maker.startswith("bot/testing/") for maker in makers
     ), makers
