@@ -81,7 +81,7 @@ def serve(host: str | None, port: int | None, bound: bool) -> None:
     from bot.commands import service
 
     _bind(bound)
-    service.serve(_settings(), host, port)
+    _run(lambda settings: service.serve(settings, host, port))
 
 
 @cli.command()

@@ -21,6 +21,7 @@ from bot.core.secret import Redactor
 
 def show_settings(settings: Settings, as_json: bool) -> None:
     """Print every setting in force."""
+    bootstrap.check(settings)
     rows = [*config.rows(settings, settings.origins)]
     for name, integration in bootstrap.integration_settings(settings).items():
         rows += config.rows(integration, settings.origins, f"{name}.")

@@ -25,22 +25,24 @@ STOP_SECONDS = 15.0
 _RESTART_PAUSE = 1.0
 
 
-def serve(settings: Settings, host: str | None, port: int | None) -> None:
+async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     """Run the web process until it is told to stop."""
     from bot.web.app import create
 
     redactor = Redactor()
     logs.set_up(settings.log_json, redactor)
-    app = create(lambda: bootstrap.build(settings, redactor))
-    uvicorn.run(
-        app,
-        host=host or settings.host,
-        port=settings.port if port is None else port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-        server_header=False,
-    )
+    _stop_signal()  # uvicorn raises a signal again when it has stopped; what is open is closed after that
+    async with bootstrap.build(settings, redactor) as built:
+        config = uvicorn.Config(
+            create(built),
+            host=host or settings.host,
+            port=settings.port if port is None else port,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=5,
+            server_header=False,
+        )
+        await uvicorn.Server(config).serve()
 
 
 async def worker(settings: Settings) -> None:

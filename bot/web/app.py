@@ -1,9 +1,7 @@
 """The Litestar application, put together."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
@@ -14,16 +12,9 @@ from bot.web.metrics import Metrics
 from bot.web.webhooks import endpoint
 
 
-def create(build: Callable[[], AbstractAsyncContextManager[Built]]) -> Litestar:
-    """Return the application. `build` opens the services when the server starts and closes them when it ends."""
+def create(built: Built) -> Litestar:
+    """Return the application over services that are open; whoever opened them closes them after it."""
     metrics = Metrics()
-
-    @asynccontextmanager
-    async def services(app: Litestar) -> AsyncIterator[None]:
-        async with build() as built:
-            app.state.built, app.state.services, app.state.metrics = built, built.services, metrics
-            yield
-
     return Litestar(
         route_handlers=[
             endpoint(metrics),
@@ -33,7 +24,7 @@ def create(build: Callable[[], AbstractAsyncContextManager[Built]]) -> Litestar:
             service.metrics,
             service.connect,
         ],
-        lifespan=[services],
+        state=State({"built": built, "services": built.services, "metrics": metrics}),
         logging_config=None,
         openapi_config=OpenAPIConfig("onhand", "1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]),
     )

@@ -108,7 +108,7 @@ async def test_status_and_help_are_answered_during_a_run(place) -> None:
     await place.github.comment(place.name, number, "carol", "@onhand help")
     await place.until(lambda: len(place.said(number)) == 3)
     texts = place.said(number)
-    assert any("Step 1" in text for text in texts)
+    assert sum("Working on it" in text for text in texts) == 2, "the status message, and the answer to `status`"
     assert any("`retry`" in text for text in texts)
     await place.ended(number)
 

@@ -86,31 +86,17 @@ async def service(
         **getattr(request, "param", {}),
     }
     settings = config.load(environment)
-    built: list[bootstrap.Built] = []
-
-    def build() -> Any:
-        context = bootstrap.build(settings)
-
-        class Keeping:
-            async def __aenter__(self) -> bootstrap.Built:
-                built.append(await context.__aenter__())
-                return built[0]
-
-            async def __aexit__(self, *error: Any) -> None:
-                await context.__aexit__(*error)
-
-        return Keeping()
-
     port = free_port("127.0.0.1")
-    server = uvicorn.Server(uvicorn.Config(create(build), port=port, log_config=None, lifespan="on"))
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    running = Service(f"http://127.0.0.1:{port}", built[0])
-    yield running
-    await running.client.aclose()
-    server.should_exit = True
-    await serving
+    async with bootstrap.build(settings) as built:
+        server = uvicorn.Server(uvicorn.Config(create(built), port=port, log_config=None))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        running = Service(f"http://127.0.0.1:{port}", built)
+        yield running
+        await running.client.aclose()
+        server.should_exit = True
+        await serving
 
 
 async def test_a_mention_is_stored_before_it_is_answered(service: Service) -> None:

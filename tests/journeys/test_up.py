@@ -1,0 +1,125 @@
+"""`onhand up` on embedded defaults: one process tree that comes up, works, and goes without a trace. And `onhand demo`."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from bot.commands.service import free_port
+
+pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
+
+
+@asynccontextmanager
+async def up(home: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    port = free_port("127.0.0.1")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ONHAND_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "up",
+        env={
+            **environment,
+            "ONHAND_HOME": str(home),
+            "ONHAND_PORT": str(port),
+            "ONHAND_SANDBOX__KIND": "process",
+            "ONHAND_GITHUB__WEBHOOK_SECRET": "a secret for the test",
+        },
+        stdout=asyncio.subprocess.PIPE, start_new_session=True, cwd=home.parent,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(60):
+            while b"onhand is up" not in await process.stdout.readline():
+                assert process.returncode is None
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def tree(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+async def gone(processes: list[psutil.Process], seconds: float = 30.0) -> list[psutil.Process]:
+    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, seconds)
+    return alive
+
+
+async def test_ctrl_c_ends_all_of_it_and_it_comes_up_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        async with up(tmp_path / "home") as (process, url):
+            children = tree(process)
+            names = " ".join(" ".join(child.cmdline()) for child in children)
+            assert "redis-server" in names
+            assert " serve " in names
+            assert " worker " in names
+            async with httpx.AsyncClient(trust_env=False) as client:
+                assert (await client.get(f"{url}/ready")).json() == {"database": "ok", "redis": "ok"}
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(30):
+                assert await process.wait() == 0
+            assert await gone(children) == []
+    assert (tmp_path / "home" / "onhand.sqlite").exists()
+    assert (tmp_path / "home" / "secret.keys").stat().st_mode & 0o777 == 0o600
+
+
+async def test_nothing_stays_behind_when_it_is_killed(tmp_path: Path) -> None:
+    async with up(tmp_path / "home") as (process, _):
+        children = tree(process)
+        process.kill()
+        await process.wait()
+        assert await gone(children) == []
+
+
+async def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
+    async with up(tmp_path / "home") as (process, _):
+        [worker] = [child for child in tree(process) if "worker" in child.cmdline()]
+        await asyncio.sleep(3.1)  # one that dies at once is not started again
+        worker.kill()
+
+        async def another() -> None:
+            while not [c for c in tree(process) if c.pid != worker.pid and "worker" in _words(c)]:
+                await asyncio.sleep(0.1)
+
+        async with asyncio.timeout(20):
+            await another()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 0
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+@pytest.mark.parametrize("kind", ["local", "process", pytest.param("docker", marks=pytest.mark.docker)])
+async def test_the_demo_ends_in_a_pull_request(kind: str, need: Any, tmp_path: Path) -> None:
+    if kind == "local":
+        need(shutil.which("bwrap"), "bubblewrap (deploy/engine.sh)")
+    if kind == "docker":
+        need(shutil.which("docker") and os.system("docker image inspect onhand-sandbox >/dev/null 2>&1") == 0, "Docker")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ONHAND_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "demo", "--json",
+        env={**environment, "ONHAND_SANDBOX__KIND": kind}, stdout=asyncio.subprocess.PIPE, cwd=tmp_path,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    [line] = out.decode().splitlines()
+    shown = json.loads(line)
+    assert (shown["tests_before"], shown["tests_after"]) == ("failed", "passed")
+    assert (shown["model"], shown["sandbox"]) == ("scripted", kind)
+    assert "/pull/" in shown["pull_request"]
