@@ -30,6 +30,9 @@ _GROWN = "onhand:grown:"
 _FALLBACK = 2.0
 """Seconds after which a follower looks for itself, in case a whisper was lost."""
 
+_PATIENCE = 2.0
+"""Seconds that a ring may take: a provider is waiting for its answer, and the sweep rings again."""
+
 encode_job = msgspec.msgpack.encode
 decode_job = msgspec.msgpack.decode
 
@@ -67,7 +70,7 @@ class RedisBus:
         now = timestamp_ms()
         body = serialize_job(function, arguments, {}, None, now, serializer=encode_job)
         try:
-            async with self.redis.pipeline(transaction=True) as pipe:
+            async with asyncio.timeout(_PATIENCE), self.redis.pipeline(transaction=True) as pipe:
                 pipe.set(job_key_prefix + job_id, body, px=_JOB_LIFE_MS, nx=True)
                 pipe.zadd(queue, {job_id: now}, nx=True)
                 pipe.lpush(bell(queue), 1)
@@ -79,7 +82,8 @@ class RedisBus:
     async def grown(self, conversation_id: str, seq: int) -> None:
         """Whisper to every process that follows the conversation."""
         try:
-            await self.redis.publish(_GROWN + conversation_id, seq)
+            async with asyncio.timeout(_PATIENCE):
+                await self.redis.publish(_GROWN + conversation_id, seq)
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis is out of reach: {error}") from error
 

@@ -98,8 +98,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     """What people write to call it."""
     label: str = "onhand"
     """The label that calls it."""
-    extensions: str = ""
-    """Extensions as module:callable, comma separated."""
     log_json: bool = False
     """1 for one JSON object a line."""
     auth: Auth = Auth()

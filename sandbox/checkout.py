@@ -76,7 +76,7 @@ class GitCheckout:
         bundle = await sandbox.read(f"/workspace/{name}", limit=_MOST_OUT)
         await _in_box(sandbox, scripts.CLEAN_UP, name)
         async with self._mirror(source) as mirror:
-            return await _take_in(mirror, bundle, base)
+            return await _take_in(mirror, bundle, base, _mirrored(branch_ref(source.base)))
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
         url, target = address(source.url), branch_ref(branch)
@@ -162,7 +162,7 @@ async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
     return Refused("branch", f"The repository {name} has no branch {missing}; name one with branch= and ask again.")
 
 
-async def _take_in(mirror: Path, bundle: bytes, base: str) -> Change:
+async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Change:
     """Check a bundle out of a box, and keep its commits. Raises SandboxError, Refused."""
     draft = mirror / f"onhand-{secrets.token_hex(8)}.draft"
     taken = f"{_OURS}/taken/{secrets.token_hex(8)}"
@@ -177,24 +177,36 @@ async def _take_in(mirror: Path, bundle: bytes, base: str) -> Change:
         commit = (await git(mirror, "rev-parse", "--verify", f"{taken}^{{commit}}")).decode().strip()
         await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
         await git(mirror, "update-ref", "-d", taken)
-        return await _describe(mirror, commit, base)
+        return await _describe(mirror, commit, base, target)
     except GitError as failed:
         raise SandboxError(f"the box handed out no sound bundle of commits: {failed.said[-500:]}") from None
     finally:
         draft.unlink(missing_ok=True)
 
 
-async def _describe(mirror: Path, commit: str, base: str) -> Change:
-    """Return the change from base to commit. Raises Refused when the one does not come from the other, GitError."""
+async def _describe(mirror: Path, commit: str, base: str, target: str) -> Change:
+    """Return the change to commit: the run's from base, with the files of the whole branch since it left `target`.
+
+    Raises Refused when the one does not come from the other, GitError.
+    """
     left_behind = await git(mirror, "rev-list", "--count", f"{commit}..{base}", "--")
     if left_behind.strip() != b"0":
         raise Refused("history", "The work no longer builds on the commit that it began from, so I did not push it.")
     plain = ("--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none")
-    numbers = lines(await git(mirror, "diff", "--numstat", "-z", *plain, base, commit, "--"))
+    whole = await _merge_base(mirror, target, commit) or base
+    numbers = lines(await git(mirror, "diff", "--numstat", "-z", *plain, whole, commit, "--"))
     if len(numbers) > _MOST_FILES:
         raise Refused("large", f"The work touches {len(numbers)} files; I push at most {_MOST_FILES} in one change.")
     subjects = lines(await git(mirror, "log", "-z", "--reverse", "--format=%s", f"{base}..{commit}", "--"))
     return Change(commit, base, tuple(_counted(row) for row in numbers), tuple(subjects))
+
+
+async def _merge_base(mirror: Path, target: str, commit: str) -> str:
+    """Return where a branch left the target; "" where this mirror does not know the target."""
+    try:
+        return (await git(mirror, "merge-base", target, commit)).decode().split()[0]
+    except GitError:
+        return ""
 
 
 def _counted(row: str) -> tuple[str, int, int]:

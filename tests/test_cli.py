@@ -129,7 +129,7 @@ def test_show_says_when_there_is_nothing(onhand: Shell) -> None:
 
 
 def test_replay_says_when_nobody_answers(onhand: Shell) -> None:
-    file = sorted(PAYLOAD.glob("issue_comment.created*.json"))[0]
+    file = min(PAYLOAD.glob("issue_comment.created*.json"))
     done = onhand("replay", "github", str(file), "--url", "http://127.0.0.1:9/api/integration/github/events")
     assert done.returncode == 1
     assert "does not answer" in done.stderr

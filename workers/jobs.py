@@ -3,12 +3,13 @@
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from arq import Retry
 
-from bot.core.errors import ProviderError
+from bot.core.conversation import fold
+from bot.core.errors import ProviderError, SandboxError
 from bot.flows import desk, work
 from bot.logs import bound
 
@@ -42,6 +43,20 @@ async def sweep(ctx: dict[str, Any]) -> None:
             await bus.acknowledge(conversation_id, seq)
         elif phase == "admitted":
             await bus.run(conversation_id, seq)
+
+
+async def sweep_boxes(ctx: dict[str, Any]) -> None:
+    """Remove the boxes that no run is using: of a worker that was killed between its run's end and the clearing up."""
+    sandboxes = ctx["shop"].sandboxes
+    for state, labels in await sandboxes.list():
+        conversation_id = labels.get("conversation", "")
+        with bound(conversation=conversation_id):
+            events = await ctx["services"].log.read(conversation_id)
+            if not events or fold(events).running():
+                continue
+            log.info("a box that nobody uses is removed")
+            with suppress(SandboxError):
+                await (await sandboxes.attach(state)).remove()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from arq import cron
 
 from bot.bootstrap import Built
 from bot.bus import ACTIONS, RUNS, RedisBus
-from workers.jobs import acknowledge, run_conversation, sweep
+from workers.jobs import acknowledge, run_conversation, sweep, sweep_boxes
 from workers.queue import BellWorker
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ async def work(
         "worker": f"{socket.gethostname()}-{os.getpid()}",
     }
     runs = BellWorker(RUNS, bus.redis, [run_conversation], concurrent_runs, ctx=ctx)
-    sweeps = [cron(sweep, second=_EVERY_TEN_SECONDS, run_at_startup=True)]
+    sweeps = [cron(sweep, second=_EVERY_TEN_SECONDS, run_at_startup=True), cron(sweep_boxes, second=5)]
     actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=sweeps)
     tasks = [asyncio.create_task(worker.main(), name=worker.queue_name) for worker in (runs, actions)]
     log.info("worker %s is ready", ctx["worker"])

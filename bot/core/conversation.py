@@ -119,10 +119,10 @@ class State:
         match event.fact:
             case Asked(trigger=trigger):
                 self.requests[event.seq] = RequestState(event.seq, event.at, trigger)
-            case Admitted(request=seq, user=user) if seq in self.requests:
+            case Admitted(request=seq, user=user) if seq in self.requests and self.requests[seq].phase != "closed":
                 request = self.requests[seq]
                 request.phase, request.user, request.admitted_seq = "admitted", user, event.seq
-            case Waiting(request=seq) if seq in self.requests:
+            case Waiting(request=seq) if seq in self.requests and self.requests[seq].phase != "closed":
                 self.requests[seq].phase = "waiting"
             case Closed(requests=seqs, ending=ending):
                 for closed in (self.requests[seq] for seq in seqs if seq in self.requests):

@@ -60,7 +60,7 @@ def find_request(text: str, handles: Iterable[str]) -> Request | None:
 
 def read_request(before: str, after: str) -> Request:
     """Read verb and options from what stands after a mention; what stands before it belongs to the wish as well."""
-    options = {m[1]: m[2] for m in _OPTION.finditer(after)}
+    options = {m[1]: m[2].rstrip(".,;:!?)") for m in _OPTION.finditer(after)}
     rest = _OPTION.sub("", after).lstrip(" \t,:;-")
     first = re.match(r"[A-Za-z]*", rest)
     word, more = (first[0].lower(), rest[first.end() :]) if first else ("", rest)

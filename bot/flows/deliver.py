@@ -16,6 +16,7 @@ from bot.flows.report import Reporter, patiently
 from bot.flows.runlog import ConversationLog
 
 BRANCH_PREFIX = "onhand/"
+_PUSH = "push:"
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Workplace:
     """The commit that the working copy started from."""
 
     @property
-    def own_branch(self) -> bool:
-        """Whether the branch is onhand's own, rather than that of somebody's change."""
-        return self.branch.startswith(BRANCH_PREFIX)
+    def inside_change(self) -> bool:
+        """Whether it was asked inside a change, whose branch then gets the commits."""
+        return self.trigger.change and self.trigger.thread.place == self.source.repository.name
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Delivered:
 async def find_workplace(services: Services, state: State, trigger: Trigger, grant: Grant) -> Workplace:
     """Ask the forge where the work on a trigger goes. Raises Refused, ProviderError."""
     forge, repository = where_code_lives(services, trigger)
-    inside_change = trigger.change and trigger.thread.place == repository.name
-    source = await forge.source(repository, trigger.thread.item if inside_change else "", grant.token)
+    inside = trigger.change and trigger.thread.place == repository.name
+    source = await forge.source(repository, trigger.thread.item if inside else "", grant.token)
     if base := trigger.request.options.get("branch"):
         source = msgspec.structs.replace(source, base=base)
     if source.head and not source.pushable:
@@ -58,7 +59,7 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
             "I may not push to the fork that this pull request comes from. Its author can allow edits by maintainers.",
         )
     branch = source.head or state.branch or branch_name(trigger)
-    if not source.head and state.topics.get(f"change:{branch}"):
+    if not source.head and any(topic.startswith(_PUSH) for topic in state.topics):
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
     us = await forge.identify(grant.token)
     return Workplace(trigger, forge, source, branch, forge.author(us), forge.author(trigger.actor))
@@ -70,7 +71,7 @@ async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Work
     try:
         base = await patiently(lambda: checkout.fetch(source, grant.token))
     except Refused as refused:
-        if refused.word != "branch" or not place.own_branch or not source.head:
+        if refused.word != "branch" or place.inside_change or not source.head:
             raise
         source = msgspec.structs.replace(source, head="")
         base = await patiently(lambda: checkout.fetch(source, grant.token))
@@ -101,7 +102,7 @@ async def deliver(
     if outcome.ending == "refused" or place.trigger.request.verb == "plan":
         return Delivered(outcome)
     complete = outcome.ending in ("finished", "limit")
-    if not complete and not place.own_branch:
+    if not complete and place.inside_change:
         return Delivered(outcome)
     message = outcome.title or place.trigger.title or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
@@ -109,7 +110,7 @@ async def deliver(
         return Delivered(outcome)
     await patiently(lambda: recheck(services, place.trigger, grant))
     await _push(checkout, log, place, change, grant)
-    if not complete or not place.own_branch:
+    if not complete or place.inside_change:
         return Delivered(_with_note(outcome, place, change, complete))
     url = await _propose(services, log, place, change, grant, outcome)
     return Delivered(outcome, url)
@@ -117,9 +118,22 @@ async def deliver(
 
 async def _push(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> None:
     await patiently(lambda: checkout.push(place.source, change, place.branch, grant.token))
-    topic = f"push:{place.branch}:{change.commit[:12]}"
+    topic = push_topic(log.state)
     if topic not in log.state.topics:
         await log.append(Draft(Called(topic=topic, receipt=Receipt(change.commit))))
+
+
+def push_topic(state: State) -> str:
+    """Return the topic under which the push of the latest run is noted."""
+    return f"{_PUSH}{state.run.id if state.run else ''}"
+
+
+def pushed_already(state: State, outcome: Outcome) -> Delivered | None:
+    """Return what the latest run has delivered, if its push is noted: its box may be gone since then."""
+    if push_topic(state) not in state.topics:
+        return None
+    change = state.topics.get(f"change:{state.branch}")
+    return Delivered(outcome, change.url if change else "")
 
 
 def _with_note(outcome: Outcome, place: Workplace, change: Change, complete: bool) -> Outcome:

@@ -3,13 +3,13 @@
 import logging
 
 from bot.core.conversation import RequestState, State
-from bot.core.errors import NeedsAccount, UserError
+from bot.core.errors import NeedsAccount, ProviderError, UserError
 from bot.core.events import Admitted, Closed, Draft, Waiting
 from bot.core.outbound import Say, Status
 from bot.core.ports import Services
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, admit
-from bot.flows.report import Reporter, patiently, standing
+from bot.flows.report import TROUBLE, Reporter, patiently, standing
 from bot.flows.runlog import ConversationLog
 
 logger = logging.getLogger(__name__)
@@ -41,9 +41,24 @@ async def acknowledge(services: Services, conversation_id: str, seq: int) -> Non
         except UserError as error:
             await _decline(services, log, request, error)
             return
+        except ProviderError as error:
+            if error.worth_retrying or error.word == "unauthorized":
+                raise
+            await _decline(services, log, request, UserError(f"provider_{error.word}", TROUBLE[error.word]))
+            return
         await _welcome(services, log, request, grant)
     if request.needs_run or request.trigger.request.verb == "stop":
         await services.bus.run(conversation_id, seq)
+
+
+async def answer_late_stops(services: Services, log: ConversationLog) -> None:
+    """Answer each `stop` whose run had ended by the time that it was admitted. To be called under the lease."""
+    for request in log.state.open("admitted"):
+        if not request.needs_run:
+            if token := services.integrations[request.trigger.thread.service].token:
+                reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
+                await _reporter(services, log, request, token).say(reply)
+            await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
 
 
 async def _welcome(services: Services, log: ConversationLog, request: RequestState, grant: Grant) -> None:
@@ -69,7 +84,7 @@ async def _answer(reporter: Reporter, state: State, request: RequestState) -> bo
     if verb == "status" and state.running() and (run := state.run):
         await reporter.show(request, standing(run, state.tasks), topic)
     else:
-        await reporter.perform(_reply(request, topic, HELP if verb == "help" else _idle(state)))
+        await reporter.say(_reply(request, topic, HELP if verb == "help" else _idle(state)))
     return True
 
 
@@ -79,7 +94,7 @@ async def _decline(services: Services, log: ConversationLog, request: RequestSta
     topic = f"{error.word}:{request.trigger.actor.key}"
     token = integration.token
     if token and log.state.topics.get(topic) is None:
-        await _reporter(services, log, request, token).perform(_reply(request, topic, error.text))
+        await _reporter(services, log, request, token).say(_reply(request, topic, error.text))
     if not token:
         logger.warning(
             "request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id

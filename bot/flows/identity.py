@@ -49,9 +49,13 @@ async def recheck(services: Services, trigger: Trigger, grant: Grant) -> None:
 
 def where_code_lives(services: Services, trigger: Trigger) -> tuple[Forge, Repository]:
     """Return the forge that serves the trigger's repository. Raises Refused when there is none."""
-    repository = trigger.repository
-    if named := trigger.request.options.get("repo"):
-        repository = Repository(repository.service if repository else trigger.thread.service, named)
+    repository, named = trigger.repository, trigger.request.options.get("repo", "")
+    if repository is not None and named.casefold() not in ("", repository.name.casefold()):
+        raise Refused(
+            "repository", f"Here I work on {repository.name}. Please ask in an issue of the other repository."
+        )
+    if repository is None and named:
+        repository = Repository(trigger.thread.service, named)
     if repository is None:
         raise Refused("repository", "I do not know which repository you mean. Name it with repo=owner/name.")
     integration = services.integrations.get(repository.service)

@@ -25,6 +25,17 @@ _TRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.5, 20.0
 _IN_FLIGHT = 10.0
 """Seconds for which a call that another writer has begun is taken to be still under way."""
 
+TROUBLE = {
+    "unauthorized": "My token was not accepted. Whoever runs onhand has to renew it; then write `retry`.",
+    "forbidden": "My token does not have the right for this. Whoever runs onhand has to widen it; then write `retry`.",
+    "missing": "The repository or branch could not be found with my token.",
+    "conflict": "Somebody else pushed to the branch meanwhile. I never overwrite work; write `retry` to start from the new state.",
+    "invalid": "The platform did not accept what I sent. Whoever runs onhand finds the reason in the log.",
+    "limited": "The platform's rate limit is used up. Write `retry` a little later.",
+    "unavailable": "The platform did not answer. Write `retry` when it is back.",
+}
+"""What to tell people when a provider's API refuses for good, by the error's word."""
+
 T = TypeVar("T")
 
 
@@ -89,12 +100,24 @@ class Reporter:
             )
         return await patiently(lambda: self._integration.find(call, self._token))
 
+    async def say(self, call: Call) -> None:
+        """Perform a call that only tells something. A thread that will never take it (locked, deleted) is given up, and logged.
+
+        Raises ProviderError where coming back later may help, a token that was not accepted among it.
+        """
+        try:
+            await self.perform(call)
+        except ProviderError as error:
+            if error.worth_retrying or error.word == "unauthorized":
+                raise
+            log.error("%s cannot be said in %s: %s", call.topic, call.thread.key, error)
+
     async def show(self, request: RequestState, status: Status, topic: str = "") -> None:
         """Make the status message of a request (or the message of another topic) say how it stands. Raises ProviderError."""
         trigger = request.trigger
         topic = topic or f"status:{request.seq}"
         for call in self._integration.render(trigger.thread, status, topic, trigger.origin.thread_id):
-            await self.perform(call)
+            await self.say(call)
 
     async def react(self, request: RequestState) -> None:
         """Put the eyes on the message that asked. Twice is harmless there, and a provider that cannot is no reason to stop."""

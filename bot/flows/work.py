@@ -8,14 +8,15 @@ from typing import Any
 
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
-from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, UserError
+from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
 from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.core.secret import Secret
-from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, start_from
+from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, pushed_already, start_from
+from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, admit
-from bot.flows.report import Reporter, keep_posted, patiently, standing
+from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, standing
 from bot.flows.runlog import ConversationLog
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ async def _work_off(services: Services, shop: Workshop, conversation_id: str, ho
     while requests := to_answer(log.state):
         await Run(services, shop, log, requests).carry_out()
         await log.refresh()
+    await answer_late_stops(services, log)
 
 
 class Run:
@@ -91,7 +93,8 @@ class Run:
         finally:
             if self._box is not None:
                 await self._box.close()
-        await self._drop_box()
+        if not to_answer(self._log.state):
+            await self._drop_box()
 
     @property
     def _state(self) -> RunState:
@@ -112,7 +115,7 @@ class Run:
         if token := self._services.integrations[self._main.trigger.thread.service].token:
             delivered = Delivered(Outcome("refused", error.word, error.text))
             await self._reporter(token).show(self._main, self._standing(delivered))
-        await self._log.append(Draft(Closed(requests=[r.seq for r in self._requests], ending="refused")))
+        await self._log.append(Draft(Closed(requests=[self._main.seq], ending="refused")))
 
     # --- the agent at work
 
@@ -128,30 +131,27 @@ class Run:
             if self._box is None or self._place is None:
                 return Delivered(outcome)
             return await deliver(self._services, self._shop.checkout, self._log, self._place, self._box, grant, outcome)
-        except (OnhandError, OSError) as error:
+        except SandboxGone as gone:
+            return pushed_already(self._log.state, outcome) or Delivered(self._outcome_of(gone))
+        except Exception as error:  # noqa: BLE001  the request must have an ending whatever happens
             return Delivered(self._outcome_of(error))
 
     async def _guarded(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         try:
             return await work
-        except LeaseLost:
-            raise
-        except (OnhandError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  the request must have an ending whatever happens
             return self._outcome_of(error)
-        except Exception:
-            logger.exception("run %s failed", self._state.id)
-            return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
 
     def _outcome_of(self, error: Exception) -> Outcome:
         """Say an error as an ending. Raises it again when this run is not ours to end, or when coming back later helps."""
-        if isinstance(error, LeaseLost):
+        if isinstance(error, LeaseLost | Unavailable):
             raise error
-        logger.warning("run %s: %s", self._state.id, error)
+        logger.warning("run %s: %s", self._state.id, error, exc_info=not isinstance(error, OnhandError))
         match error:
             case UserError(word=word, text=text):
                 return Outcome("refused", word, text)
             case ProviderError(word=word):
-                return Outcome("failed", f"provider_{word}", _PROVIDER_TROUBLE[word])
+                return Outcome("failed", f"provider_{word}", TROUBLE[word])
             case SandboxError():
                 return Outcome("failed", "sandbox", "The sandbox failed. Write `retry` to start again in a new one.")
         return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
@@ -200,6 +200,8 @@ class Run:
                 self._place = with_fields(self._place, base=boxed.base, branch=boxed.branch)
                 return self._box
             except SandboxGone:
+                if self._state.outcome is not None:
+                    raise
                 lost = self._state.steps > 0
         return await self._new_box(self._place, grant, lost)
 
@@ -208,7 +210,12 @@ class Run:
         self._place = place = await start_from(checkout, place, grant)
         source, base = place.source, place.base
         self._box = box = await self._shop.sandboxes.create({"conversation": self._log.conversation_id})
-        await checkout.put(source, base, place.branch, box, place.author, place.co_author)
+        try:
+            await checkout.put(source, base, place.branch, box, place.author, place.co_author)
+        except BaseException:
+            self._box = None
+            await asyncio.shield(box.remove())
+            raise
         kind = self._shop.sandboxes.name
         drafts = [Draft(Boxed(sandbox=kind, state=box.state, base=base, branch=place.branch))]
         if lost:
@@ -244,10 +251,11 @@ class Run:
         await self._log.append(Draft(Closed(requests=[r.seq for r in answered], ending=delivered.outcome.ending)))
 
     def _answered(self) -> list[RequestState]:
-        """The run's own requests, those that came while the model could still take them in, and the stops that ended it."""
+        """The run's own requests, those that the model still took in or that came before a stop, and the stops."""
         more = self._log.state.open("admitted")
-        if self._state.outcome is None or self._state.outcome.ending != "stopped":
-            more = [r for r in more if r.admitted_seq <= self._state.known_seq or not r.needs_run]
+        stop = self._log.state.stop_asked()
+        known = stop.seq if stop and self._state.outcome and self._state.outcome.ending == "stopped" else 0
+        more = [r for r in more if not r.needs_run or r.admitted_seq <= self._state.known_seq or r.seq < known]
         return self._requests + [r for r in more if r not in self._requests]
 
     def _standing(self, delivered: Delivered | None = None) -> Status:
@@ -258,17 +266,6 @@ class Run:
     def _reporter(self, token: Secret) -> Reporter:
         integration = self._services.integrations[self._main.trigger.thread.service]
         return Reporter(self._log, integration, token, self._services.clock)
-
-
-_PROVIDER_TROUBLE = {
-    "unauthorized": "My token was not accepted. Whoever runs onhand has to renew it; then write `retry`.",
-    "forbidden": "My token does not have the right for this. Whoever runs onhand has to widen it; then write `retry`.",
-    "missing": "The repository or branch could not be found with my token.",
-    "conflict": "Somebody else pushed to the branch meanwhile. I never overwrite work; write `retry` to start from the new state.",
-    "invalid": "The platform did not accept what I sent. Whoever runs onhand finds the reason in the log.",
-    "limited": "The platform's rate limit is used up. Write `retry` a little later.",
-    "unavailable": "The platform did not answer. Write `retry` when it is back.",
-}
 
 
 def _stopped_by(stop: RequestState) -> Outcome:

@@ -50,7 +50,7 @@ def _note_phase(connection: Connection, conversation_id: str, event: Event) -> N
 
 
 def _set_phase(connection: Connection, conversation_id: str, seqs: Sequence[int], phase: str) -> None:
-    row = (requests.c.conversation_id == conversation_id) & requests.c.seq.in_(seqs)
+    row = (requests.c.conversation_id == conversation_id) & requests.c.seq.in_(seqs) & (requests.c.phase != "closed")
     connection.execute(update(requests).where(row).values(phase=phase))
 
 

@@ -24,7 +24,9 @@ async def require_user(connection: ASGIConnection[Any, Any, Any, State], _: Base
     services: Services = connection.app.state.services
     headers = {name.lower(): value for name, value in connection.headers.items()}
     if await services.auth.user_of_request(headers, services.clock()) is None:
-        raise NotAuthorizedException("expected Authorization: Bearer TOKEN; make one with: onhand users token")
+        raise NotAuthorizedException(
+            "expected Authorization: Bearer TOKEN (onhand users token), or with the strategy none a request on this machine"
+        )
 
 
 class View(msgspec.Struct, frozen=True):

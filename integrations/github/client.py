@@ -295,7 +295,7 @@ class GitHub:
     async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
         path = f"{_repo(call.repository.name)}/pulls"
         text = {"title": call.title, "body": marked(call.body, call.topic)}
-        if receipt is not None:
+        if receipt is not None and await self._is_open(path, receipt.id, token):
             return await self._edit_change(path, receipt.id, text, token)
         wanted = {**text, "head": call.head, "base": call.base, "draft": call.draft}
         try:
@@ -319,6 +319,11 @@ class GitHub:
         if carries_mark(there.body or ""):
             return await self._edit_change(path, str(there.number), text, token)
         return _receipt_of_pull(there)
+
+    async def _is_open(self, path: str, number: str, token: Secret) -> bool:
+        """Whether a pull request still takes commits; one that was merged or closed is left as it is, and a new one opened."""
+        found = await self._api.get(token, f"{path}/{_number(number)}")
+        return found.read(Pull).state == "open"
 
     async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:
         edited = await self._api.request(token, "PATCH", f"{path}/{_number(number)}", body=text)
@@ -442,7 +447,7 @@ def _address(setting: str, url: str) -> str:
 def _repo(name: str) -> str:
     """Return the path of a repository in the API. Names come from payloads: what is none goes into no address."""
     if not webhook.is_repository(name):
-        raise ProviderError("invalid", f"expected a repository as owner/repo, found {name[:100]!r}")
+        raise Refused("repository", "That is not the name of a repository; expected owner/repo.")
     return f"/repos/{name}"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from bot.auth import api_token, tickets
 from bot.auth.multi_user import CONNECT, LINK_SECONDS, MultiUser
-from bot.auth.none import NoAuth
+from bot.auth.none import LOCAL, NoAuth
 from bot.auth.single_user import SingleUser
 from bot.core.errors import Refused
 from bot.core.inbound import Account
@@ -52,7 +52,22 @@ def test_rubbish_is_refused_as_a_ticket(rubbish: str) -> None:
 
 async def test_none_takes_everybody_for_the_local_user() -> None:
     auth = NoAuth(context())
-    assert await auth.user_of(BOB) == await auth.user_of_request({}, 0.0)
+    assert await auth.user_of(BOB) == LOCAL
+
+
+@pytest.mark.parametrize(
+    ("public_url", "host", "allowed"),
+    [
+        ("http://127.0.0.1:3000", "127.0.0.1:3000", True),
+        ("http://localhost:3000", "[::1]:3000", True),
+        ("http://127.0.0.1:3000", "rebound.example", False),
+        ("http://127.0.0.1:3000", "", False),
+        ("https://onhand.example.com", "127.0.0.1:3000", False),
+    ],
+)
+async def test_none_opens_the_rest_api_to_this_machine_alone(public_url: str, host: str, allowed: bool) -> None:
+    auth = NoAuth(AuthContext(KnowsAlice(), KEY, public_url))  # type: ignore[arg-type]
+    assert bool(await auth.user_of_request({"host": host}, 0.0)) == allowed
 
 
 async def test_single_user_may_be_restricted_to_one_account() -> None:

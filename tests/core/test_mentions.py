@@ -24,6 +24,7 @@ HANDLES = ["@onhand", "@onhand-bot"]
         ("@onhand status", Request("status")),
         ("@onhand plan the move to sqlite", Request("plan", "the move to sqlite")),
         ("@onhand model=fast budget=2 fix it", Request("work", "fix it", {"model": "fast", "budget": "2"})),
+        ("@onhand fix it repo=acme/app, please", Request("work", "fix it  please", {"repo": "acme/app"})),
         ("> quoted\n\n@onhand fix it", Request("work", "> quoted\n\nfix it")),
         ("- a list\n    @onhand nested in it", Request("work", "- a list\n    nested in it")),
         ("`code` and @onhand fix it", Request("work", "`code` and fix it")),

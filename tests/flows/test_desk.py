@@ -74,7 +74,7 @@ async def test_a_second_mention_shares_the_first_ones_status(world) -> None:
 
 
 async def test_a_comment_whose_answer_was_lost_is_found_again(world) -> None:
-    world.forge.fail(Say, ProviderError("invalid", "cut off"), after=True)
+    world.forge.fail(Say, ProviderError("unavailable", "cut off", retry_after=60), after=True)
     seq = await world.ask()
     with pytest.raises(ProviderError):
         await desk.acknowledge(world.services, *world.bus.acknowledged[-1])

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -105,12 +106,17 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
+def _has_image() -> bool:
+    image = ["docker", "image", "inspect", "onhand-sandbox"]
+    return bool(shutil.which("docker")) and subprocess.run(image, capture_output=True, check=False).returncode == 0
+
+
 @pytest.mark.parametrize("kind", ["local", "process", pytest.param("docker", marks=pytest.mark.docker)])
 async def test_the_demo_ends_in_a_pull_request(kind: str, need: Any, tmp_path: Path) -> None:
     if kind == "local":
         need(shutil.which("bwrap"), "bubblewrap (deploy/engine.sh)")
     if kind == "docker":
-        need(shutil.which("docker") and os.system("docker image inspect onhand-sandbox >/dev/null 2>&1") == 0, "Docker")
+        need(_has_image(), "a Docker engine with the image onhand-sandbox (deploy/engine.sh)")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ONHAND_")}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bot", "demo", "--json",

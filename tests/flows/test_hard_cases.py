@@ -1,0 +1,164 @@
+"""What went wrong once, or nearly did: each case stays here."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bot.core.errors import ProviderError, Refused, Unavailable
+from bot.core.events import Closed, Draft
+from bot.core.outbound import OpenChange
+from bot.core.ports import User
+from bot.core.secret import Secret
+from bot.flows.deliver import find_workplace
+from bot.flows.identity import Grant
+from bot.flows.runlog import ConversationLog
+
+
+async def running(world) -> tuple[int, "asyncio.Task[float]"]:
+    """Begin a run and let it get into the middle of a command."""
+    world.boxes.hold = asyncio.Event()
+    seq = await world.admit()
+    run = asyncio.create_task(world.run())
+    while not world.boxes.living or not next(iter(world.boxes.living.values())).commands:
+        await asyncio.sleep(0.01)
+    return seq, run
+
+
+async def test_a_retry_after_a_stop_goes_on_from_the_branch_that_was_kept(world) -> None:
+    _, run = await running(world)
+    await world.admit("@onhand stop")
+    await run
+    assert world.pushes.pushed, "the work so far is kept"
+    await world.admit("@onhand retry")
+    state = await world.state()
+    trigger = list(state.requests.values())[-1].trigger
+    place = await find_workplace(world.services, state, trigger, Grant(User("u", "u"), Secret("token"), "bot"))
+    assert place.source.head == place.branch
+
+
+async def test_a_request_after_a_stop_is_not_stopped_with_the_rest(world) -> None:
+    _, run = await running(world)
+    push, gate, pushing = world.pushes.push, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments: Any) -> None:
+        pushing.set()
+        await gate.wait()
+        await push(*arguments)
+
+    world.pushes.push = slow
+    await world.admit("@onhand stop")
+    await pushing.wait()
+    later = await world.admit("@onhand do it the other way")
+    world.boxes.hold = None
+    world.script = [*world.script, *world.script]
+    gate.set()
+    await run
+    assert (await world.state()).requests[later].ending == "finished"
+
+
+async def test_a_refused_request_does_not_take_another_ones_with_it(world) -> None:
+    world.forge.writers.add("bob")
+    first = await world.admit()
+    second = await world.admit("@onhand rename it", who="bob")
+    world.forge.writers.discard("alice")
+    await world.run()
+    requests = (await world.state()).requests
+    assert (requests[first].ending, requests[second].ending) == ("refused", "finished")
+
+
+async def test_a_box_into_which_nothing_could_be_put_is_removed(world) -> None:
+    async def put(*_: Any) -> None:
+        raise Refused("large", "too large")
+
+    world.pushes.put = put
+    seq = await world.admit()
+    await world.run()
+    assert not world.boxes.living
+    assert "too large" in world.said()[f"status:{seq}"]
+
+
+async def test_somebody_without_the_right_here_cannot_act_by_naming_a_repository_of_their_own(world) -> None:
+    async def may_write(repository: Any, account: Any, token: Any) -> bool:
+        return account.login == "alice" or repository.name == "mallory/own"
+
+    world.forge.may_write = may_write
+    seq, run = await running(world)
+    await world.admit("@onhand stop repo=mallory/own", who="mallory")
+    await asyncio.sleep(0.1)
+    assert not run.done()
+    world.boxes.hold.set()
+    await run
+    assert "ended finished" in world.said()[f"status:{seq}"]
+
+
+async def test_a_database_away_for_a_moment_ends_no_run(world) -> None:
+    seq, run = await running(world)
+    read, failures = world.services.log.read, [Unavailable("locked")]
+
+    async def failing(*arguments: Any, **options: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await read(*arguments, **options)
+
+    world.services.log.read = failing
+    with pytest.raises(Unavailable):
+        await run
+    world.services.log.read = read
+    world.boxes.hold.set()
+    await world.run("worker/2")
+    assert (await world.state()).requests[seq].ending == "finished"
+
+
+async def test_a_thread_that_takes_no_message_any_more_still_ends(world) -> None:
+    seq = await world.admit()
+
+    async def perform(*_: Any) -> None:
+        raise ProviderError("missing", "the issue was deleted")
+
+    world.forge.perform = perform
+    assert await world.run() == 0.0
+    assert (await world.state()).requests[seq].phase == "closed"
+    assert not world.boxes.living
+
+
+async def test_work_that_was_lost_with_its_box_is_not_called_done(world) -> None:
+    append = world.services.log.append
+
+    async def append_and_die(conversation_id: str, drafts: Any, *, expected: int) -> Any:
+        events = await append(conversation_id, drafts, expected=expected)
+        if any(draft.fact.kind == "run_ended" for draft in drafts):
+            raise asyncio.CancelledError
+        return events
+
+    world.services.log.append = append_and_die
+    seq = await world.admit()
+    with pytest.raises(asyncio.CancelledError):
+        await world.run()
+    world.services.log.append = append
+    world.boxes.living.clear()
+    await world.run("worker/2")
+    assert "ended failed" in world.said()[f"status:{seq}"]
+    assert world.forge.made(OpenChange) == []
+
+
+@pytest.mark.parametrize("word", ["invalid", "missing", "forbidden"])
+async def test_a_provider_that_refuses_for_good_is_not_asked_for_ever(world, word: Any) -> None:
+    async def may_write(*_: Any) -> bool:
+        raise ProviderError(word, "no")
+
+    world.forge.may_write = may_write
+    seq = await world.admit()
+    assert (await world.state()).requests[seq].ending == "refused"
+    assert f"provider_{word}:memory:alice" in world.said()
+
+
+async def test_a_stop_that_came_too_late_is_answered(world) -> None:
+    seq = await world.admit()
+    stop = await world.admit("@onhand stop")
+    # the run has ended in another worker at this very moment
+    log = await ConversationLog.open(world.store.log, world.bus.runs[0][0])
+    await log.append(Draft(Closed(requests=[seq], ending="finished")))
+    await world.run()
+    assert world.said()[f"reply:{stop}"] == "Nothing is running here."
+    assert (await world.state()).requests[stop].phase == "closed"
