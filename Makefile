@@ -40,7 +40,7 @@ docs: install ## write the pages that are made from the code
 	$(BIN)/python -m docs.pages
 
 bench: install ## measure, as ratios
-	$(BIN)/python -m pytest tests/benchmarks --override-ini addopts="--import-mode=importlib -s" -q
+	$(BIN)/python -m pytest tests/benchmarks/test_*.py --import-mode=importlib -s -q
 
 pins: .venv/installed ## resolve the requirements anew
 	$(BIN)/uv pip compile --quiet pyproject.toml --universal --no-emit-index-url --generate-hashes --no-header -o requirements/onhand.txt
