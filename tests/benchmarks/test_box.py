@@ -37,4 +37,6 @@ async def test_a_box(kind: str, tmp_path: Path, need: Any) -> None:
     await sandboxes.close()
     command, new = statistics.median(commands), statistics.median(bare)
     print(f"\n{kind}: cold box to first result {statistics.median(cold) * 1000:.1f} ms")
-    print(f"  command in the kept bash {command * 1000:.2f} ms, {command / new:.2f} of a new bash ({new * 1000:.2f} ms)")
+    print(
+        f"  command in the kept bash {command * 1000:.2f} ms, {command / new:.2f} of a new bash ({new * 1000:.2f} ms)"
+    )

@@ -20,7 +20,9 @@ from typing import Any
 import httpx
 import pytest
 
+from bot import bootstrap, config
 from bot.commands.service import free_port
+from bot.core.errors import SandboxError
 from bot.redis_server import EmbeddedRedis
 from bot.testing.github import Delivery, GitHubServer
 from bot.testing.models import ModelServer
@@ -137,7 +139,17 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
             yield running
         finally:
             running.stop()
+            asyncio.run(_remove_boxes(environment))
             asyncio.run(redis.stop())
+
+
+async def _remove_boxes(environment: Mapping[str, str]) -> None:
+    """Remove what runs that were cut off have left."""
+    sandboxes = bootstrap.open_sandboxes(config.load(environment))
+    for state, _ in await sandboxes.list():
+        with contextlib.suppress(SandboxError):
+            await (await sandboxes.attach(state)).remove()
+    await sandboxes.close()
 
 
 def _need_sandbox(kind: str, need: Any) -> None:
