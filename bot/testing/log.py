@@ -35,7 +35,3 @@ class MemoryLog:
 
     async def read(self, conversation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
         return self.events.get(conversation_id, [])[after:][:limit]
-
-
-def _event(seq: int, at: float, draft: Draft) -> Event:
-    return Event(seq, at, draft.source, decode(encode(draft.fact)), draft.cause, draft.call_id)
