@@ -5,6 +5,8 @@ power loss is written at once, on the event loop, when the write lock is free; e
 """
 
 import asyncio
+import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -104,6 +106,19 @@ def driver_connection(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
+def _use_wal(raw: Any, deadline: float) -> None:
+    """Turn write-ahead logging on. SQLite does not wait for another process that does the same at this moment, so we do."""
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
 def sqlite_engine(
     url: URL, busy_seconds: float, *, begin: str, synchronous: Literal["NORMAL", "FULL"], checkpoints: bool = True
 ) -> Engine:
@@ -113,7 +128,7 @@ def sqlite_engine(
     @event.listens_for(engine, "connect")
     def _set_up(raw: Any, _record: Any) -> None:
         raw.isolation_level = None  # no hidden BEGIN of the driver's
-        raw.execute("PRAGMA journal_mode = WAL")
+        _use_wal(raw, time.monotonic() + busy_seconds)
         raw.execute(f"PRAGMA synchronous = {synchronous}")
         raw.execute("PRAGMA foreign_keys = ON")
         if not checkpoints:
