@@ -72,7 +72,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     minutes: float = 30.0
     """Minutes that a run may take."""
     command_seconds: float = 120.0
-    """Seconds that one command may take unless the agent asks for more."""
+    """Seconds that one command may take."""
     concurrent_runs: int = 8
     """Runs at the same time in one worker."""
 

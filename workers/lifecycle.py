@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
 
 from arq import cron
 
@@ -19,9 +18,7 @@ _ACTIONS_AT_ONCE = 32
 _EVERY_TEN_SECONDS = set(range(0, 60, 10))
 
 
-async def work(
-    built: Built, concurrent_runs: int, stop: asyncio.Event, ready: Callable[[], None] = lambda: None
-) -> None:
+async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:
     """Work off both queues until `stop` is set, then hand the running jobs over."""
     bus = built.services.bus
     assert isinstance(bus, RedisBus), "workers need the Redis bus"
@@ -35,7 +32,6 @@ async def work(
     actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=sweeps)
     tasks = [asyncio.create_task(worker.main(), name=worker.queue_name) for worker in (runs, actions)]
     log.info("worker %s is ready", ctx["worker"])
-    ready()
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
     for task in (stopping, *tasks):

@@ -321,5 +321,6 @@ async def test_a_command_can_be_interrupted_the_moment_it_begins(local: Sandboxe
         await asyncio.sleep(0)
         await box.interrupt()
         result = await running
-        assert result.interrupted, "long before its own end"
+        assert result.interrupted
+        assert result.seconds < 10, "long before its own end"
         await box.remove()
