@@ -24,7 +24,6 @@ from bot.core.ports import (
     Sandboxes,
     Services,
     Us,
-    Vault,
     Workshop,
 )
 from bot.core.secret import Redactor, Secret
@@ -75,6 +74,8 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
     async with AsyncExitStack() as stack:
         redis_url = settings.redis_url.reveal() if settings.redis_url else await _own_redis(settings, stack)
         providers = integrations(settings)
+        for provider in providers.values():
+            stack.push_async_callback(provider.close)
         keys = keys_from(settings.home, settings.secret_keys)
         _teach(redactor, settings, providers.values(), keys)
         bus = RedisBus(connect(redis_url))
@@ -91,10 +92,12 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             conversations=store.conversations,
             inbox=store.inbox,
             leases=store.leases,
+            sweeps=store.sweeps,
             accounts=store.accounts,
-            vault=_Learning(store.vault, redactor),
+            vault=store.vault,
             bus=bus,
             clock=time.time,
+            mask=redactor.add,
         )
         yield Built(settings, services, store, bus, key, redactor, stack)
 
@@ -218,22 +221,6 @@ def _teach(redactor: Redactor, settings: Settings, providers: Iterable[Integrati
     for secret in known:
         if secret:
             redactor.add(secret)
-
-
-class _Learning:
-    """A vault whose tokens are masked from the moment that they are used."""
-
-    def __init__(self, vault: Vault, redactor: Redactor) -> None:
-        self._vault, self._redactor = vault, redactor
-
-    async def get(self, user_id: str, service: str) -> Secret | None:
-        token = await self._vault.get(user_id, service)
-        if token is not None:
-            self._redactor.add(token)
-        return token
-
-    async def put(self, user_id: str, service: str, token: Secret) -> None:
-        await self._vault.put(user_id, service, token)
 
 
 async def _try(awaitable: Any) -> str:

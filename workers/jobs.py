@@ -3,20 +3,16 @@
 import logging
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from arq import Retry
 
-from bot.core.conversation import fold
-from bot.core.errors import ProviderError, SandboxError
+from bot.core.errors import ProviderError
 from bot.flows import desk, work
 from bot.logs import bound
 
 log = logging.getLogger(__name__)
-
-SWEEP_AFTER = 15.0
-"""Seconds after which a request that nobody holds is rung for again."""
 
 _LONGEST_PAUSE = 300.0
 
@@ -33,30 +29,6 @@ async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:
         holder = f"{ctx['worker']}/{uuid.uuid4().hex[:8]}"
         if busy_for := await work.run(ctx["services"], ctx["shop"], conversation_id, holder):
             raise Retry(defer=busy_for)
-
-
-async def sweep(ctx: dict[str, Any]) -> None:
-    """Ring again for requests that were left: after a lost Redis, a killed process, a provider that was away."""
-    bus = ctx["services"].bus
-    for conversation_id, seq, phase in await ctx["services"].inbox.unanswered(older_than=SWEEP_AFTER):
-        if phase == "asked":
-            await bus.acknowledge(conversation_id, seq)
-        elif phase == "admitted":
-            await bus.run(conversation_id, seq)
-
-
-async def sweep_boxes(ctx: dict[str, Any]) -> None:
-    """Remove the boxes that no run is using: of a worker that was killed between its run's end and the clearing up."""
-    sandboxes = ctx["shop"].sandboxes
-    for state, labels in await sandboxes.list():
-        conversation_id = labels.get("conversation", "")
-        with bound(conversation=conversation_id):
-            events = await ctx["services"].log.read(conversation_id)
-            if not events or fold(events).running():
-                continue
-            log.info("a box that nobody uses is removed")
-            with suppress(SandboxError):
-                await (await sandboxes.attach(state)).remove()
 
 
 @asynccontextmanager

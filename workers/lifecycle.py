@@ -5,17 +5,15 @@ import logging
 import os
 import socket
 
-from arq import cron
-
 from bot.bootstrap import Built
 from bot.bus import ACTIONS, RUNS, RedisBus
-from workers.jobs import acknowledge, run_conversation, sweep, sweep_boxes
+from workers.jobs import acknowledge, run_conversation
 from workers.queue import BellWorker
+from workers.sweeps import cron_jobs
 
 log = logging.getLogger(__name__)
 
 _ACTIONS_AT_ONCE = 32
-_EVERY_TEN_SECONDS = set(range(0, 60, 10))
 
 
 async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:
@@ -28,8 +26,7 @@ async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:
         "worker": f"{socket.gethostname()}-{os.getpid()}",
     }
     runs = BellWorker(RUNS, bus.redis, [run_conversation], concurrent_runs, ctx=ctx)
-    sweeps = [cron(sweep, second=_EVERY_TEN_SECONDS, run_at_startup=True), cron(sweep_boxes, second=5)]
-    actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=sweeps)
+    actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=cron_jobs())
     tasks = [asyncio.create_task(worker.main(), name=worker.queue_name) for worker in (runs, actions)]
     log.info("worker %s is ready", ctx["worker"])
     stopping = asyncio.create_task(stop.wait())

@@ -62,15 +62,7 @@ async def _platform(name: str, integration: Integration) -> AsyncIterator[Findin
         yield _signed_test(name, integration)
     else:
         yield Finding(f"{name} intake", False, f"no endpoint; set ONHAND_{name.upper()}__WEBHOOK_SECRET")
-    token = integration.token
-    if token is None:
-        yield Finding(f"{name} token", False, f"none; set ONHAND_{name.upper()}__TOKEN, or link people with tokens")
-        return
-
-    async def who() -> str:
-        return f"acts as {(await integration.identify(token)).login}"
-
-    yield await _tried(f"{name} token", who)
+    yield await _tried(f"{name} token", integration.check)
 
 
 def _signed_test(name: str, integration: Integration) -> Finding:

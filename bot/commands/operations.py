@@ -8,7 +8,7 @@ from bot.auth import tickets
 from bot.config import Settings
 from bot.core.errors import ConfigError, UserError
 from bot.core.inbound import Account
-from bot.core.ports import User
+from bot.core.ports import Services, User
 from bot.core.secret import Redactor, Secret
 
 
@@ -35,24 +35,28 @@ async def link(settings: Settings, name: str, user: str | None, account_id: str 
     service, login = _account_name(name)
     async with bootstrap.build(settings, Redactor()) as built:
         services = built.services
-        integration = services.integrations.get(service)
-        if account_id:
-            account = Account(service, account_id, login)
-        elif integration is None or not (integration.token or token):
-            raise UserError("usage", f"{service} is not configured with a token, so the account's id is needed: --id")
-        elif token:
-            account = await integration.identify(Secret(token))
-            if account.login.lower() != login.lower():
-                raise UserError("usage", f"the token belongs to {account.login}, not to {login}")
-        else:
-            assert integration.token is not None
-            account = await integration.account(login, integration.token)
-        linked = await services.accounts.link(account, user or account.login, Secret(token) if token else None)
+        given = Secret(token) if token else None
+        account = Account(service, account_id, login) if account_id else await _account(services, service, login, given)
+        linked = await services.accounts.link(account, user or account.login, given)
         waiting = await services.inbox.waiting_for(account)
         for conversation_id, seq in waiting:
             await services.bus.acknowledge(conversation_id, seq)
     went_on = f"; {len(waiting)} waiting request{'s' if len(waiting) != 1 else ''} went on" if waiting else ""
     return f"{service}:{account.login} ({account.id}) belongs to {linked.id}{went_on}"
+
+
+async def _account(services: Services, service: str, login: str, given: Secret | None) -> Account:
+    """Ask the platform whose account it is, with the given token or the bot's."""
+    integration = services.integrations.get(service)
+    token = given or (await integration.token("") if integration else None)
+    if integration is None or token is None:
+        raise UserError("usage", f"{service} is not configured with a token, so the account's id is needed: --id")
+    if not given:
+        return await integration.account(login, token)
+    account = await integration.identify(given)
+    if account.login.lower() != login.lower():
+        raise UserError("usage", f"the token belongs to {account.login}, not to {login}")
+    return account
 
 
 async def unlink(settings: Settings, name: str) -> str:

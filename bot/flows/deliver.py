@@ -50,7 +50,7 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
     """Ask the forge where the work on a trigger goes. Raises Refused, ProviderError."""
     forge, repository = where_code_lives(services, trigger)
     inside = trigger.change and trigger.thread.place == repository.name
-    source = await forge.source(repository, trigger.thread.item if inside else "", grant.token)
+    source = await forge.source(repository, trigger.thread.item if inside else "", await grant.token())
     if base := trigger.request.options.get("branch"):
         source = msgspec.structs.replace(source, base=base)
     if source.head and not source.pushable:
@@ -61,20 +61,24 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
     branch = source.head or state.branch or branch_name(trigger)
     if not source.head and any(topic.startswith(_PUSH) for topic in state.topics):
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
-    us = await forge.identify(grant.token)
+    us = await forge.identify(await grant.token())
     return Workplace(trigger, forge, source, branch, forge.author(us), forge.author(trigger.actor))
 
 
 async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Workplace:
     """Fetch, and return the workplace with the commit to start from: where our branch stands, or its base if it is gone."""
+
+    async def fetch(source: Source) -> str:
+        return await checkout.fetch(source, await grant.token())
+
     source = place.source
     try:
-        base = await patiently(lambda: checkout.fetch(source, grant.token))
+        base = await patiently(lambda: fetch(source))
     except Refused as refused:
         if refused.word != "branch" or place.inside_change or not source.head:
             raise
         source = msgspec.structs.replace(source, head="")
-        base = await patiently(lambda: checkout.fetch(source, grant.token))
+        base = await patiently(lambda: fetch(source))
     return replace(place, source=source, base=base)
 
 
@@ -117,7 +121,10 @@ async def deliver(
 
 
 async def _push(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> None:
-    await patiently(lambda: checkout.push(place.source, change, place.branch, grant.token))
+    async def push() -> None:
+        await checkout.push(place.source, change, place.branch, await grant.token())
+
+    await patiently(push)
     topic = push_topic(log.state)
     if topic not in log.state.topics:
         await log.append(Draft(Called(topic=topic, receipt=Receipt(change.commit))))

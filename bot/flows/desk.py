@@ -7,8 +7,7 @@ from bot.core.errors import NeedsAccount, ProviderError, UserError
 from bot.core.events import Admitted, Closed, Draft, Waiting
 from bot.core.outbound import Say, Status
 from bot.core.ports import Services
-from bot.core.secret import Secret
-from bot.flows.identity import Grant, admit
+from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.report import TROUBLE, Reporter, patiently, standing
 from bot.flows.runlog import ConversationLog
 
@@ -55,7 +54,7 @@ async def answer_late_stops(services: Services, log: ConversationLog) -> None:
     """Answer each `stop` whose run had ended by the time that it was admitted. To be called under the lease."""
     for request in log.state.open("admitted"):
         if not request.needs_run:
-            if token := services.integrations[request.trigger.thread.service].token:
+            if token := await bots_token(services, request.trigger.thread):
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply)
             await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
@@ -90,9 +89,8 @@ async def _answer(reporter: Reporter, state: State, request: RequestState) -> bo
 
 async def _decline(services: Services, log: ConversationLog, request: RequestState, error: UserError) -> None:
     """Say why not, once for each person and reason in a thread, and close the request or let it wait for the account."""
-    integration = services.integrations[request.trigger.thread.service]
     topic = f"{error.word}:{request.trigger.actor.key}"
-    token = integration.token
+    token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text))
     if not token:
@@ -120,5 +118,5 @@ def _reply(request: RequestState, topic: str, text: str) -> Say:
     return Say(topic=topic, thread=request.trigger.thread, text=text, beneath=request.trigger.origin.thread_id)
 
 
-def _reporter(services: Services, log: ConversationLog, request: RequestState, token: Secret) -> Reporter:
+def _reporter(services: Services, log: ConversationLog, request: RequestState, token: Token) -> Reporter:
     return Reporter(log, services.integrations[request.trigger.thread.service], token, services.clock)

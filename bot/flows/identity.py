@@ -1,11 +1,15 @@
 """Who asks, and with which token onhand may act for them. It fails closed: both the person and the bot must have the right."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bot.core.errors import NeedsAccount, Refused
-from bot.core.inbound import Repository, Trigger
+from bot.core.inbound import Repository, Thread, Trigger
 from bot.core.ports import Forge, Services, User
 from bot.core.secret import Secret
+
+Token = Callable[[], Awaitable[Secret]]
+"""Gives the token of this moment: it may be short-lived, so it is asked for anew before every call."""
 
 
 @dataclass(frozen=True)
@@ -13,12 +17,12 @@ class Grant:
     """Leave to act: for whom, with what, and what class of token it is (`bot`: from the settings, `user`: their own)."""
 
     user: User
-    token: Secret
+    token: Token
     token_class: str
 
 
-async def admit(services: Services, trigger: Trigger) -> Grant:
-    """Return the grant for a request after asking the provider.
+async def admit(services: Services, trigger: Trigger, use: str = "") -> Grant:
+    """Return the grant for a request after asking the provider. `use` is as in `Integration.token`.
 
     Raises NeedsAccount (with the link), Refused (with the reason), ProviderError.
     """
@@ -29,9 +33,9 @@ async def admit(services: Services, trigger: Trigger) -> Grant:
             "account",
             f"I do not know yet who you are here. Please connect your account and I will go on by myself: {link}",
         )
-    grant = await _grant(services, user, trigger.thread.service)
+    grant = await _grant(services, user, trigger.thread, use)
     forge, repository = where_code_lives(services, trigger)
-    if not await forge.may_write(repository, trigger.actor, grant.token):
+    if not await forge.may_write(repository, trigger.actor, await grant.token()):
         raise Refused(
             "permission",
             f"I may only work for people who can write to {repository.name}, and only where I can write myself. "
@@ -43,7 +47,7 @@ async def admit(services: Services, trigger: Trigger) -> Grant:
 async def recheck(services: Services, trigger: Trigger, grant: Grant) -> None:
     """Ask the provider again, just before something is pushed. Raises Refused, ProviderError."""
     forge, repository = where_code_lives(services, trigger)
-    if not await forge.may_write(repository, trigger.actor, grant.token):
+    if not await forge.may_write(repository, trigger.actor, await grant.token()):
         raise Refused("permission", f"The right to write to {repository.name} is gone, so nothing was pushed.")
 
 
@@ -64,12 +68,39 @@ def where_code_lives(services: Services, trigger: Trigger) -> tuple[Forge, Repos
     return integration, repository
 
 
-async def _grant(services: Services, user: User, service: str) -> Grant:
-    if token := services.integrations[service].token:
-        return Grant(user, token, "bot")
-    if token := await services.vault.get(user.id, service):
-        return Grant(user, token, "user")
-    raise Refused(
-        "token",
-        f"I have no token for {service}. Whoever runs onhand can set one (ONHAND_{service.upper()}__TOKEN) or link yours.",
-    )
+async def bots_token(services: Services, thread: Thread, use: str = "") -> Token | None:
+    """Return with what the bot itself may speak in a thread; None where it has no token, or is not let in.
+
+    Raises ProviderError.
+    """
+    integration = services.integrations[thread.service]
+
+    async def token() -> Secret:
+        return _masked(services, thread, await integration.token(thread.place, use))
+
+    try:
+        await token()
+    except Refused:
+        return None
+    return token
+
+
+async def _grant(services: Services, user: User, thread: Thread, use: str) -> Grant:
+    async def users() -> Secret:
+        return _masked(services, thread, await services.vault.get(user.id, thread.service))
+
+    if bots := await bots_token(services, thread, use):
+        return Grant(user, bots, "bot")
+    await users()
+    return Grant(user, users, "user")
+
+
+def _masked(services: Services, thread: Thread, token: Secret | None) -> Secret:
+    if not token:
+        raise Refused(
+            "token",
+            f"I have no token for {thread.service}. Whoever runs onhand can set one "
+            f"(ONHAND_{thread.service.upper()}__TOKEN) or link yours.",
+        )
+    services.mask(token)
+    return token

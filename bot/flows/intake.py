@@ -39,23 +39,15 @@ async def receive(services: Services, service: str, inbound: Inbound) -> Receipt
 async def accept(services: Services, delivery: Delivery) -> Receipt:
     """Store a delivery once and ring for what is new in it; a redelivery of a half-done one is finished."""
     accepted = await services.inbox.accept(delivery)
+    await _ring(services, delivery, accepted.fresh + accepted.unanswered)
     if accepted.fresh:
-        await _ring(services, delivery, accepted.fresh)
         return Receipt("accepted", delivery.event, tuple(dict.fromkeys(cid for cid, _ in accepted.fresh)))
-    if accepted.unfinished:
-        await _ring(services, delivery, await _still_open(services, accepted.known))
     return Receipt("duplicate", delivery.event, accepted.known)
-
-
-async def _still_open(services: Services, conversations: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    unanswered = await services.inbox.unanswered(older_than=0)
-    return tuple((cid, seq) for cid, seq, _ in unanswered if cid in conversations)
 
 
 async def _ring(services: Services, delivery: Delivery, requests: tuple[tuple[str, int], ...]) -> None:
     try:
         for conversation_id, seq in requests:
             await services.bus.acknowledge(conversation_id, seq)
-        await services.inbox.rung(delivery)
     except Unavailable as error:  # Redis is away; the sweep rings again
         log.warning("the doorbell is out of reach; the sweep will ring for delivery %s: %s", delivery.id, error)

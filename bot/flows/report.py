@@ -13,7 +13,7 @@ from bot.core.errors import ProviderError
 from bot.core.events import Called, Draft
 from bot.core.outbound import Call, Outcome, React, Receipt, Status, Task
 from bot.core.ports import Integration
-from bot.core.secret import Secret
+from bot.flows.identity import Token
 from bot.flows.runlog import ConversationLog
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Reporter:
     """Performs the calls of one conversation with one token."""
 
     def __init__(
-        self, log: ConversationLog, integration: Integration, token: Secret, clock: Callable[[], float]
+        self, log: ConversationLog, integration: Integration, token: Token, clock: Callable[[], float]
     ) -> None:
         self._log, self._integration, self._token, self._clock = log, integration, token, clock
 
@@ -84,10 +84,13 @@ class Reporter:
         receipt = self._log.state.topics.get(call.topic)
         if receipt is None and not await self._log.claim(call.topic):
             receipt = await self._lookup(call)
-        done = await patiently(lambda: self._integration.perform(call, receipt, self._token))
+        done = await patiently(lambda: self._do(call, receipt))
         if done != self._log.state.topics.get(call.topic):
             await self._log.append(Draft(Called(topic=call.topic, receipt=done)))
         return done
+
+    async def _do(self, call: Call, receipt: Receipt | None) -> Receipt:
+        return await self._integration.perform(call, receipt, await self._token())
 
     async def _lookup(self, call: Call) -> Receipt | None:
         receipt = self._log.state.topics.get(call.topic)  # it may have come with the refused claim
@@ -98,7 +101,11 @@ class Reporter:
             raise ProviderError(
                 "unavailable", f"{call.topic} is being done by somebody else", retry_after=_IN_FLIGHT - age
             )
-        return await patiently(lambda: self._integration.find(call, self._token))
+
+        async def find() -> Receipt | None:
+            return await self._integration.find(call, await self._token())
+
+        return await patiently(find)
 
     async def say(self, call: Call) -> None:
         """Perform a call that only tells something. A thread that will never take it (locked, deleted) is given up, and logged.
@@ -125,7 +132,7 @@ class Reporter:
         call = React(topic=f"react:{request.seq}", thread=trigger.thread, origin=trigger.origin)
         if call.topic not in self._log.state.topics:
             with suppress(ProviderError):
-                receipt = await self._integration.perform(call, None, self._token)
+                receipt = await self._do(call, None)
                 await self._log.append(Draft(Called(topic=call.topic, receipt=receipt)))
 
 

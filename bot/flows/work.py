@@ -12,10 +12,9 @@ from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError,
 from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
-from bot.core.secret import Secret
 from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, pushed_already, start_from
 from bot.flows.desk import answer_late_stops
-from bot.flows.identity import Grant, admit
+from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, standing
 from bot.flows.runlog import ConversationLog
 
@@ -78,6 +77,7 @@ class Run:
     def __init__(self, services: Services, shop: Workshop, log: ConversationLog, requests: list[RequestState]) -> None:
         self._services, self._shop, self._log = services, shop, log
         self._requests, self._main = requests, requests[0]
+        self._integration = services.integrations[requests[0].trigger.thread.service]
         self._box: Sandbox | None = None
         self._place: Workplace | None = None
 
@@ -85,7 +85,7 @@ class Run:
         """Take the run to its one ending. Raises ProviderError when that cannot be shown now; carried out again, it goes on."""
         await self._begin()
         try:
-            grant = await patiently(lambda: admit(self._services, self._main.trigger))
+            grant = await patiently(lambda: admit(self._services, self._main.trigger, self._state.id))
             delivered = await self._work(grant)
             await self._show_ending(grant, delivered)
         except UserError as error:  # the right or the account was taken away meanwhile
@@ -93,6 +93,7 @@ class Run:
         finally:
             if self._box is not None:
                 await self._box.close()
+            await self._integration.give_back(self._state.id)
         if not to_answer(self._log.state):
             await self._drop_box()
 
@@ -112,7 +113,7 @@ class Run:
 
     async def _refuse(self, error: UserError) -> None:
         logger.info("run %s is refused: %s", self._state.id, error)
-        if token := self._services.integrations[self._main.trigger.thread.service].token:
+        if token := await bots_token(self._services, self._main.trigger.thread, self._state.id):
             delivered = Delivered(Outcome("refused", error.word, error.text))
             await self._reporter(token).show(self._main, self._standing(delivered))
         await self._log.append(Draft(Closed(requests=[self._main.seq], ending="refused")))
@@ -263,9 +264,8 @@ class Run:
             return standing(self._state, self._log.state.tasks)
         return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url)
 
-    def _reporter(self, token: Secret) -> Reporter:
-        integration = self._services.integrations[self._main.trigger.thread.service]
-        return Reporter(self._log, integration, token, self._services.clock)
+    def _reporter(self, token: Token) -> Reporter:
+        return Reporter(self._log, self._integration, token, self._services.clock)
 
 
 def _stopped_by(stop: RequestState) -> Outcome:

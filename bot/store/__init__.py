@@ -13,6 +13,7 @@ from bot.store.inbox import SqlInbox
 from bot.store.keys import keys_from
 from bot.store.leases import SqlLeases
 from bot.store.log import SqlLog
+from bot.store.sweeps import SqlSweeps
 from bot.store.upgrade import upgrade
 from bot.store.vault import SqlVault
 from bot.store.whisper import Whisper
@@ -29,6 +30,7 @@ class Store:
     conversations: SqlConversations
     inbox: SqlInbox
     leases: SqlLeases
+    sweeps: SqlSweeps
     accounts: SqlAccounts
     vault: SqlVault
     whisper: Whisper
@@ -60,6 +62,7 @@ async def open_store(
         SqlConversations(database),
         SqlInbox(database, clock, clean, whisper),
         SqlLeases(database),
+        SqlSweeps(database, clock),
         SqlAccounts(database, clock, vault),
         vault,
         whisper,

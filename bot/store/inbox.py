@@ -1,9 +1,9 @@
 """Deliveries on their way to become work: stored once by id and once by meaning, before the provider is answered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from bot.core.conversation import conversation_id
 from bot.core.events import Asked, Draft
@@ -32,10 +32,6 @@ class SqlInbox:
             self._whisper.tell(conversation, seq)
         return accepted
 
-    async def rung(self, delivery: Delivery) -> None:
-        done = update(deliveries).where(_this(delivery)).values(state="rung")
-        await self._database.write(lambda connection: connection.execute(done), durable=False)
-
     async def unanswered(self, older_than: float) -> list[tuple[str, int, str]]:
         query = (
             select(requests.c.conversation_id, requests.c.seq, requests.c.phase)
@@ -59,6 +55,10 @@ class SqlInbox:
         )
         return await self._database.read(lambda connection: [tuple(row) for row in connection.execute(query)])
 
+    async def forget(self, older_than: float) -> int:
+        old = delete(deliveries).where(deliveries.c.received_at < self._clock() - older_than)
+        return await self._database.write(lambda connection: connection.execute(old).rowcount, durable=False)
+
     def _prepare(self, trigger: Trigger) -> tuple[Trigger, Line]:
         thread = trigger.thread
         thread = Thread(storable(thread.service), storable(thread.place), storable(thread.item))
@@ -69,8 +69,8 @@ class SqlInbox:
 def _accept(connection: Connection, delivery: Delivery, asked: list[tuple[Trigger, Line]], at: float) -> Accepted:
     event = storable(delivery.event)
     key = {"service": storable(delivery.service), "id": storable(delivery.id)}
-    if not insert_new(connection, deliveries, **key, event=event, state="stored", received_at=at):
-        return _seen_before(connection, delivery)
+    if not insert_new(connection, deliveries, **key, event=event, received_at=at):
+        return _seen_before(connection, delivery.triggers)
     fresh, known = [], []
     for trigger, asked_line in asked:
         conversation = conversation_id(trigger.thread)
@@ -78,8 +78,8 @@ def _accept(connection: Connection, delivery: Delivery, asked: list[tuple[Trigge
         if seq:
             fresh.append((conversation, seq))
         else:
-            known.append(conversation)
-    return Accepted(tuple(fresh), tuple(dict.fromkeys(known)))
+            known.append(trigger)
+    return replace(_seen_before(connection, known), fresh=tuple(fresh))
 
 
 def _ask(connection: Connection, conversation: str, trigger: Trigger, asked: Line, at: float) -> int:
@@ -106,12 +106,10 @@ _ADVANCE = (
 )
 
 
-def _seen_before(connection: Connection, delivery: Delivery) -> Accepted:
-    state = connection.execute(select(deliveries.c.state).where(_this(delivery))).scalar_one()
-    meanings = [storable(trigger.meaning) for trigger in delivery.triggers]
-    query = select(requests.c.conversation_id).distinct().where(requests.c.meaning.in_(meanings))
-    return Accepted(known=tuple(connection.execute(query).scalars()), unfinished=state != "rung")
-
-
-def _this(delivery: Delivery) -> ColumnElement[bool]:
-    return (deliveries.c.service == storable(delivery.service)) & (deliveries.c.id == storable(delivery.id))
+def _seen_before(connection: Connection, triggers: Sequence[Trigger]) -> Accepted:
+    if not triggers:
+        return Accepted()
+    query = select(requests.c.conversation_id, requests.c.seq, requests.c.phase)
+    found = connection.execute(query.where(requests.c.meaning.in_([storable(t.meaning) for t in triggers]))).all()
+    unanswered = tuple((conversation, seq) for conversation, seq, phase in found if phase == "asked")
+    return Accepted(known=tuple(dict.fromkeys(row[0] for row in found)), unanswered=unanswered)

@@ -31,6 +31,7 @@ def note_request(connection: Connection, conversation_id: str, seq: int, trigger
         meaning=storable(trigger.meaning),
         service=storable(trigger.actor.service),
         account=storable(trigger.actor.id),
+        place=storable(trigger.thread.place),
         verb=trigger.request.verb,
         phase="asked",
         asked_at=at,

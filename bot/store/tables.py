@@ -59,11 +59,10 @@ deliveries = Table(
     Column("service", Text, nullable=False),
     Column("id", Text, nullable=False),
     Column("event", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("received_at", Double, nullable=False),
+    Column("received_at", Double, nullable=False, index=True),
     PrimaryKeyConstraint("service", "id"),
 )
-"""Deliveries that asked for work. `state` is `stored` until the doorbell was rung, then `rung`."""
+"""Deliveries that asked for work, kept for as long as a provider may send them again."""
 
 requests = Table(
     "requests",
@@ -73,14 +72,28 @@ requests = Table(
     Column("meaning", Text, nullable=False),
     Column("service", Text, nullable=False),
     Column("account", Text, nullable=False),
+    Column("place", Text, nullable=False),
     Column("verb", Text, nullable=False),
     Column("phase", Text, nullable=False),
     Column("asked_at", Double, nullable=False),
     PrimaryKeyConstraint("conversation_id", "seq"),
     UniqueConstraint("meaning"),
     Index("ix_requests_phase", "phase", "asked_at"),
+    Index("ix_requests_account", "service", "account", "asked_at"),
+    Index("ix_requests_place", "service", "place", "asked_at"),
 )
 """Every Asked event, who asked, and how far it has come: asked, waiting, admitted, closed."""
+
+sweeps = Table(
+    "sweeps",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("found", Integer, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("trouble", Text, nullable=False),
+)
+"""What each sweep found the last time, and in all."""
 
 users = Table(
     "users",

@@ -16,7 +16,7 @@ from msgspec import Struct
 from bot.core.errors import ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
 from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, Status, Task
-from bot.core.ports import Integration, Proposal, Source
+from bot.core.ports import CaughtUp, Integration, Proposal, Source
 from bot.core.secret import Secret
 
 NOW = 1_700_000_000.0
@@ -197,9 +197,20 @@ class RecordingClient:
     def secrets(self) -> Sequence[Secret]:
         return ()
 
-    @property
-    def token(self) -> Secret | None:
+    async def token(self, place: str, use: str = "") -> Secret | None:
         return Secret("token-of-the-bot")
+
+    async def give_back(self, use: str) -> None:
+        """Its one token is for ever."""
+
+    async def check(self) -> str:
+        return "acts as bot"
+
+    async def catch_up(self, since: float) -> CaughtUp:
+        return CaughtUp()
+
+    async def close(self) -> None:
+        """There is no connection."""
 
     @property
     def receives(self) -> bool:

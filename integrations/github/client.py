@@ -21,7 +21,7 @@ from msgspec import UNSET, Struct
 from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
-from bot.core.ports import Proposal, Source, Us
+from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.github import replies, webhook
@@ -178,10 +178,6 @@ class GitHub:
         return [secret for secret in (s.webhook_secret, s.token, s.private_key, s.client_secret) if secret]
 
     @property
-    def token(self) -> Secret | None:
-        return self._settings.token or None
-
-    @property
     def receives(self) -> bool:
         return bool(self._settings.webhook_secret)
 
@@ -212,6 +208,20 @@ class GitHub:
 
     def propose(self, proposal: Proposal) -> list[Call]:
         return replies.propose(proposal)
+
+    async def token(self, place: str, use: str = "") -> Secret | None:
+        return self._settings.token or None
+
+    async def give_back(self, use: str) -> None:
+        """A token from the settings is kept."""
+
+    async def check(self) -> str:
+        if not self._settings.token:
+            raise ConfigError("no token; set ONHAND_GITHUB__TOKEN, or link people with tokens")
+        return f"acts as {(await self.identify(self._settings.token)).login}"
+
+    async def catch_up(self, since: float) -> CaughtUp:
+        return CaughtUp()
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:
@@ -432,8 +442,7 @@ class GitHub:
         except ValueError:
             return ""
 
-    def close(self) -> None:
-        """Let go of connections and threads."""
+    async def close(self) -> None:
         self._api.close()
 
 

@@ -166,7 +166,7 @@ async def test_what_the_bot_says_over_the_api_comes_back_and_starts_nothing(tmp_
             while len(mailbox.deliveries) < 2:
                 await asyncio.sleep(0.01)
         assert [(d.event, d.ignored) for d in mailbox.deliveries[1:]] == [("issue_comment.created", "own_message")]
-        client.close()
+        await client.close()
 
 
 async def test_a_redelivery_carries_the_same_id(tmp_path: Path) -> None:

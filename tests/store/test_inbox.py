@@ -22,7 +22,7 @@ async def test_a_delivery_becomes_a_conversation_with_a_request(
     accepted = await store.inbox.accept(delivery())
     conversation = conversation_id(trigger().thread)
     assert accepted.fresh == ((conversation, 1),)
-    assert (accepted.known, accepted.unfinished) == ((), False)
+    assert (accepted.known, accepted.unanswered) == ((), ())
     [event] = await store.log.read(conversation)
     assert (event.source, event.fact) == ("user", Asked(trigger=trigger()))
     record = await store.conversations.get(conversation)
@@ -30,14 +30,21 @@ async def test_a_delivery_becomes_a_conversation_with_a_request(
     assert (record.thread, record.title, record.status) == ("github:owner/repo#12", "Login fails", "queued")
 
 
-async def test_a_redelivery_is_known_and_unfinished_until_the_doorbell_was_rung(store: Store, delivery: Make) -> None:
+async def test_a_redelivery_is_known_and_names_what_nobody_has_looked_at(store: Store, delivery: Make) -> None:
     first = delivery()
-    [(conversation, _)] = (await store.inbox.accept(first)).fresh
+    [(conversation, seq)] = (await store.inbox.accept(first)).fresh
     again = await store.inbox.accept(first)
-    assert (again.fresh, again.known, again.unfinished) == ((), (conversation,), True)
-    await store.inbox.rung(first)
+    assert (again.fresh, again.known, again.unanswered) == ((), (conversation,), ((conversation, seq),))
+    await store.log.append(conversation, [Draft(Admitted(request=seq))], expected=1)
     again = await store.inbox.accept(first)
-    assert (again.fresh, again.known, again.unfinished) == ((), (conversation,), False)
+    assert (again.fresh, again.known, again.unanswered) == ((), (conversation,), ())
+
+
+async def test_old_deliveries_are_forgotten_and_what_they_asked_for_is_not(store: Store, delivery: Make) -> None:
+    [(conversation, _)] = (await store.inbox.accept(delivery())).fresh
+    assert await store.inbox.forget(older_than=60.0) == 0
+    assert await store.inbox.forget(older_than=-60.0) == 1
+    assert (await store.inbox.accept(delivery())).known == (conversation,)
 
 
 async def test_the_same_wish_by_another_hook_is_known(store: Store, delivery: Make) -> None:
@@ -64,7 +71,7 @@ async def test_one_delivery_may_ask_in_several_threads(store: Store, delivery: M
 async def test_of_equal_deliveries_at_once_one_is_fresh(store: Store, delivery: Make) -> None:
     accepted = await asyncio.gather(*(store.inbox.accept(delivery(id="same")) for _ in range(25)))
     assert Counter(len(one.fresh) for one in accepted) == {1: 1, 0: 24}
-    assert all(one.unfinished for one in accepted if not one.fresh)
+    assert all(one.unanswered for one in accepted if not one.fresh)
 
 
 async def test_of_equal_wishes_at_once_one_is_fresh(store: Store, delivery: Make) -> None:
@@ -124,7 +131,6 @@ async def test_text_that_postgresql_cannot_hold_is_taken(store: Store, delivery:
     first = delivery(hostile, id="d\x00")
     [(conversation, _)] = (await store.inbox.accept(first)).fresh
     assert (await store.inbox.accept(first)).known == (conversation,)
-    await store.inbox.rung(first)
     [event] = await store.log.read(conversation)
     assert isinstance(event.fact, Asked)
     assert conversation_id(event.fact.trigger.thread) == conversation

@@ -6,9 +6,22 @@ Each is found by an entry point and built with one call, as its docstring says.
 
 from bot.core.ports.agent import Limits, Model, Reply, RunLog, Tool, ToolCall
 from bot.core.ports.boxes import BoxSpec, Checkout, CommandResult, Sandbox, Sandboxes
-from bot.core.ports.memory import Accepted, Accounts, Bus, Conversations, EventLog, Inbox, Leases, Record, User, Vault
+from bot.core.ports.memory import (
+    Accepted,
+    Accounts,
+    Bus,
+    Conversations,
+    EventLog,
+    Inbox,
+    Leases,
+    Record,
+    Sweep,
+    Sweeps,
+    User,
+    Vault,
+)
 from bot.core.ports.people import AuthContext, AuthStrategy
-from bot.core.ports.providers import Forge, Integration, Proposal, Source, Us
+from bot.core.ports.providers import CaughtUp, Forge, Integration, Proposal, Source, Us
 from bot.core.ports.services import Services, Workshop
 
 __all__ = [
@@ -18,6 +31,7 @@ __all__ = [
     "AuthStrategy",
     "BoxSpec",
     "Bus",
+    "CaughtUp",
     "Checkout",
     "CommandResult",
     "Conversations",
@@ -36,6 +50,8 @@ __all__ = [
     "Sandboxes",
     "Services",
     "Source",
+    "Sweep",
+    "Sweeps",
     "Tool",
     "ToolCall",
     "Us",

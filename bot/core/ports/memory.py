@@ -46,12 +46,14 @@ class Conversations(Protocol):
 
 
 class Accepted(Struct, frozen=True):
-    """What became of a delivery. `fresh` are the seqs of new requests by conversation; `known` conversations had it before."""
+    """What became of a delivery. Requests are named by conversation and seq."""
 
     fresh: tuple[tuple[str, int], ...] = ()
+    """New requests."""
     known: tuple[str, ...] = ()
-    unfinished: bool = False
-    """A delivery seen before whose doorbell may never have been rung."""
+    """Conversations in which the same was asked before."""
+    unanswered: tuple[tuple[str, int], ...] = ()
+    """Of what was asked before, the requests that nobody has looked at yet: the doorbell may never have been rung for them."""
 
 
 class Inbox(Protocol):
@@ -63,10 +65,6 @@ class Inbox(Protocol):
         """
         ...
 
-    async def rung(self, delivery: Delivery) -> None:
-        """Note that the doorbell was rung for it."""
-        ...
-
     async def unanswered(self, older_than: float) -> list[tuple[str, int, str]]:
         """Return (conversation, seq, phase) of requests asked more than `older_than` seconds ago, still open and held by nobody."""
         ...
@@ -74,6 +72,32 @@ class Inbox(Protocol):
     async def waiting_for(self, account: Account) -> list[tuple[str, int]]:
         """Return (conversation, seq) of requests that wait until this account is connected."""
         ...
+
+    async def forget(self, older_than: float) -> int:
+        """Delete the deliveries received more than `older_than` seconds ago, what they asked for stays. Return how many."""
+        ...
+
+
+class Sweep(Struct, frozen=True):
+    """The last time that a sweep went over its field."""
+
+    name: str
+    at: float
+    """Unix seconds."""
+    found: int
+    """How much it found to do."""
+    total: int
+    """How much all its turns found."""
+    trouble: str = ""
+    """What went wrong, if it could not finish."""
+
+
+class Sweeps(Protocol):
+    """What the sweeps found, of all workers together."""
+
+    async def note(self, name: str, found: int, trouble: str = "") -> None: ...
+
+    async def list(self) -> list[Sweep]: ...
 
 
 class Leases(Protocol):

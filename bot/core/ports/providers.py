@@ -32,11 +32,6 @@ class Integration(Protocol):
         ...
 
     @property
-    def token(self) -> Secret | None:
-        """The token that the settings give the bot, if any."""
-        ...
-
-    @property
     def receives(self) -> bool:
         """Whether a webhook secret is configured; without one there is no endpoint."""
         ...
@@ -61,6 +56,26 @@ class Integration(Protocol):
         """Return the calls that offer a pushed branch as a pull or merge request here."""
         ...
 
+    async def token(self, place: str, use: str = "") -> Secret | None:
+        """Return the bot's own token for a place (`owner/repo`, a channel, a project), None where the settings give none.
+
+        It may be short-lived: ask anew for every call. What was asked for in the name of a `use` (a run's id) is kept apart,
+        and ended by `give_back`. Raises ProviderError, Refused (the bot was not let in there).
+        """
+        ...
+
+    async def give_back(self, use: str) -> None:
+        """End the tokens that were made for a use. What cannot be ended runs out by itself; nothing is raised."""
+        ...
+
+    async def check(self) -> str:
+        """Return a line that says as whom the bot acts. Raises ProviderError, ConfigError."""
+        ...
+
+    async def catch_up(self, since: float) -> "CaughtUp":
+        """Find the deliveries since then (Unix seconds) that did not reach us. Raises ProviderError."""
+        ...
+
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         """Do a call; with `receipt`, renew what an earlier one made. Raises ProviderError."""
         ...
@@ -80,6 +95,17 @@ class Integration(Protocol):
     async def account(self, login: str, token: Secret) -> Account:
         """Return the account of this login. Raises ProviderError (`missing`)."""
         ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+class CaughtUp(Struct, frozen=True):
+    """What became of deliveries that did not reach us: the platform sends them again, or they were read from it."""
+
+    sent_again: int = 0
+    read: tuple[Delivery, ...] = ()
 
 
 class Source(Struct, frozen=True):

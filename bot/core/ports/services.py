@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from bot.core.ports.agent import Limits, Model, Tool
 from bot.core.ports.boxes import Checkout, Sandboxes
-from bot.core.ports.memory import Accounts, Bus, Conversations, EventLog, Inbox, Leases, Vault
+from bot.core.ports.memory import Accounts, Bus, Conversations, EventLog, Inbox, Leases, Sweeps, Vault
 from bot.core.ports.people import AuthStrategy
 from bot.core.ports.providers import Integration, Us
+from bot.core.secret import Secret
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,14 @@ class Services:
     conversations: Conversations
     inbox: Inbox
     leases: Leases
+    sweeps: Sweeps
     accounts: Accounts
     vault: Vault
     bus: Bus
     clock: Callable[[], float]
     """Unix seconds."""
+    mask: Callable[[Secret], None]
+    """Has a secret masked wherever texts are logged or stored, from now on."""
 
 
 @dataclass(frozen=True)

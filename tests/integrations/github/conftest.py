@@ -37,13 +37,14 @@ async def client(server: GitHubServer) -> AsyncIterator[GitHub]:
     )
     client = GitHub(settings, Us())
     yield client
-    client.close()
+    await client.close()
 
 
 @pytest.fixture
-def token(client: GitHub) -> Secret:
-    assert client.token is not None
-    return client.token
+async def token(client: GitHub) -> Secret:
+    token = await client.token(REPO)
+    assert token is not None
+    return token
 
 
 @pytest.fixture(scope="session")

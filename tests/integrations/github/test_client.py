@@ -420,7 +420,7 @@ async def test_a_github_that_is_not_there_is_an_absence() -> None:
         await client.identify(Secret("secret-token"))
     assert gone.value.word == "unavailable"
     assert "secret-token" not in str(gone.value)
-    client.close()
+    await client.close()
 
 
 async def test_a_worthless_token_is_unauthorized(server: GitHubServer, client: GitHub) -> None:

@@ -1,0 +1,107 @@
+"""The sweeps: what goes over the whole field every now and then and finds what was left lying. Each notes what it found."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from arq import cron
+from arq.cron import CronJob
+
+from bot.core.conversation import fold
+from bot.core.errors import SandboxError
+from bot.core.ports import Services, Workshop
+from bot.flows import intake
+from bot.logs import bound
+
+log = logging.getLogger(__name__)
+
+ANSWERED_WITHIN = 15.0
+"""Seconds after which a request that nobody holds is rung for again."""
+
+DELIVERIES_KEPT = 7 * 86_400.0
+"""Seconds for which a delivery is remembered; GitHub sends one again for up to 3 days."""
+
+_LOOK_BACK = 3 * 86_400.0
+_OVERLAP = 600.0
+"""Seconds that a look for missed deliveries goes back before the last one: some fail late."""
+
+Sweep = Callable[[Services, Workshop], Awaitable[int]]
+"""Goes over its field once; returns how much it found to do."""
+
+
+async def requests(services: Services, shop: Workshop) -> int:
+    """Ring again for requests that were left: after a lost Redis, a killed process, a provider that was away."""
+    left = await services.inbox.unanswered(older_than=ANSWERED_WITHIN)
+    for conversation_id, seq, phase in left:
+        if phase == "asked":
+            await services.bus.acknowledge(conversation_id, seq)
+        elif phase == "admitted":
+            await services.bus.run(conversation_id, seq)
+    return sum(phase in ("asked", "admitted") for _, _, phase in left)
+
+
+async def boxes(services: Services, shop: Workshop) -> int:
+    """Remove the boxes that no run is using: of a worker that was killed between its run's end and the clearing up."""
+    removed = 0
+    for state, labels in await shop.sandboxes.list():
+        conversation_id = labels.get("conversation", "")
+        with bound(conversation=conversation_id):
+            events = await services.log.read(conversation_id)
+            if not events or fold(events).running():
+                continue
+            log.info("a box that nobody uses is removed")
+            with suppress(SandboxError):
+                await (await shop.sandboxes.attach(state)).remove()
+                removed += 1
+    return removed
+
+
+async def deliveries(services: Services, shop: Workshop) -> int:
+    """Forget deliveries that no provider sends again any more."""
+    return await services.inbox.forget(DELIVERIES_KEPT)
+
+
+async def missed(services: Services, shop: Workshop) -> int:
+    """Have the platforms send again what did not reach us while we were away."""
+    now = services.clock()
+    last = next(
+        (sweep.at for sweep in await services.sweeps.list() if sweep.name == "missed" and not sweep.trouble), 0.0
+    )
+    found = 0
+    for integration in services.integrations.values():
+        caught = await integration.catch_up(max(last - _OVERLAP, now - _LOOK_BACK))
+        for delivery in caught.read:
+            await intake.accept(services, delivery)
+        found += caught.sent_again + len(caught.read)
+    return found
+
+
+TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
+    (requests, {"second": set(range(0, 60, 10)), "run_at_startup": True}),
+    (boxes, {"second": 5}),
+    (missed, {"minute": set(range(0, 60, 5)), "second": 15, "run_at_startup": True}),
+    (deliveries, {"minute": 7, "second": 25}),
+)
+"""Every sweep, and when it is its turn."""
+
+
+def cron_jobs() -> list[CronJob]:
+    """Return the sweeps as arq's cron jobs: of all workers together, one does each turn."""
+    return [cron(_job(sweep), name=f"sweep:{sweep.__name__}", **turn) for sweep, turn in TURNS]
+
+
+def _job(sweep: Sweep) -> Any:
+    """Return the coroutine function of the job, as arq wants it."""
+
+    async def job(ctx: dict[str, Any]) -> None:
+        services: Services = ctx["services"]
+        found, trouble = 0, ""
+        try:
+            found = await sweep(services, ctx["shop"])
+        except Exception as error:
+            log.exception("the sweep of %s was cut short", sweep.__name__)
+            trouble = f"{type(error).__name__}: {error}"
+        await services.sweeps.note(sweep.__name__, found, trouble)
+
+    return job
