@@ -51,6 +51,10 @@ class Fault:
     message: str = "planned failure"
     after: bool = False
     """Whether the request is carried out first, so that only its answer is lost."""
+    skip: int = 0
+    """How many matching requests it lets pass first."""
+    saying: str = ""
+    """A regular expression that must be found in the request's body, as JSON."""
     _waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
     _met: threading.Event = field(default_factory=threading.Event)
     _released: bool = False
@@ -60,10 +64,18 @@ class Fault:
         if not await asyncio.to_thread(self._met.wait, _HANG_LIMIT):
             raise TimeoutError(f"no {self.method} {self.path.pattern} came")
 
-    def meet(self) -> None:
-        """Note that a request has met it."""
+    def meets(self, request: Request) -> bool:
+        """Whether it is this request's turn to fail; noted if it is."""
+        if self.times <= 0 or self.method != request.method or not self.path.fullmatch(request.path):
+            return False
+        if self.saying and not re.search(self.saying, json.dumps(request.body)):
+            return False
+        if self.skip:
+            self.skip -= 1
+            return False
         self.times -= 1
         self._met.set()
+        return True
 
     def release(self) -> None:
         """Let what hangs go on."""
@@ -94,7 +106,7 @@ class Front:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request: git's to the git server, all others by the API."""
         if re.match(r"/[\w.-]+/[\w.-]+\.git/", scope["path"]):
-            await self._git(scope, receive, send)
+            await self._serve_git(scope, receive, send)
             return
         request, asked = await self._read(scope, receive)
         fault = self._fault(request)
@@ -107,6 +119,13 @@ class Front:
         lost = fault is not None and fault.kind != "answer"
         self.requests.append(request if lost else replace(request, status=status))
         await self._respond(send, fault, status, body, headers)
+
+    async def _serve_git(self, scope: Any, receive: Any, send: Any) -> None:
+        """Pass a request of git's on. A fault that is planned for its path (`hang` alone) holds it back before."""
+        fault = self._fault(Request(scope["method"], scope["path"], {}, {}, None, ""))
+        if fault is not None:
+            await fault.wait()
+        await self._git(scope, receive, send)
 
     async def _read(self, scope: Any, receive: Any) -> tuple[Request, Asked | None]:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -143,11 +162,7 @@ class Front:
         return answered.status, shown, {"link": link} if link else {}
 
     def _fault(self, request: Request) -> Fault | None:
-        for fault in self.faults:
-            if fault.times > 0 and fault.method == request.method and fault.path.fullmatch(request.path):
-                fault.meet()
-                return fault
-        return None
+        return next((fault for fault in self.faults if fault.meets(request)), None)
 
     async def _respond(self, send: Any, fault: Fault | None, status: int, body: Any, more: dict[str, str]) -> None:
         if fault and fault.kind == "hang":

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -107,6 +108,19 @@ async def test_a_locked_sqlite_is_unavailable_within_its_patience(impatient: Pat
     other.close()
     await database.write(lambda connection: connection.execute(text("DELETE FROM users")), durable=durable)
     await database.close()
+
+
+async def test_a_sqlite_that_another_process_is_making_is_waited_for(impatient: Path) -> None:
+    other = sqlite3.connect(impatient, isolation_level=None, check_same_thread=False)
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    release = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+    release.start()
+    database = Database(f"sqlite:///{impatient}", busy_seconds=0.0)
+    await database.connect()
+    release.join()
+    await database.close()
+    other.close()
 
 
 async def test_a_small_write_waits_its_turn_while_the_lock_is_held(impatient: Path) -> None:
