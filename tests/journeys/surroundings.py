@@ -1,0 +1,33 @@
+"""What a service under test is told: every key a canary, stand-ins for GitHub and the model, nothing from outside."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from bot.commands.service import free_port
+from tests.journeys.steps import CANARIES
+
+
+def environment(folder: Path, redis_url: str, sandbox: str, github_port: int, model_url: str) -> dict[str, str]:
+    """Return the environment of its processes."""
+    return {
+        **_without_ours(os.environ),
+        "ONHAND_HOME": str(folder / "home"),
+        "ONHAND_PORT": str(free_port("127.0.0.1")),
+        "ONHAND_REDIS_URL": redis_url,
+        "ONHAND_LOG_JSON": "1",
+        "ONHAND_SECRET_KEYS": CANARIES["keys"],
+        "ONHAND_SANDBOX__KIND": sandbox,
+        "ONHAND_LLM__MODEL": "openai/scripted",
+        "ONHAND_LLM__BASE_URL": model_url,
+        "ONHAND_LLM__API_KEY": CANARIES["model"],
+        "ONHAND_GITHUB__WEBHOOK_SECRET": CANARIES["webhook"],
+        "ONHAND_GITHUB__TOKEN": CANARIES["github"],
+        "ONHAND_GITHUB__BOT_LOGIN": "onhand-bot",
+        "ONHAND_GITHUB__API_URL": f"http://127.0.0.1:{github_port}/api/v3",
+        "ONHAND_GITHUB__WEB_URL": f"http://127.0.0.1:{github_port}",
+    }
+
+
+def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if not name.startswith("ONHAND_")}
