@@ -195,7 +195,9 @@ def _models(settings: Settings) -> Callable[[str], Model]:
             raise Refused("model", "No language model is configured. Whoever runs onhand sets ONHAND_LLM__MODEL.")
         if llm.model.startswith(SCRIPT):
             return ScriptedModel.load(Path(llm.model.removeprefix(SCRIPT)))
-        return litellm_model.LiteLLMModel(llm.model, base_url=llm.base_url, api_key=llm.api_key)
+        return litellm_model.LiteLLMModel(
+            llm.model, base_url=llm.base_url, api_key=llm.api_key, timeout=llm.timeout, total=3 * llm.timeout
+        )
 
     return find
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from arq.connections import ArqRedis
-from arq.constants import job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import serialize_job
 from arq.utils import timestamp_ms
 from redis.asyncio import ConnectionPool
@@ -32,6 +32,24 @@ _FALLBACK = 2.0
 
 _PATIENCE = 2.0
 """Seconds that a ring may take: a provider is waiting for its answer, and the sweep rings again."""
+
+_RING = """
+local time = redis.call('TIME')
+redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3], 'NX')
+redis.call('ZADD', KEYS[1], 'NX', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
+redis.call('LPUSH', KEYS[2], 1)
+redis.call('LTRIM', KEYS[2], 0, 999)
+"""
+"""Queues a job that is due now, by Redis' clock: ours may be minutes ahead of a worker's."""
+
+_HURRY = """
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
+    if redis.call('EXISTS', ARGV[1] .. id) == 0 then redis.call('ZADD', KEYS[1], now, id) end
+end
+"""
+"""Makes every job due that nobody holds."""
 
 encode_job = msgspec.msgpack.encode
 decode_job = msgspec.msgpack.decode
@@ -67,15 +85,20 @@ class RedisBus:
 
     async def _ring(self, queue: str, function: str, job_id: str, *arguments: Any) -> None:
         """Queue a job as arq's enqueue_job does, and wake one worker, in one round trip."""
-        now = timestamp_ms()
-        body = serialize_job(function, arguments, {}, None, now, serializer=encode_job)
+        body = serialize_job(function, arguments, {}, None, timestamp_ms(), serializer=encode_job)
+        keys = (queue, bell(queue), job_key_prefix + job_id)
         try:
-            async with asyncio.timeout(_PATIENCE), self.redis.pipeline(transaction=True) as pipe:
-                pipe.set(job_key_prefix + job_id, body, px=_JOB_LIFE_MS, nx=True)
-                pipe.zadd(queue, {job_id: now}, nx=True)
-                pipe.lpush(bell(queue), 1)
-                pipe.ltrim(bell(queue), 0, 999)
-                await pipe.execute()
+            async with asyncio.timeout(_PATIENCE):
+                await self.redis.eval(_RING, len(keys), *keys, job_id, body, str(_JOB_LIFE_MS))  # type: ignore[misc,arg-type]
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis is out of reach: {error}") from error
+
+    async def hurry(self) -> None:
+        """Make every job due that waits for a better time. A worker that starts may be what they wait for: with a new token."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                for queue in (RUNS, ACTIONS):
+                    await self.redis.eval(_HURRY, 1, queue, in_progress_key_prefix)  # type: ignore[misc]
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis is out of reach: {error}") from error
 

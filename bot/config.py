@@ -43,6 +43,8 @@ class Llm(Struct, frozen=True, kw_only=True):
     """Address of the model's API, where it is not the provider's own."""
     api_key: Secret | None = None
     """Key for the model's API."""
+    timeout: float = 300.0
+    """Seconds to wait for one answer; one that does not come is asked for again, three times as long in all."""
 
 
 class Sandbox(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ install_packages() {
     has iptables || wanted+=(iptables)
     has mmdebstrap || wanted+=(mmdebstrap)
     has git || wanted+=(git)
+    has faketime || wanted+=(faketime) # for the tests: machines whose clocks disagree
     if [ ${#wanted[@]} -eq 0 ]; then return; fi
     say "installing ${wanted[*]}"
     export DEBIAN_FRONTEND=noninteractive

@@ -68,7 +68,7 @@ class Box:
                 stdin=len(given),
             )
         except asyncio.CancelledError:
-            connection.tell("interrupt")
+            connection.tell("drop")
             raise
         return _result(fields, body)
 

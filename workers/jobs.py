@@ -8,13 +8,17 @@ from typing import Any
 
 from arq import Retry
 
-from bot.core.errors import ProviderError
+from bot.core.errors import ProviderError, Unavailable
 from bot.flows import desk, work
 from bot.logs import bound
 
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 300.0
+_OUR_OWN_PAUSE = 10.0
+"""The longest pause when it was our own database or Redis that was away: asking it is cheap, and people wait."""
+_UNAUTHORIZED_PAUSE = 3600.0
+"""The longest pause when the token was not accepted: nothing can be said with it, and only a person can change that."""
 
 
 async def acknowledge(ctx: dict[str, Any], conversation_id: str, seq: int) -> None:
@@ -34,15 +38,22 @@ async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:
 @asynccontextmanager
 async def _door(ctx: dict[str, Any], conversation_id: str) -> AsyncIterator[None]:
     """The one catch-all of a job: log it with the conversation's id and come back later, ever more seldom."""
-    pause = min(2.0 ** min(ctx["job_try"], 10), _LONGEST_PAUSE)
+    pause = 2.0 ** min(ctx["job_try"], 12)
     with bound(conversation=conversation_id):
         try:
             yield
         except Retry:
             raise
         except ProviderError as error:
-            log.warning("the provider refused, trying again in %.0f s: %s", error.retry_after or pause, error)
-            raise Retry(defer=error.retry_after or pause) from error
+            longest = _UNAUTHORIZED_PAUSE if error.word == "unauthorized" else _LONGEST_PAUSE
+            wait = error.retry_after or min(pause, longest)
+            log.warning("the provider refused, trying again in %.0f s: %s", wait, error)
+            raise Retry(defer=wait) from error
+        except Unavailable as error:
+            wait = min(pause, _OUR_OWN_PAUSE)
+            log.warning("trying again in %.0f s: %s", wait, error)
+            raise Retry(defer=wait) from error
         except Exception as error:
-            log.exception("job failed, trying again in %.0f s", pause)
-            raise Retry(defer=pause) from error
+            wait = min(pause, _LONGEST_PAUSE)
+            log.exception("job failed, trying again in %.0f s", wait)
+            raise Retry(defer=wait) from error

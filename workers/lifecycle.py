@@ -4,9 +4,11 @@ import asyncio
 import logging
 import os
 import socket
+from contextlib import suppress
 
 from bot.bootstrap import Built
 from bot.bus import ACTIONS, RUNS, RedisBus
+from bot.core.errors import Unavailable
 from workers.jobs import acknowledge, run_conversation
 from workers.queue import BellWorker
 from workers.sweeps import cron_jobs
@@ -27,6 +29,8 @@ async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:
     }
     runs = BellWorker(RUNS, bus.redis, [run_conversation], concurrent_runs, ctx=ctx)
     actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=cron_jobs())
+    with suppress(Unavailable):  # then they wait as long as they were told to
+        await bus.hurry()
     tasks = [asyncio.create_task(worker.main(), name=worker.queue_name) for worker in (runs, actions)]
     log.info("worker %s is ready", ctx["worker"])
     stopping = asyncio.create_task(stop.wait())

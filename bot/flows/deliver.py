@@ -122,7 +122,9 @@ async def deliver(
 
 async def _push(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> None:
     async def push() -> None:
-        await checkout.push(place.source, change, place.branch, await grant.token())
+        token = await grant.token()
+        await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
+        await checkout.push(place.source, change, place.branch, token)
 
     await patiently(push)
     topic = push_topic(log.state)

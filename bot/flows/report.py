@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import TypeVar
 
 from bot.core.conversation import RequestState, RunState
-from bot.core.errors import ProviderError
+from bot.core.errors import ProviderError, Unavailable
 from bot.core.events import Called, Draft
 from bot.core.outbound import Call, Outcome, React, Receipt, Status, Task
 from bot.core.ports import Integration
+from bot.core.secret import Secret
 from bot.flows.identity import Token
 from bot.flows.runlog import ConversationLog
 
@@ -75,37 +76,47 @@ class Reporter:
         self, log: ConversationLog, integration: Integration, token: Token, clock: Callable[[], float]
     ) -> None:
         self._log, self._integration, self._token, self._clock = log, integration, token, clock
+        self._begun: set[str] = set()
+        """Topics that this very reporter has claimed: nobody else is at them."""
 
     async def perform(self, call: Call) -> Receipt:
         """Do a call so that its topic has its effect exactly once, however often this is repeated and wherever it was cut off.
 
-        A topic with a receipt is renewed (edited); one that was begun without a receipt is looked for first. Raises ProviderError.
+        A topic with a receipt is renewed (edited), by a run alone: the front desk begins a message and leaves it to the run. One
+        that was begun without a receipt, by this very call too, is looked for first. Raises ProviderError, LeaseLost.
         """
-        receipt = self._log.state.topics.get(call.topic)
-        if receipt is None and not await self._log.claim(call.topic):
-            receipt = await self._lookup(call)
-        done = await patiently(lambda: self._do(call, receipt))
-        if done != self._log.state.topics.get(call.topic):
+        return await patiently(lambda: self._try(call))
+
+    async def _try(self, call: Call) -> Receipt:
+        """One try. What stands in the log is read just before, so that a holder that slept through its lease says nothing."""
+        token = await self._token()
+        await self._log.refresh()
+        known = self._log.state.topics.get(call.topic)
+        if known is not None and not self._log.holder:
+            return known
+        receipt = known
+        if receipt is None and await self._log.claim(call.topic):
+            self._begun.add(call.topic)
+        elif receipt is None:
+            receipt = await self._lookup(call, token)
+        done = await self._integration.perform(call, receipt, token)
+        if done != known:
             await self._log.append(Draft(Called(topic=call.topic, receipt=done)))
         return done
 
     async def _do(self, call: Call, receipt: Receipt | None) -> Receipt:
         return await self._integration.perform(call, receipt, await self._token())
 
-    async def _lookup(self, call: Call) -> Receipt | None:
+    async def _lookup(self, call: Call, token: Secret) -> Receipt | None:
         receipt = self._log.state.topics.get(call.topic)  # it may have come with the refused claim
         if receipt is not None:
             return receipt
         age = self._clock() - self._log.state.calling_at.get(call.topic, 0.0)
-        if not self._log.holder and 0 <= age < _IN_FLIGHT:
+        if not self._log.holder and call.topic not in self._begun and 0 <= age < _IN_FLIGHT:
             raise ProviderError(
                 "unavailable", f"{call.topic} is being done by somebody else", retry_after=_IN_FLIGHT - age
             )
-
-        async def find() -> Receipt | None:
-            return await self._integration.find(call, await self._token())
-
-        return await patiently(find)
+        return await self._integration.find(call, token)
 
     async def say(self, call: Call) -> None:
         """Perform a call that only tells something. A thread that will never take it (locked, deleted) is given up, and logged.
@@ -142,7 +153,7 @@ async def keep_posted(log_: ConversationLog, show: Callable[[], Awaitable[None]]
         log_.changed.clear()
         try:
             await show()
-        except ProviderError as error:  # progress is a courtesy; the ending is not shown from here
+        except (ProviderError, Unavailable) as error:  # progress is a courtesy; the ending is not shown from here
             log.warning("the status message could not be edited: %s", error)
         await asyncio.sleep(every)
         await log_.changed.wait()

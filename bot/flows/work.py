@@ -52,11 +52,20 @@ def to_answer(state: State) -> list[RequestState]:
 
 
 async def _holding(services: Services, conversation_id: str, holder: str, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work while the lease is renewed beside it. Raises LeaseLost, with the work cancelled, when it is not ours any more."""
+    """Do the work while the lease is renewed beside it. Raises LeaseLost, with the work cancelled, when it is not ours any more.
+
+    A database that is away is waited for: the lease is found lost or ours when it is back, and until then the work cannot
+    write, and so cannot go far.
+    """
     task = asyncio.create_task(work)
     try:
         while not (await asyncio.wait({task}, timeout=RENEW_EVERY))[0]:
-            if not await services.leases.renew(conversation_id, holder, LEASE_SECONDS):
+            try:
+                ours = await services.leases.renew(conversation_id, holder, LEASE_SECONDS)
+            except Unavailable as error:
+                logger.warning("the lease of conversation %s could not be renewed: %s", conversation_id, error)
+                continue
+            if not ours:
                 raise LeaseLost(f"the lease of conversation {conversation_id} ran out")
         task.result()
     finally:
@@ -182,7 +191,10 @@ class Run:
 
     async def _until_stop(self) -> Outcome:
         async for _ in self._services.bus.follow(self._log.conversation_id):
-            await self._log.refresh()
+            try:
+                await self._log.refresh()
+            except Unavailable as error:  # a database away for a moment need not cut a command off
+                logger.warning("cannot look for a stop: %s", error)
             if stop := self._log.state.stop_asked():
                 return _stopped_by(stop)
         raise AssertionError("the bus never stops")
@@ -199,6 +211,7 @@ class Run:
             try:
                 self._box = await self._shop.sandboxes.attach(boxed.state)
                 self._place = with_fields(self._place, base=boxed.base, branch=boxed.branch)
+                await self._box.interrupt()  # an earlier holder that only sleeps has its command running still
                 return self._box
             except SandboxGone:
                 if self._state.outcome is not None:

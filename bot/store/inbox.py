@@ -33,12 +33,14 @@ class SqlInbox:
         return accepted
 
     async def unanswered(self, older_than: float) -> list[tuple[str, int, str]]:
+        now = self._clock()
         query = (
             select(requests.c.conversation_id, requests.c.seq, requests.c.phase)
             .join(conversations, conversations.c.id == requests.c.conversation_id)
             .where(
                 requests.c.phase != "closed",
-                requests.c.asked_at <= self._clock() - older_than,
+                # one that was asked in the future was stored by a machine whose clock is ahead, nobody knows how old it is
+                (requests.c.asked_at <= now - older_than) | (requests.c.asked_at > now),
                 conversations.c.lease_until.is_(None) | (conversations.c.lease_until <= clock_of_database()),
             )
             .order_by(requests.c.asked_at, requests.c.conversation_id, requests.c.seq)

@@ -30,7 +30,8 @@ from integrations.github.markdown import carries_mark, mark, marked
 from integrations.github.payloads import Person
 
 API_VERSION = "2022-11-28"
-_THREADS = 24
+_THREADS = 64
+"""More than the calls that a worker can have under way, so that none waits behind others that hang."""
 _TOKENS = 64
 """Tokens whose connections are kept."""
 _PAGES = 5

@@ -96,9 +96,9 @@ async def test_somebody_without_the_right_here_cannot_act_by_naming_a_repository
     assert "ended finished" in world.said()[f"status:{seq}"]
 
 
-async def test_a_database_away_for_a_moment_ends_no_run(world) -> None:
+async def test_a_database_away_for_a_moment_cuts_no_command_off(world) -> None:
     seq, run = await running(world)
-    read, failures = world.services.log.read, [Unavailable("locked")]
+    read, failures = world.services.log.read, [Unavailable("locked")] * 3
 
     async def failing(*arguments: Any, **options: Any) -> Any:
         if failures:
@@ -106,10 +106,26 @@ async def test_a_database_away_for_a_moment_ends_no_run(world) -> None:
         return await read(*arguments, **options)
 
     world.services.log.read = failing
+    while failures:
+        await asyncio.sleep(0.01)
+    world.boxes.hold.set()
+    assert await run == 0.0
+    assert (await world.state()).requests[seq].ending == "finished"
+    assert world.boxes.made == 1
+
+
+async def test_a_database_away_when_the_log_must_be_written_cuts_the_run_off_and_it_goes_on_later(world) -> None:
+    seq, run = await running(world)
+    append = world.services.log.append
+
+    async def failing(*_: Any, **__: Any) -> Any:
+        raise Unavailable("locked")
+
+    world.services.log.append = failing
+    world.boxes.hold.set()
     with pytest.raises(Unavailable):
         await run
-    world.services.log.read = read
-    world.boxes.hold.set()
+    world.services.log.append = append
     await world.run("worker/2")
     assert (await world.state()).requests[seq].ending == "finished"
 

@@ -11,6 +11,7 @@ from bot.core.conversation import conversation_id
 from bot.core.events import Admitted, Asked, Closed, Draft, Waiting
 from bot.core.inbound import Account, Delivery, Thread, Trigger
 from bot.store import Store
+from bot.store.inbox import SqlInbox
 
 Make = Callable[..., Delivery]
 MakeTrigger = Callable[..., Trigger]
@@ -164,3 +165,11 @@ async def test_waiting_for_finds_what_an_account_must_be_connected_for(
     assert await store.inbox.waiting_for(Account("gitlab", "7", "ann")) == []
     await store.log.append(of_ann, [Draft(Admitted(request=1))], expected=2)
     assert await store.inbox.waiting_for(ann) == []
+
+
+async def test_a_request_stored_by_a_machine_whose_clock_is_ahead_is_not_overlooked(
+    store: Store, delivery: Make
+) -> None:
+    ahead = SqlInbox(store.database, lambda: time.time() + 120, store.inbox._clean, store.whisper)
+    [(conversation, seq)] = (await ahead.accept(delivery())).fresh
+    assert (conversation, seq, "asked") in await store.inbox.unanswered(15)
