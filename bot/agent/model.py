@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +18,15 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from bot.agent.aside import Aside
+from bot.agent.verbatim import Passage, Prompt, outgoing
 from bot.core.errors import ContextTooLong, ModelError
 from bot.core.ports import Reply, ToolCall
 from bot.core.secret import Secret
 
 logger = logging.getLogger(__name__)
+
+Message = Mapping[str, Any]
 
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
@@ -49,12 +54,17 @@ _WORDS = {
 }
 
 
+_QUIETLY = {"drop_params": True, "num_retries": 0, "max_retries": 0, "no-log": True}
+_PASS_MESSAGES_ON = ("openai", "hosted_vllm", "openrouter", "litellm_proxy")
+"""Routes that use the HTTP client they are given, and may send messages on as they are."""
+
+
 @cache
 def load() -> ModuleType:
     """Import LiteLLM, quiet and without the network. Call it before a worker says that it is ready."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list at import
     # The OpenAI client walks the whole history on the event loop, and logs that nobody reads copy it.
-    os.environ.setdefault("EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER", "True")
+    os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "True"
     os.environ.setdefault("MAX_BASE64_LENGTH_FOR_LOGGING", "0")
     import litellm
 
@@ -65,14 +75,56 @@ def load() -> ModuleType:
         noisy.handlers[:] = [logging.NullHandler()]
         noisy.propagate = False
         noisy.setLevel(logging.CRITICAL)
+    _aside().start(_rehearse(litellm)).result()
     gc.freeze()  # hundreds of thousands of objects that stay; walking them stops the event loop for 0.1 s each time
+    sys.setswitchinterval(0.001)  # the runs' thread waits for that long when LiteLLM's has the interpreter
     return litellm
 
 
 @cache
-def _settle() -> None:
-    """Freeze what LiteLLM imports and builds only with its first call as well."""
-    gc.freeze()
+def _aside() -> Aside:
+    """Return where LiteLLM works: milliseconds at a stretch, which the runs' loop is not to wait for."""
+    return Aside("litellm")
+
+
+async def _rehearse(litellm: ModuleType) -> None:
+    """Make one call but for the wire: with its first, LiteLLM imports for seconds, which would stop all runs."""
+    import httpx
+
+    class Unwired(litellm.AsyncHTTPHandler):  # type: ignore[misc, name-defined]
+        async def post(self, url: str, **_: Any) -> httpx.Response:
+            message = {"role": "assistant", "content": "Ready."}
+            usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+            answer = {"id": "", "model": "", "choices": [{"index": 0, "message": message}], "usage": usage}
+            return httpx.Response(200, json=answer, request=httpx.Request("POST", url))
+
+    tool = {"type": "function", "function": {"name": "none", "parameters": {"type": "object", "properties": {}}}}
+    await litellm.acompletion(
+        model="openai/gpt-4o-mini",
+        messages=[{"role": "user", "content": "Ready?"}],
+        tools=[tool],
+        api_key="none",
+        client=Unwired(),
+        **_QUIETLY,
+    )
+
+
+def _client() -> Any:
+    """Return an HTTP client of LiteLLM's that lets prompts out past it. LiteLLM keeps one a loop, and closes it."""
+    clients, key = load().in_memory_llm_clients_cache, "onhand"
+    if (found := clients.get_cache(key)) is None:
+        found = _client_class()()
+        clients.set_cache(key, found, litellm_owned_client=True)
+    return found
+
+
+@cache
+def _client_class() -> Any:
+    class Client(load().AsyncHTTPHandler):  # type: ignore[misc]
+        async def post(self, url: str, data: Any = None, **options: Any) -> Any:
+            return await super().post(url, outgoing(data), **options)
+
+    return Client
 
 
 class LiteLLMModel:
@@ -96,18 +148,19 @@ class LiteLLMModel:
         self.name = model
         self._base_url, self._key = base_url, api_key
         self._retries, self._timeout, self._total, self._pause = retries, timeout, total, pause
+        self._passage = Passage()
 
-    async def complete(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Reply:
-        request = self._request(messages, tools)
+    async def complete(self, messages: Sequence[Message], tools: Sequence[Message]) -> Reply:
         try:
             async with asyncio.timeout(self._total):
-                return await self._persistently(request)
+                return await self._persistently(messages, tools)
         except TimeoutError:
             raise _error(_Failure("timeout")) from None
 
-    async def _persistently(self, request: Mapping[str, Any]) -> Reply:
+    async def _persistently(self, messages: Sequence[Message], tools: Sequence[Message]) -> Reply:
+        load()
         until, attempt = time.monotonic() + self._total, 0
-        while isinstance(outcome := await self._try(request), _Failure):
+        while isinstance(outcome := await _aside().run(self._try(messages, tools)), _Failure):
             wait = max(outcome.retry_after, _backoff(attempt))
             attempt += 1
             over = attempt > self._retries or time.monotonic() + wait > until
@@ -117,28 +170,22 @@ class LiteLLMModel:
             await self._pause(wait)
         return outcome
 
-    async def _try(self, request: Mapping[str, Any]) -> "Reply | _Failure":
-        litellm, started = load(), time.monotonic()
+    async def _try(self, messages: Sequence[Message], tools: Sequence[Message]) -> "Reply | _Failure":
+        litellm, started, prompt = load(), time.monotonic(), Prompt(messages, self._passage)
         try:
             async with asyncio.timeout(self._timeout):
-                response = await litellm.acompletion(**request)
-            _settle()
+                with prompt.going_out():
+                    response = await litellm.acompletion(**self._request(prompt.shown, tools))
             return _reply(response, self.name, time.monotonic() - started)
         except litellm.ContextWindowExceededError:
             raise ContextTooLong("context: the prompt is longer than the model's window") from None
         except Exception as error:  # noqa: BLE001  whatever LiteLLM raises is sorted by status here
             return _failure(error)
 
-    def _request(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        request: dict[str, Any] = {
-            "model": self.name,
-            "messages": [dict(m) for m in messages],
-            "timeout": self._timeout,
-            "drop_params": True,
-            "num_retries": 0,
-            "max_retries": 0,
-            "no-log": True,
-        }
+    def _request(self, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
+        request: dict[str, Any] = {"model": self.name, "messages": messages, "timeout": self._timeout, **_QUIETLY}
+        if self.name.partition("/")[0] in _PASS_MESSAGES_ON:
+            request["client"] = _client()
         if tools:
             request["tools"] = [dict(t) for t in tools]
         if self._base_url:
