@@ -1,22 +1,38 @@
 """One live box as the stories use it, the same for every backend: commands and files through a connection."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from bot.core.errors import SandboxGone
 from bot.core.ports import CommandResult
 from bot.core.secret import Secret
-from sandbox.connection import Connection, connect
+from sandbox.connection import Connection, Peer, connect
 from sandbox.inside.wire import MAX_LINE
 
 _SLACK = 30.0  # seconds beyond a command's own limit, in which the server ends it
 _FILE_SECONDS = 120.0
 _MOST_OUTPUT = 256 * 1024
+_IS_LAID = '[[ -e "$WORKSPACE/.git" ]]'
+_ENTER = 'builtin cd -- "$WORKSPACE"'  # the shell is in the folder that was there before
 
 
 class Engine(Protocol):
     """What only the backend can do to a box of its own."""
+
+    @property
+    def lays_over(self) -> bool:
+        """Whether `lay_over` can work."""
+        ...
+
+    async def lay_over(self, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> bool:
+        """Do what the port's lay_over says, seen from the process that serves the box."""
+        ...
+
+    async def lay_again(self, peer: Peer) -> bool:
+        """Do it again for a box that was started again; False where it had not been done. Raises SandboxError."""
+        ...
 
     async def pause(self) -> None:
         """Stop every process of the box. Doing it twice is harmless. Raises SandboxGone."""
@@ -55,6 +71,13 @@ class Box:
                 self._connection = await connect(self._path, self._key)
             return self._connection
 
+    async def begin(self) -> Peer:
+        """Connect to a server that was started just now; a working copy that it had is laid again. Raises SandboxError."""
+        peer = (await self.connected()).peer
+        if await self._engine.lay_again(peer):
+            await self.run(_ENTER)
+        return peer
+
     async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:  # noqa: ASYNC109
         connection = await self.connected()
         given = stdin.encode(errors="replace")
@@ -83,6 +106,18 @@ class Box:
     async def write(self, path: str, data: bytes) -> None:
         name = path.encode(errors="surrogateescape")
         await (await self.connected()).ask("write", name + data, _FILE_SECONDS, MAX_LINE, path=len(name))
+
+    @property
+    def lays_over(self) -> bool:
+        return self._engine.lays_over
+
+    async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
+        if (await self.run(_IS_LAID)).exit_code == 0:
+            return True
+        if not await self._engine.lay_over((await self.connected()).peer, tree, own):
+            return False
+        await self.run(_ENTER)
+        return True
 
     async def pause(self) -> None:
         await self._engine.pause()

@@ -16,15 +16,15 @@ from pathlib import Path
 
 from bot.core.errors import Refused, SandboxError
 from bot.core.outbound import Change
-from bot.core.ports import CommandResult, Sandbox, Source
+from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
 from sandbox import scripts
 from sandbox.git import GitError, address, branch_ref, commit_id, git, lines
+from sandbox.layout import Working, carry_in, in_box, lay_over
+from sandbox.shelf import Shelf
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
 _NETWORK_SECONDS = 900.0
-_BOX_SECONDS = 600.0
-_MOST_IN = 512 * 1024 * 1024
 _MOST_OUT = 64 * 1024 * 1024
 _MOST_FILES = 10_000
 
@@ -52,29 +52,24 @@ class GitCheckout:
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
     ) -> None:
         branch_ref(branch)
-        if (await _in_box(sandbox, scripts.HAS_WORK, branch)).exit_code == 0:
-            return
-        pack, index, onto = await self._pack(source, commit_id(commit))
-        for kind, data in (("pack", pack), ("idx", index)):
-            await sandbox.write(f"/workspace/.git/objects/pack/pack-{commit}.{kind}", data)
-        name, mail = scripts.person(author)
-        again = " <".join(part for part in scripts.person(co_author) if part) + ">" if co_author else ""
-        done = await _in_box(sandbox, scripts.LAY_OUT, branch, commit, name, mail, again, source.base, onto)
-        if done.exit_code != 0:
-            raise SandboxError(f"git could not lay out the working copy in the box: {done.output[-1000:]}")
+        onto = await _existing(self._place(source), _mirrored(branch_ref(source.base)))
+        shelf = await self._shelf(source, commit_id(commit), onto, tree=sandbox.lays_over)
+        mine = Working(branch, commit, source.base, onto, author, co_author)
+        if not sandbox.lays_over or not await lay_over(sandbox, shelf, mine):
+            await carry_in(sandbox, shelf, mine)
 
     async def take(self, source: Source, base: str, branch: str, sandbox: Sandbox, message: str) -> Change | None:
         commit_id(base)
         mirror = self._place(source)
         known = mirror.exists() and await _has(mirror, base)
         name = f".git/onhand-{secrets.token_hex(8)}.bundle"
-        done = await _in_box(sandbox, scripts.HAND_OUT, base, name, "known" if known else "", stdin=message or "Work")
+        done = await in_box(sandbox, scripts.HAND_OUT, base, name, "known" if known else "", stdin=message or "Work")
         if done.exit_code != 0:
             raise SandboxError(f"git could not hand the work out of the box: {done.output[-1000:]}")
         if done.output.strip().endswith("nothing"):
             return None
         bundle = await sandbox.read(f"/workspace/{name}", limit=_MOST_OUT)
-        await _in_box(sandbox, scripts.CLEAN_UP, name)
+        await in_box(sandbox, scripts.CLEAN_UP, name)
         async with self._mirror(source) as mirror:
             return await _take_in(mirror, bundle, base, _mirrored(branch_ref(source.base)))
 
@@ -117,29 +112,15 @@ class GitCheckout:
         finally:
             os.close(lock)
 
-    async def _pack(self, source: Source, commit: str) -> tuple[bytes, bytes, str]:
-        """Return a pack with the history of a commit and of the base, its index, and the base's commit.
-
-        It is made once for as long as the same commit is asked for, and goes into the box as it is: nothing is indexed there.
-        """
-        mirror, name = self._place(source), f"onhand-{commit}"
-        base = await _existing(mirror, _mirrored(branch_ref(source.base)))
-        if not (mirror / f"{name}.idx").exists():
-            async with self._mirror(source):
+    async def _shelf(self, source: Source, commit: str, base: str, *, tree: bool) -> Shelf:
+        """Return where a commit is laid out for boxes, with its tree if asked for."""
+        shelf = Shelf(self._place(source), commit, base)
+        shelf.touch()
+        if not (shelf.tree if tree else shelf.index).exists():
+            async with self._mirror(source) as mirror:
                 await git(mirror, "update-ref", f"{_OURS}/put/{commit}", commit)
-                draft = f"draft-{secrets.token_hex(8)}"
-                wanted = "\n".join([commit, base]).encode()
-                packing = ("pack-objects", "--quiet", "--revs", "--delta-base-offset", draft)
-                made = (await git(mirror, *packing, stdin=wanted, seconds=_BOX_SECONDS)).decode().strip()
-                for old in mirror.glob("onhand-*.*"):
-                    old.unlink(missing_ok=True)
-                for kind in ("pack", "idx"):
-                    (mirror / f"{draft}-{made}.{kind}").rename(mirror / f"{name}.{kind}")
-        pack, index = mirror / f"{name}.pack", mirror / f"{name}.idx"
-        if pack.stat().st_size > _MOST_IN:
-            size = pack.stat().st_size >> 20
-            raise Refused("large", f"The repository's history is {size} MB; I can work on up to {_MOST_IN >> 20} MB.")
-        return await asyncio.to_thread(pack.read_bytes), await asyncio.to_thread(index.read_bytes), base
+                await shelf.fill(tree=tree)
+        return shelf
 
 
 async def _fetch(mirror: Path, url: str, token: Secret, refs: set[str]) -> None:
@@ -226,11 +207,6 @@ async def _has(mirror: Path, commit: str) -> bool:
 async def _existing(mirror: Path, ref: str) -> str:
     """Return the commit of a ref, nothing where there is no such ref."""
     return (await git(mirror, "for-each-ref", "--format=%(objectname)", ref)).decode().strip()
-
-
-async def _in_box(sandbox: Sandbox, script: str, *arguments: str, stdin: str = "") -> CommandResult:
-    """Run a script of ours in the box's workspace, in a shell of its own: the session stays as it is."""
-    return await sandbox.run(scripts.command(script, *arguments), timeout=_BOX_SECONDS, stdin=stdin)
 
 
 def _mirrored(ref: str) -> str:

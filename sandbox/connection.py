@@ -6,8 +6,9 @@ The other end is in the hands of whatever runs in the box: neither form nor size
 import asyncio
 import os
 import socket
+import struct
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from bot.core.errors import SandboxError, SandboxGone
 from bot.core.secret import Secret
@@ -17,6 +18,14 @@ Answer = tuple[dict[str, str], bytes]
 
 _HELLO_SECONDS = 10.0
 _HELLO = 0  # the id under which the answer to the hello is awaited
+
+
+class Peer(NamedTuple):
+    """A process as this machine knows it; pid 0 where it cannot be seen from here."""
+
+    pid: int
+    uid: int
+    gid: int
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -38,12 +47,12 @@ class Connection(asyncio.BufferedProtocol):
         return self._transport is None or self._transport.is_closing()
 
     @property
-    def peer_pid(self) -> int:
+    def peer(self) -> Peer:
         """The process that listened at the other end, in this machine's numbers (SO_PEERCRED of unix(7))."""
         if self._transport is None:
             raise SandboxGone("the connection to the box is closed")
         sock = cast("socket.socket", self._transport.get_extra_info("socket"))
-        return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)[:4], "little")
+        return Peer(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
     async def hello(self, key: Secret) -> None:
         """Show the key. Raises SandboxError when it is not the right one."""

@@ -19,13 +19,15 @@ from docker.types import LogConfig
 
 from bot.core.errors import ConfigError, SandboxError, SandboxGone
 from bot.core.ports import BoxSpec
+from sandbox import layers, overlay
 from sandbox.box import Box
-from sandbox.home import SOCKET, START, BoxFolder, box_of, install_program, new_box, own_python
+from sandbox.connection import Peer
+from sandbox.home import BOX_USER, SOCKET, START, BoxFolder, box_of, install_program, new_box, own_python
 
 T = TypeVar("T")
 
 _BOX, _HOME = "onhand.box", "onhand.home"
-_USER = "1000:1000"
+_USER = f"{BOX_USER}:{BOX_USER}"
 _ENVIRONMENT = {
     "HOME": "/home/box",
     "USER": "box",
@@ -66,7 +68,8 @@ class DockerSandboxes:
                 f"no Docker engine answers ({error}); start one (on Debian and Ubuntu deploy/engine.sh installs it) "
                 "and let this user reach it"
             ) from None
-        return f"Docker {version['Version']}, image {self._spec.image}; network {self._spec.network}"
+        way = await asyncio.to_thread(layers.way, self._home)
+        return f"Docker {version['Version']}, image {self._spec.image}; network {self._spec.network}; {way}"
 
     async def create(self, labels: Mapping[str, str]) -> Box:
         folder = await asyncio.to_thread(new_box, self._home, {**self._spec.labels, **labels})
@@ -166,7 +169,7 @@ class DockerSandboxes:
                     break
                 await asyncio.sleep(0.002)
         box = _box(self._docker, folder)
-        await box.connected()
+        await box.begin()
         return box
 
 
@@ -183,6 +186,16 @@ class _Container:
     async def status(self) -> str:
         """Return the engine's word for its state, such as `running`, `paused` or `exited`."""
         return str((await self.ask("inspect_container"))["State"]["Status"])
+
+    @property
+    def lays_over(self) -> bool:
+        return not overlay.why_not(self.folder.path.parent)
+
+    async def lay_over(self, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> bool:
+        return await asyncio.to_thread(layers.lay, self.folder, peer, tree, own)
+
+    async def lay_again(self, peer: Peer) -> bool:
+        return await asyncio.to_thread(layers.lay_again, self.folder, peer)
 
     async def pause(self) -> None:
         deadline = time.monotonic() + _PAUSE_SECONDS

@@ -24,6 +24,8 @@ from bot.core.errors import SandboxError, SandboxGone
 from bot.core.secret import Secret
 
 SOCKET = "socket"
+BOX_USER = 1000
+"""As whom everything in a box runs, in its own numbers."""
 START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sandbox.inside.server import main; main(sys.argv[1:])"
 """Python that starts the server; its arguments are the program's folder and the server's words."""
 

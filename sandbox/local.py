@@ -18,9 +18,10 @@ from typing import ClassVar
 
 from bot.core.errors import ConfigError, SandboxError, SandboxGone
 from bot.core.ports import BoxSpec
+from sandbox import layers
 from sandbox.box import Box
 from sandbox.bubblewrap import Bubblewrap, home_environment
-from sandbox.connection import connect
+from sandbox.connection import Peer, connect
 from sandbox.home import SOCKET, START, BoxFolder, box_of, boxes, install_program, new_box, own_python
 from sandbox.inside.processes import SIGCONT, SIGKILL, descendants, halt, send
 
@@ -92,7 +93,7 @@ class _Machine:
     async def _start(self, folder: BoxFolder) -> Box:
         await asyncio.to_thread(self._launch, folder)
         box = Box(_state(folder), folder.socket, folder.key, _Processes(folder))
-        pid = (await box.connected()).peer_pid
+        pid = (await box.begin()).pid
         folder.note(**{**folder.facts(), "pid": pid, "started": _started(pid)})
         return box
 
@@ -137,7 +138,7 @@ class LocalSandboxes(_Machine):
         self._bubblewrap = Bubblewrap(network=spec.network == "open")
 
     async def _describe(self) -> str:
-        return await asyncio.to_thread(self._bubblewrap.check)
+        return f"{await asyncio.to_thread(self._bubblewrap.check)}; {await asyncio.to_thread(layers.way, self._home)}"
 
     def _lay_out(self, labels: Mapping[str, str]) -> BoxFolder:
         folder = super()._lay_out(labels)
@@ -201,6 +202,18 @@ class _Processes:
     def stopped(self) -> bool:
         return _stat(self.pid)[:1] == ["T"]
 
+    @property
+    def lays_over(self) -> bool:
+        return True
+
+    async def lay_over(self, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> bool:
+        if not await asyncio.to_thread(layers.lay, self._folder, peer, tree, own):
+            await asyncio.to_thread(layers.copy, tree, self._folder.path / "workspace", own, peer)
+        return True
+
+    async def lay_again(self, peer: Peer) -> bool:
+        return await asyncio.to_thread(layers.lay_again, self._folder, peer)
+
     async def pause(self) -> None:
         pid = self._living()
         halt(lambda: [pid, *descendants(pid, set())])
@@ -235,7 +248,7 @@ class _Processes:
         """Return the pid of a server whose maker did not live to write it down, 0 if there is none."""
         with contextlib.suppress(SandboxError):
             connection = await connect(self._folder.socket, self._folder.key)
-            pid = connection.peer_pid
+            pid = connection.peer.pid
             connection.close()
             return pid
         return 0

@@ -8,10 +8,11 @@ _START = 'cd -- "${WORKSPACE:-/workspace}" && '
 HAS_WORK = 'test "$(git symbolic-ref --quiet --short HEAD)" = "$1" && git rev-parse --quiet --verify HEAD'
 """Whether the working copy is there already. Argument: branch."""
 
-_HOOK = """#!/bin/sh
+HOOK = """#!/bin/sh
 trailer=$(git config onhand.coAuthor) || exit 0
 git interpret-trailers --in-place --if-exists addIfDifferent --trailer "Co-authored-by: $trailer" "$1"
 """
+"""Names the co-author in every commit."""
 
 LAY_OUT = f"""set -e
 export GIT_TERMINAL_PROMPT=0
@@ -25,13 +26,22 @@ if [ -n "$5" ]; then
     git config onhand.coAuthor "$5"
     mkdir -p .git/hooks
     cat >.git/hooks/commit-msg <<'EOF'
-{_HOOK}EOF
+{HOOK}EOF
     chmod +x .git/hooks/commit-msg
 fi
 """
 """Lay out the working copy of a pack.
 
 Arguments: branch, commit, author's name and mail, co-author or nothing, base's name and commit."""
+
+REST = ".git/onhand-rest"
+"""Where WRITE_REST finds the paths that are still to be written, each followed by a NUL."""
+
+WRITE_REST = f"""set -e
+export GIT_TERMINAL_PROMPT=0 GIT_LFS_SKIP_SMUDGE=1
+git checkout-index --force --index -z --stdin <{REST}
+rm {REST}
+"""
 
 HAND_OUT = """set -e
 export GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bot.core.errors import SandboxError, SandboxGone
 from bot.core.ports import CommandResult
@@ -63,6 +64,13 @@ class FakeSandbox:
     async def write(self, path: str, data: bytes) -> None:
         self._require()
         self.files[_absolute(path)] = data
+
+    @property
+    def lays_over(self) -> bool:
+        return False
+
+    async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
+        return False
 
     async def pause(self) -> None:
         self._require()

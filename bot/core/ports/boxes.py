@@ -1,6 +1,7 @@
 """Where the agent works: Sandboxes make boxes, a Sandbox is one, a Checkout brings code in and commits out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 from msgspec import Struct
@@ -62,6 +63,20 @@ class Sandbox(Protocol):
 
     async def write(self, path: str, data: bytes) -> None:
         """Write a file whole; folders on the way are made."""
+        ...
+
+    @property
+    def lays_over(self) -> bool:
+        """Whether the box can be laid over a folder of this machine; where it cannot, files come in through `write`."""
+        ...
+
+    async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
+        """Let `tree`, with the files of `own` on top, be what /workspace holds: the box's to change, while `tree` stays.
+
+        To be done before any command; a box whose /workspace has a .git is left as it is. `tree` belongs to user 1000 where the
+        worker is root, else to the worker, and stays unchanged while the box lives. Files of `own` that begin with `#!` can be
+        executed. False, with nothing done, where it cannot be.
+        """
         ...
 
     async def pause(self) -> None:
