@@ -92,6 +92,7 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             conversations=store.conversations,
             inbox=store.inbox,
             leases=store.leases,
+            queue=store.queue,
             sweeps=store.sweeps,
             accounts=store.accounts,
             vault=store.vault,

@@ -102,6 +102,14 @@ class RedisBus:
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis is out of reach: {error}") from error
 
+    async def lengths(self) -> dict[str, int]:
+        """Return how many jobs each queue holds, those being worked on among them. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return {queue.removeprefix("onhand:"): await self.redis.zcard(queue) for queue in (RUNS, ACTIONS)}
+        except (RedisError, OSError) as error:
+            raise Unavailable(f"Redis is out of reach: {error}") from error
+
     async def grown(self, conversation_id: str, seq: int) -> None:
         """Whisper to every process that follows the conversation."""
         try:

@@ -1,7 +1,7 @@
 """The sweeps: what goes over the whole field every now and then and finds what was left lying. Each notes what it found."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,6 +21,9 @@ ANSWERED_WITHIN = 15.0
 
 DELIVERIES_KEPT = 7 * 86_400.0
 """Seconds for which a delivery is remembered; GitHub sends one again for up to 3 days."""
+
+LEASE_FORGOTTEN = 60.0
+"""Seconds after its end for which a lease may still be renewed by a holder that was held up."""
 
 _LOOK_BACK = 3 * 86_400.0
 _OVERLAP = 600.0
@@ -62,6 +65,11 @@ async def deliveries(services: Services, shop: Workshop) -> int:
     return await services.inbox.forget(DELIVERIES_KEPT)
 
 
+async def leases(services: Services, shop: Workshop) -> int:
+    """Clear the leases of workers that were killed and whose conversations nobody had to go on with."""
+    return await services.leases.clear(LEASE_FORGOTTEN)
+
+
 async def missed(services: Services, shop: Workshop) -> int:
     """Have the platforms send again what did not reach us while we were away."""
     now = services.clock()
@@ -81,6 +89,7 @@ TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
     (requests, {"second": set(range(0, 60, 10)), "run_at_startup": True}),
     (boxes, {"second": 5}),
     (missed, {"minute": set(range(0, 60, 5)), "second": 15, "run_at_startup": True}),
+    (leases, {"second": 35}),
     (deliveries, {"minute": 7, "second": 25}),
 )
 """Every sweep, and when it is its turn."""
@@ -89,6 +98,14 @@ TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
 def cron_jobs() -> list[CronJob]:
     """Return the sweeps as arq's cron jobs: of all workers together, one does each turn."""
     return [cron(_job(sweep), name=f"sweep:{sweep.__name__}", **turn) for sweep, turn in TURNS]
+
+
+def every(turn: Mapping[str, Any]) -> float:
+    """Return the seconds between two turns."""
+    seconds, minutes = turn["second"], turn.get("minute")
+    if minutes is not None:
+        return 3600.0 / (len(minutes) if isinstance(minutes, set) else 1)
+    return 60.0 / (len(seconds) if isinstance(seconds, set) else 1)
 
 
 def _job(sweep: Sweep) -> Any:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
 import click
 from msgspec import Struct
@@ -11,8 +11,13 @@ from bot import bootstrap
 from bot.config import Settings
 from bot.core.errors import OnhandError, Rejected
 from bot.core.inbound import Inbound
-from bot.core.ports import Integration
+from bot.core.ports import Integration, Sweep
 from bot.core.secret import Redactor
+
+_WORKER_HEARD_WITHIN = 60.0
+"""Seconds within which a worker has done some sweep: the most frequent is done every 10 s."""
+
+_TURNS_MISSED = 4
 
 
 class Finding(Struct, frozen=True):
@@ -43,6 +48,8 @@ async def _findings(settings: Settings, redactor: Redactor) -> AsyncIterator[Fin
                 yield Finding(part, state == "ok", state)
             unanswered = await built.services.inbox.unanswered(older_than=600)
             yield Finding("queue", not unanswered, f"{len(unanswered)} requests unanswered for ten minutes")
+            for finding in of_sweeps(await built.services.sweeps.list(), time.time()):
+                yield finding
             for name, integration in built.services.integrations.items():
                 async for finding in _platform(name, integration):
                     yield finding
@@ -55,6 +62,40 @@ async def _findings(settings: Settings, redactor: Redactor) -> AsyncIterator[Fin
     yield await _tried("sandbox", lambda: bootstrap.open_sandboxes(settings).check())
     model = settings.llm.model
     yield Finding("model", bool(model), model or "none; set ONHAND_LLM__MODEL and ONHAND_LLM__API_KEY")
+
+
+def of_sweeps(swept: Sequence[Sweep], now: float) -> Iterator[Finding]:
+    """Say when each sweep was done last. The latest of all tells whether a worker is there, the others are compared with it."""
+    from workers.sweeps import TURNS, every
+
+    if not swept:
+        yield Finding("worker", False, "none has swept here yet; start one: onhand up, or onhand worker")
+        return
+    latest = max(sweep.at for sweep in swept)
+    is_there = now - latest < _WORKER_HEARD_WITHIN
+    advice = "" if is_there else "; start one: onhand up, or onhand worker"
+    yield Finding("worker", is_there, f"the last sweep of any worker was {_ago(now - latest)}{advice}")
+    known = {sweep.name: sweep for sweep in swept}
+    for sweep, turn in TURNS:
+        yield _sweep(sweep.__name__, known.get(sweep.__name__), every(turn), latest, now)
+
+
+def _sweep(name: str, last: Sweep | None, every: float, latest: float, now: float) -> Finding:
+    if last is None:
+        return Finding(f"sweep {name}", True, f"not yet; its turn is every {every:.0f} s")
+    detail = f"{_ago(now - last.at)}: found {last.found}, {last.total} in all"
+    if last.trouble:
+        return Finding(f"sweep {name}", False, f"{detail}; it could not finish: {last.trouble}")
+    if latest - last.at > _TURNS_MISSED * every + _WORKER_HEARD_WITHIN:
+        return Finding(f"sweep {name}", False, f"{detail}; expected every {every:.0f} s; the worker's log says why not")
+    return Finding(f"sweep {name}", True, detail)
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(seconds, 0.0):.0f} s ago"
 
 
 async def _platform(name: str, integration: Integration) -> AsyncIterator[Finding]:

@@ -13,6 +13,7 @@ from bot.store.inbox import SqlInbox
 from bot.store.keys import keys_from
 from bot.store.leases import SqlLeases
 from bot.store.log import SqlLog
+from bot.store.queue import SqlQueue
 from bot.store.sweeps import SqlSweeps
 from bot.store.upgrade import upgrade
 from bot.store.vault import SqlVault
@@ -30,6 +31,7 @@ class Store:
     conversations: SqlConversations
     inbox: SqlInbox
     leases: SqlLeases
+    queue: SqlQueue
     sweeps: SqlSweeps
     accounts: SqlAccounts
     vault: SqlVault
@@ -62,6 +64,7 @@ async def open_store(
         SqlConversations(database),
         SqlInbox(database, clock, clean, whisper),
         SqlLeases(database),
+        SqlQueue(database),
         SqlSweeps(database, clock),
         SqlAccounts(database, clock, vault),
         vault,

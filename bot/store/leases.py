@@ -40,6 +40,11 @@ class SqlLeases:
         mine = (conversations.c.id == conversation_id) & (conversations.c.lease_holder == holder)
         await self._write(update(conversations).where(mine).values(lease_holder=None, lease_until=None))
 
+    async def clear(self, older_than: float) -> int:
+        old = conversations.c.lease_until <= clock_of_database() - older_than
+        cleared = update(conversations).where(old).values(lease_holder=None, lease_until=None)
+        return await self._database.write(lambda connection: connection.execute(cleared).rowcount, durable=False)
+
     async def _write(self, statement: Update) -> bool:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount > 0, durable=False)
 

@@ -9,6 +9,7 @@ from litestar.params import QueryParameter
 
 from bot.auth import multi_user, tickets
 from bot.core.errors import Refused
+from bot.web.gauges import gauges
 from bot.web.metrics import Metrics
 
 
@@ -27,9 +28,9 @@ async def ready(state: State) -> Response[dict[str, str]]:
 
 @get("/metrics", media_type=MediaType.TEXT, tags=["service"])
 async def metrics(state: State) -> bytes:
-    """Return the counters in Prometheus' text format."""
+    """Return what this process counted and what is open, in Prometheus' text format."""
     counters: Metrics = state.metrics
-    return counters.text()
+    return counters.text() + await gauges(state.services, state.built.bus)
 
 
 @get("/api/auth/connect", media_type=MediaType.HTML, tags=["service"])

@@ -151,7 +151,7 @@ class World:
         self.services = Services(
             us=Us(), integrations={"memory": self.forge}, auth=auth, log=store.log, conversations=store.conversations,
             inbox=store.inbox, leases=store.leases, accounts=store.accounts, vault=store.vault, bus=self.bus,
-            clock=time.time, sweeps=store.sweeps, mask=lambda _: None,
+            clock=time.time, queue=store.queue, sweeps=store.sweeps, mask=lambda _: None,
         )  # fmt: skip
         self.script: Sequence[Any] = [RUN_THE_TESTS, FINISH]
         self.model: Callable[[str], Model] = lambda _: ScriptedModel(list(self.script))

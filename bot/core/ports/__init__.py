@@ -22,6 +22,7 @@ from bot.core.ports.memory import (
 )
 from bot.core.ports.people import AuthContext, AuthStrategy
 from bot.core.ports.providers import CaughtUp, Forge, Integration, Proposal, Source, Us
+from bot.core.ports.queue import Load, Queue
 from bot.core.ports.services import Services, Workshop
 
 __all__ = [
@@ -41,8 +42,10 @@ __all__ = [
     "Integration",
     "Leases",
     "Limits",
+    "Load",
     "Model",
     "Proposal",
+    "Queue",
     "Record",
     "Reply",
     "RunLog",

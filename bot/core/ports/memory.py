@@ -113,6 +113,10 @@ class Leases(Protocol):
 
     async def release(self, conversation_id: str, holder: str) -> None: ...
 
+    async def clear(self, older_than: float) -> int:
+        """Clear the leases that ran out more than `older_than` seconds ago and that nobody took since. Return how many."""
+        ...
+
 
 class User(Struct, frozen=True):
     """Somebody of ours."""

@@ -8,6 +8,7 @@ from bot.core.ports.boxes import Checkout, Sandboxes
 from bot.core.ports.memory import Accounts, Bus, Conversations, EventLog, Inbox, Leases, Sweeps, Vault
 from bot.core.ports.people import AuthStrategy
 from bot.core.ports.providers import Integration, Us
+from bot.core.ports.queue import Queue
 from bot.core.secret import Secret
 
 
@@ -22,6 +23,7 @@ class Services:
     conversations: Conversations
     inbox: Inbox
     leases: Leases
+    queue: Queue
     sweeps: Sweeps
     accounts: Accounts
     vault: Vault

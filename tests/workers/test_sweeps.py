@@ -1,0 +1,178 @@
+"""The sweeps on a real database, a real Redis and real mirrors: what each finds, and that operators see it."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bot import bootstrap, config
+from bot.bus import ACTIONS
+from bot.commands import doctor
+from bot.core.conversation import conversation_id
+from bot.core.events import Admitted, Draft
+from bot.core.inbound import Account, Delivery, Origin, Thread, Trigger
+from bot.core.mentions import Request
+from bot.core.secret import Secret
+from bot.store import open_store
+from bot.web.app import create
+from workers import sweeps
+
+THREAD = Thread("github", "acme/app", "1")
+CONVERSATION = conversation_id(THREAD)
+NO_SHOP: Any = None
+
+
+@pytest.fixture
+async def built(database_url: str, redis_url: str, tmp_path: Path) -> AsyncIterator[bootstrap.Built]:
+    environment = {
+        "ONHAND_HOME": str(tmp_path / "home"),
+        "ONHAND_DATABASE_URL": database_url,
+        "ONHAND_REDIS_URL": redis_url,
+    }
+    async with bootstrap.build(config.load(environment)) as opened:
+        yield opened
+
+
+async def ask(built: bootstrap.Built, comment: str = "1", thread: Thread = THREAD) -> int:
+    trigger = Trigger(
+        thread, Account("github", "7", "ann"), Request("work", "fix it"), f"{thread.key}:{comment}", "mention",
+        Origin("comment", comment),
+    )  # fmt: skip
+    delivery = Delivery("github", f"d-{thread.key}-{comment}", "issue_comment.created", (trigger,))
+    [(_, seq)] = (await built.services.inbox.accept(delivery)).fresh
+    return seq
+
+
+@asynccontextmanager
+async def at(built: bootstrap.Built, clock: Callable[[], float]) -> AsyncIterator[bootstrap.Built]:
+    """The same services with another clock."""
+    url = bootstrap.database_url(built.settings)
+    store = await open_store(url, clock=clock, redact=str, grown=built.bus.grown, keys=[Secret("k" * 32)])
+    services = replace(built.services, inbox=store.inbox, log=store.log, sweeps=store.sweeps, clock=clock)
+    yield replace(built, services=services)
+    await store.close()
+
+
+async def shown(built: bootstrap.Built) -> dict[str, float]:
+    """What /metrics says, by sample."""
+    transport = httpx.ASGITransport(create(built))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        answer = await client.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    rows = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in rows}
+
+
+async def turn(built: bootstrap.Built, name: str) -> None:
+    """Let the sweep's job have its turn, as arq would."""
+    [job] = [job for job in sweeps.cron_jobs() if job.name == f"sweep:{name}"]
+    await job.coroutine({"services": built.services, "shop": NO_SHOP})  # type: ignore[call-arg, arg-type]
+
+
+async def test_what_is_open_is_in_the_metrics(built: bootstrap.Built) -> None:
+    await ask(built)
+    seq = await ask(built, thread=Thread("github", "acme/app", "2"))
+    other = conversation_id(Thread("github", "acme/app", "2"))
+    await built.services.log.append(other, [Draft(Admitted(request=seq))], expected=seq)
+    await built.bus.acknowledge(CONVERSATION, 1)
+    seen = await shown(built)
+    assert seen['onhand_requests{phase="asked"}'] == 1
+    assert seen['onhand_requests{phase="admitted"}'] == 1
+    assert seen['onhand_requests{phase="waiting"}'] == 0
+    assert seen['onhand_conversations{status="queued"}'] == 2
+    assert 0 < seen["onhand_oldest_request_seconds"] < 600
+    assert seen['onhand_jobs{queue="actions"}'] == 1
+    assert seen['onhand_jobs{queue="runs"}'] == 0
+
+
+async def test_a_sweep_is_in_the_metrics_with_what_it_found_and_in_all(built: bootstrap.Built) -> None:
+    await built.services.sweeps.note("leases", 2)
+    await built.services.sweeps.note("leases", 1, "OSError: no")
+    seen = await shown(built)
+    assert seen['onhand_sweep_found{sweep="leases"}'] == 1
+    assert seen['onhand_sweep_found_total{sweep="leases"}'] == 3
+    assert seen['onhand_sweep_trouble{sweep="leases"}'] == 1
+    assert abs(seen['onhand_sweep_last_run_timestamp_seconds{sweep="leases"}'] - time.time()) < 600
+
+
+async def test_the_metrics_answer_without_redis(built: bootstrap.Built) -> None:
+    there = built.bus.redis
+    built.bus.redis = bootstrap.connect("unix:///nowhere/redis.sock")
+    seen = await shown(built)
+    built.bus.redis = there
+    assert 'onhand_jobs{queue="runs"}' not in seen
+    assert seen['onhand_requests{phase="asked"}'] == 0
+
+
+async def test_a_request_that_nobody_was_rung_for_is_found(built: bootstrap.Built) -> None:
+    ago = sweeps.ANSWERED_WITHIN + 1
+    async with at(built, lambda: time.time() - ago) as then:
+        await ask(then)
+    await ask(built, thread=Thread("github", "acme/app", "2"))
+    assert await sweeps.requests(built.services, NO_SHOP) == 1
+    assert await built.bus.redis.zrange(ACTIONS, 0, -1) == [f"ack:{CONVERSATION}:1".encode()]
+
+
+async def test_a_lease_long_run_out_is_cleared_and_a_younger_one_is_not(built: bootstrap.Built) -> None:
+    await ask(built)
+    leases = built.services.leases
+    await leases.take(CONVERSATION, "late", -sweeps.LEASE_FORGOTTEN / 2)
+    await turn(built, "leases")
+    assert await leases.renew(CONVERSATION, "late", -sweeps.LEASE_FORGOTTEN - 1), "its holder was only held up"
+    await turn(built, "leases")
+    assert not await leases.renew(CONVERSATION, "late", 30)
+    [noted] = await built.services.sweeps.list()
+    assert (noted.name, noted.found, noted.total, noted.trouble) == ("leases", 1, 1, "")
+
+
+async def test_a_lease_that_is_held_is_left_alone(built: bootstrap.Built) -> None:
+    await ask(built)
+    await built.services.leases.take(CONVERSATION, "worker", 30)
+    assert await sweeps.leases(built.services, NO_SHOP) == 0
+    assert await built.services.leases.renew(CONVERSATION, "worker", 30)
+
+
+async def test_a_sweep_that_breaks_down_says_so(built: bootstrap.Built) -> None:
+    await turn(built, "boxes")  # without a shop there are no boxes to look at
+    [noted] = await built.services.sweeps.list()
+    assert "AttributeError" in noted.trouble
+
+
+def test_every_sweep_has_a_turn_of_a_known_length() -> None:
+    lengths = {sweep.__name__: sweeps.every(turn) for sweep, turn in sweeps.TURNS}
+    assert lengths["requests"] == 10.0
+    assert lengths["missed"] == 300.0
+    assert lengths["deliveries"] == 3600.0
+    assert lengths["leases"] == 60.0
+
+
+async def findings(built: bootstrap.Built, now: float) -> dict[str, doctor.Finding]:
+    found = doctor.of_sweeps(await built.services.sweeps.list(), now)
+    return {finding.check: finding for finding in found}
+
+
+async def test_doctor_says_what_each_sweep_did_and_what_could_not_finish(built: bootstrap.Built) -> None:
+    for name in ("requests", "leases"):
+        await built.services.sweeps.note(name, 2)
+    await built.services.sweeps.note("boxes", 0, "SandboxError: no engine")
+    found = await findings(built, time.time())
+    assert found["worker"].ok
+    assert found["sweep leases"].ok
+    assert "found 2, 2 in all" in found["sweep leases"].detail
+    assert not found["sweep boxes"].ok
+    assert "no engine" in found["sweep boxes"].detail
+    assert found["sweep missed"].ok, "its first turn is still to come"
+
+
+async def test_doctor_misses_a_worker_that_has_not_swept_for_long(built: bootstrap.Built) -> None:
+    assert not (await findings(built, time.time()))["worker"].ok
+    await built.services.sweeps.note("requests", 0)
+    found = await findings(built, time.time() + 7200)
+    assert not found["worker"].ok
+    assert "2 hours ago" in found["worker"].detail
+    assert found["sweep requests"].ok, "the worker is what is missing"
