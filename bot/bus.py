@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from arq.connections import ArqRedis
@@ -18,6 +18,7 @@ from arq.utils import timestamp_ms
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from bot.core.batches import Batches
 from bot.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,9 @@ _FALLBACK = 2.0
 
 _PATIENCE = 2.0
 """Seconds that a ring may take: a provider is waiting for its answer, and the sweep rings again."""
+
+_MOST_RINGS = 256
+"""Rings that share a round trip."""
 
 encode_job = msgspec.msgpack.encode
 decode_job = msgspec.msgpack.decode
@@ -48,6 +52,16 @@ def connect(url: str) -> ArqRedis:
     return ArqRedis(connection_pool=pool, job_serializer=encode_job, job_deserializer=decode_job)
 
 
+class _Ring(NamedTuple):
+    queue: str
+    job_id: str
+    body: bytes
+
+    @classmethod
+    def of(cls, queue: str, function: str, job_id: str, *arguments: Any) -> "_Ring":
+        return cls(queue, job_id, serialize_job(function, arguments, {}, None, timestamp_ms(), serializer=encode_job))
+
+
 class RedisBus:
     """The port Bus over one Redis. Its methods raise Unavailable when Redis is out of reach."""
 
@@ -56,28 +70,39 @@ class RedisBus:
         self._followers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._latest: dict[str, int] = {}
         self._listening: asyncio.Task[None] | None = None
+        self._rings = Batches(self._ring_all, _MOST_RINGS)
 
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         """Queue the admission of a request; queued already is fine."""
-        await self._ring(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq)
+        await self._ring(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
 
     async def run(self, conversation_id: str, seq: int) -> None:
         """Queue a run for a request; queued already is fine."""
-        await self._ring(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
+        await self._ring(_Ring.of(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id))
 
-    async def _ring(self, queue: str, function: str, job_id: str, *arguments: Any) -> None:
-        """Queue a job as arq's enqueue_job does, and wake one worker, in one round trip."""
+    async def _ring(self, ring: _Ring) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._rings.do(ring)
+        except TimeoutError as error:  # behind others that wait as well
+            raise Unavailable(f"Redis did not answer within {_PATIENCE:.0f} s") from error
+
+    async def _ring_all(self, rings: Sequence[_Ring]) -> Sequence[None]:
+        """Queue jobs as arq's enqueue_job does, and wake a worker for each, in one round trip."""
         now = timestamp_ms()
-        body = serialize_job(function, arguments, {}, None, now, serializer=encode_job)
         try:
             async with asyncio.timeout(_PATIENCE), self.redis.pipeline(transaction=True) as pipe:
-                pipe.set(job_key_prefix + job_id, body, px=_JOB_LIFE_MS, nx=True)
-                pipe.zadd(queue, {job_id: now}, nx=True)
-                pipe.lpush(bell(queue), 1)
-                pipe.ltrim(bell(queue), 0, 999)
+                for ring in rings:
+                    pipe.set(job_key_prefix + ring.job_id, ring.body, px=_JOB_LIFE_MS, nx=True)
+                for queue in {ring.queue for ring in rings}:
+                    ids = {ring.job_id: now for ring in rings if ring.queue == queue}
+                    pipe.zadd(queue, ids, nx=True)
+                    pipe.lpush(bell(queue), *[1] * len(ids))
+                    pipe.ltrim(bell(queue), 0, 999)
                 await pipe.execute()
         except (RedisError, OSError) as error:
             raise Unavailable(f"Redis is out of reach: {error}") from error
+        return [None] * len(rings)
 
     async def grown(self, conversation_id: str, seq: int) -> None:
         """Whisper to every process that follows the conversation."""
