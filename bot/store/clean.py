@@ -30,4 +30,6 @@ class Clean:
 
 def storable(text: str) -> str:
     """Return the text with NUL and lone surrogates replaced by U+FFFD; for names that must not be masked."""
+    if text.isascii() and "\x00" not in text:  # a look at the whole is a hundred times quicker
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
