@@ -55,7 +55,7 @@ async def boxes(services: Services, shop: Workshop) -> int:
                 continue
             log.info("a box that nobody uses is removed")
             with suppress(SandboxError):
-                await (await shop.sandboxes.attach(state)).remove()
+                await shop.sandboxes.remove(state)
                 removed += 1
     return removed
 

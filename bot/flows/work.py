@@ -243,10 +243,9 @@ class Run:
         if (boxed := self._log.state.box) is None:
             return
         try:
-            box = await self._shop.sandboxes.attach(boxed.state)
-            await box.remove()
+            await self._shop.sandboxes.remove(boxed.state)
         except SandboxError as error:
-            logger.info("the box of %s is gone already: %s", self._log.conversation_id, error)
+            logger.warning("the box of %s is left to the sweep: %s", self._log.conversation_id, error)
         await self._log.append(Draft(Boxed(sandbox=boxed.sandbox, state="")))
 
     # --- what people see

@@ -107,6 +107,9 @@ class Boxes:
             raise SandboxGone(state)
         return self.living[state]  # type: ignore[return-value]
 
+    async def remove(self, state: str) -> None:
+        self.living.pop(state, None)
+
 
 class Forge(RecordingClient):
     """The provider, which also remembers what it holds, so that what was done twice shows."""

@@ -111,6 +111,10 @@ class Sandboxes(Protocol):
         """Connect to a living box again, from another process too. Raises SandboxGone."""
         ...
 
+    async def remove(self, state: str) -> None:
+        """End a box in whatever condition it is, one that was never finished or half removed too. Doing it twice is harmless."""
+        ...
+
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         """Return (state, labels) of every box that exists."""
         ...
