@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from bot.core.errors import Refused, SandboxError
 from bot.core.outbound import Change
 from bot.core.ports import CommandResult, Sandbox, Source
 from bot.core.secret import Secret
-from sandbox import scripts
+from sandbox import rubbish, scripts
 from sandbox.git import GitError, address, branch_ref, commit_id, git, lines
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
@@ -96,6 +97,16 @@ class GitCheckout:
         except GitError as failed:
             raise failed.for_provider() from None
 
+    async def tidy(self, unused_seconds: float) -> int:
+        found = await asyncio.to_thread(rubbish.left_over, self._folder)
+        for mirror in sorted(self._folder.glob("*.git")):
+            async with _held(mirror, wait=False) as last_used:
+                if last_used is not None and last_used < time.time() - unused_seconds:
+                    found += await asyncio.to_thread(rubbish.remove, mirror)
+                elif last_used is not None and (mirror / "HEAD").exists():
+                    found += await rubbish.sweep_out(mirror, (f"{_OURS}/put", f"{_OURS}/taken"))
+        return found
+
     def _place(self, source: Source) -> Path:
         """Return where the mirror is; the name tells people which one it is, and the hash keeps them apart."""
         readable = re.sub(r"[^\w.-]+", "-", source.repository.name).strip(".-")[:60]
@@ -106,16 +117,11 @@ class GitCheckout:
         """Hold the mirror, made when new, against every other worker."""
         mirror = self._place(source)
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not _locked(lock):  # noqa: ASYNC110 - the other may be another process
-                await asyncio.sleep(0.02)
+        async with _held(mirror):
             if not (mirror / "HEAD").exists():
                 mirror.mkdir(mode=0o700, exist_ok=True)
                 await git(mirror, "init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
             yield mirror
-        finally:
-            os.close(lock)
 
     async def _pack(self, source: Source, commit: str) -> tuple[bytes, bytes, str]:
         """Return a pack with the history of a commit and of the base, its index, and the base's commit.
@@ -126,7 +132,7 @@ class GitCheckout:
         base = await _existing(mirror, _mirrored(branch_ref(source.base)))
         if not (mirror / f"{name}.idx").exists():
             async with self._mirror(source):
-                await git(mirror, "update-ref", f"{_OURS}/put/{commit}", commit)
+                await _keep(mirror, f"{_OURS}/put/{commit}", commit)
                 draft = f"draft-{secrets.token_hex(8)}"
                 wanted = "\n".join([commit, base]).encode()
                 packing = ("pack-objects", "--quiet", "--revs", "--delta-base-offset", draft)
@@ -169,13 +175,13 @@ async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Chang
     try:
         await asyncio.to_thread(draft.write_bytes, bundle)
         if await _has(mirror, base):
-            await git(mirror, "update-ref", f"{_OURS}/put/{base}", base)  # within reach, whatever became of its branch
+            await _keep(mirror, f"{_OURS}/put/{base}", base)  # within reach, whatever became of its branch
         await git(mirror, "bundle", "verify", "--quiet", str(draft))
         only_files = {"protocol.file.allow": "always", "protocol.http.allow": "never", "protocol.https.allow": "never"}
         options = ("--quiet", "--no-tags", "--no-write-fetch-head")
         await git(mirror, "fetch", *options, "--", str(draft), f"HEAD:{taken}", config=only_files)
         commit = (await git(mirror, "rev-parse", "--verify", f"{taken}^{{commit}}")).decode().strip()
-        await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
+        await _keep(mirror, f"{_OURS}/taken/{commit}", commit)
         await git(mirror, "update-ref", "-d", taken)
         return await _describe(mirror, commit, base, target)
     except GitError as failed:
@@ -233,8 +239,29 @@ async def _in_box(sandbox: Sandbox, script: str, *arguments: str, stdin: str = "
     return await sandbox.run(scripts.command(script, *arguments), timeout=_BOX_SECONDS, stdin=stdin)
 
 
+async def _keep(mirror: Path, ref: str, commit: str) -> None:
+    """Keep a commit within reach for as long as runs may need it: `rubbish` goes by the time of the ref's file."""
+    await git(mirror, "update-ref", ref, commit)
+    os.utime(mirror / ref)
+
+
 def _mirrored(ref: str) -> str:
     return f"{_OURS}/{ref.removeprefix('refs/')}"
+
+
+@asynccontextmanager
+async def _held(mirror: Path, wait: bool = True) -> AsyncIterator[float | None]:
+    """Hold the mirror's lock; yield when it was last waited for and held, None if it is another's and `wait` is false."""
+    lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not (held := _locked(lock)) and wait:  # noqa: ASYNC110 - the other may be another process
+            await asyncio.sleep(0.02)
+        last_used = os.fstat(lock).st_mtime
+        if wait:
+            os.utime(lock)
+        yield last_used if held else None
+    finally:
+        os.close(lock)
 
 
 def _locked(lock: int) -> bool:

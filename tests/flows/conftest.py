@@ -139,6 +139,9 @@ class Pushes:
             raise self.error
         self.pushed[branch] = change.commit
 
+    async def tidy(self, unused_seconds: float) -> int:
+        return 0
+
 
 class World:
     """Everything around a story, and the ways to make something happen."""
