@@ -35,6 +35,7 @@ def note_request(connection: Connection, conversation_id: str, seq: int, trigger
         verb=trigger.request.verb,
         phase="asked",
         asked_at=at,
+        admitted_at=None,
     )
 
 
@@ -43,16 +44,16 @@ def _note_phase(connection: Connection, conversation_id: str, event: Event) -> N
         case Asked(trigger=trigger):
             note_request(connection, conversation_id, event.seq, trigger, event.at)
         case Admitted(request=seq):
-            _set_phase(connection, conversation_id, [seq], "admitted")
+            _set_phase(connection, conversation_id, [seq], "admitted", admitted_at=event.at)
         case Waiting(request=seq):
             _set_phase(connection, conversation_id, [seq], "waiting")
         case Closed(requests=seqs):
             _set_phase(connection, conversation_id, seqs, "closed")
 
 
-def _set_phase(connection: Connection, conversation_id: str, seqs: Sequence[int], phase: str) -> None:
+def _set_phase(connection: Connection, conversation_id: str, seqs: Sequence[int], phase: str, **more: float) -> None:
     row = (requests.c.conversation_id == conversation_id) & requests.c.seq.in_(seqs) & (requests.c.phase != "closed")
-    connection.execute(update(requests).where(row).values(phase=phase))
+    connection.execute(update(requests).where(row).values(phase=phase, **more))
 
 
 def _note_status(connection: Connection, conversation_id: str, event: Event) -> None:
