@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from bot.core.errors import Refused, SandboxError
 from bot.core.outbound import Change
 from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
-from sandbox import scripts
+from sandbox import rubbish, scripts
 from sandbox.git import GitError, address, branch_ref, commit_id, git, lines
 from sandbox.layout import Working, carry_in, in_box, lay_over
 from sandbox.shelf import Shelf
@@ -91,6 +92,16 @@ class GitCheckout:
         except GitError as failed:
             raise failed.for_provider() from None
 
+    async def tidy(self, unused_seconds: float) -> int:
+        found = await asyncio.to_thread(rubbish.left_over, self._folder)
+        for mirror in sorted(self._folder.glob("*.git")):
+            async with _held(mirror, wait=False) as last_used:
+                if last_used is not None and last_used < time.time() - unused_seconds:
+                    found += await asyncio.to_thread(rubbish.remove, mirror)
+                elif last_used is not None and (mirror / "HEAD").exists():
+                    found += await rubbish.sweep_out(mirror, (f"{_OURS}/put", f"{_OURS}/taken"))
+        return found
+
     def _place(self, source: Source) -> Path:
         """Return where the mirror is; the name tells people which one it is, and the hash keeps them apart."""
         readable = re.sub(r"[^\w.-]+", "-", source.repository.name).strip(".-")[:60]
@@ -101,16 +112,11 @@ class GitCheckout:
         """Hold the mirror, made when new, against every other worker."""
         mirror = self._place(source)
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not _locked(lock):  # noqa: ASYNC110 - the other may be another process
-                await asyncio.sleep(0.02)
+        async with _held(mirror):
             if not (mirror / "HEAD").exists():
                 mirror.mkdir(mode=0o700, exist_ok=True)
                 await git(mirror, "init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
             yield mirror
-        finally:
-            os.close(lock)
 
     async def _shelf(self, source: Source, commit: str, base: str, *, tree: bool) -> Shelf:
         """Return where a commit is laid out for boxes, with its tree if asked for."""
@@ -118,7 +124,7 @@ class GitCheckout:
         shelf.touch()
         if not (shelf.tree if tree else shelf.index).exists():
             async with self._mirror(source) as mirror:
-                await git(mirror, "update-ref", f"{_OURS}/put/{commit}", commit)
+                await _keep(mirror, f"{_OURS}/put/{commit}", commit)
                 await shelf.fill(tree=tree)
         return shelf
 
@@ -150,13 +156,13 @@ async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Chang
     try:
         await asyncio.to_thread(draft.write_bytes, bundle)
         if await _has(mirror, base):
-            await git(mirror, "update-ref", f"{_OURS}/put/{base}", base)  # within reach, whatever became of its branch
+            await _keep(mirror, f"{_OURS}/put/{base}", base)  # within reach, whatever became of its branch
         await git(mirror, "bundle", "verify", "--quiet", str(draft))
         only_files = {"protocol.file.allow": "always", "protocol.http.allow": "never", "protocol.https.allow": "never"}
         options = ("--quiet", "--no-tags", "--no-write-fetch-head")
         await git(mirror, "fetch", *options, "--", str(draft), f"HEAD:{taken}", config=only_files)
         commit = (await git(mirror, "rev-parse", "--verify", f"{taken}^{{commit}}")).decode().strip()
-        await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
+        await _keep(mirror, f"{_OURS}/taken/{commit}", commit)
         await git(mirror, "update-ref", "-d", taken)
         return await _describe(mirror, commit, base, target)
     except GitError as failed:
@@ -209,8 +215,29 @@ async def _existing(mirror: Path, ref: str) -> str:
     return (await git(mirror, "for-each-ref", "--format=%(objectname)", ref)).decode().strip()
 
 
+async def _keep(mirror: Path, ref: str, commit: str) -> None:
+    """Keep a commit within reach for as long as runs may need it: `rubbish` goes by the time of the ref's file."""
+    await git(mirror, "update-ref", ref, commit)
+    os.utime(mirror / ref)
+
+
 def _mirrored(ref: str) -> str:
     return f"{_OURS}/{ref.removeprefix('refs/')}"
+
+
+@asynccontextmanager
+async def _held(mirror: Path, wait: bool = True) -> AsyncIterator[float | None]:
+    """Hold the mirror's lock; yield when it was last waited for and held, None if it is another's and `wait` is false."""
+    lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not (held := _locked(lock)) and wait:  # noqa: ASYNC110 - the other may be another process
+            await asyncio.sleep(0.02)
+        last_used = os.fstat(lock).st_mtime
+        if wait:
+            os.utime(lock)
+        yield last_used if held else None
+    finally:
+        os.close(lock)
 
 
 def _locked(lock: int) -> bool:

@@ -25,6 +25,9 @@ DELIVERIES_KEPT = 7 * 86_400.0
 LEASE_FORGOTTEN = 60.0
 """Seconds after its end for which a lease may still be renewed by a holder that was held up."""
 
+MIRRORS_KEPT = 30 * 86_400.0
+"""Seconds for which the mirror of a repository is kept that nobody asks for."""
+
 _LOOK_BACK = 3 * 86_400.0
 _OVERLAP = 600.0
 """Seconds that a look for missed deliveries goes back before the last one: some fail late."""
@@ -70,6 +73,11 @@ async def leases(services: Services, shop: Workshop) -> int:
     return await services.leases.clear(LEASE_FORGOTTEN)
 
 
+async def mirrors(services: Services, shop: Workshop) -> int:
+    """Tidy this machine's mirrors of repositories."""
+    return await shop.checkout.tidy(MIRRORS_KEPT)
+
+
 async def missed(services: Services, shop: Workshop) -> int:
     """Have the platforms send again what did not reach us while we were away."""
     now = services.clock()
@@ -91,6 +99,7 @@ TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
     (missed, {"minute": set(range(0, 60, 5)), "second": 15, "run_at_startup": True}),
     (leases, {"second": 35}),
     (deliveries, {"minute": 7, "second": 25}),
+    (mirrors, {"minute": 37, "second": 45}),
 )
 """Every sweep, and when it is its turn."""
 

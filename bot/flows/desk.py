@@ -8,6 +8,7 @@ from bot.core.events import Admitted, Closed, Draft, Waiting
 from bot.core.outbound import Say, Status
 from bot.core.ports import Services
 from bot.flows.identity import Grant, Token, admit, bots_token
+from bot.flows.rates import over_limit
 from bot.flows.report import TROUBLE, Reporter, patiently, standing
 from bot.flows.runlog import ConversationLog
 
@@ -35,6 +36,9 @@ async def acknowledge(services: Services, conversation_id: str, seq: int) -> Non
     if request.phase == "closed":
         return
     if request.phase != "admitted":
+        if too_many := await over_limit(services, conversation_id, request):
+            await _decline(services, log, request, too_many, too_many.topic)
+            return
         try:
             grant = await patiently(lambda: admit(services, request.trigger))
         except UserError as error:
@@ -87,9 +91,11 @@ async def _answer(reporter: Reporter, state: State, request: RequestState) -> bo
     return True
 
 
-async def _decline(services: Services, log: ConversationLog, request: RequestState, error: UserError) -> None:
-    """Say why not, once for each person and reason in a thread, and close the request or let it wait for the account."""
-    topic = f"{error.word}:{request.trigger.actor.key}"
+async def _decline(
+    services: Services, log: ConversationLog, request: RequestState, error: UserError, topic: str = ""
+) -> None:
+    """Say why not, once for each topic (person and reason) in a thread, and close the request or let it wait for the account."""
+    topic = topic or f"{error.word}:{request.trigger.actor.key}"
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text))

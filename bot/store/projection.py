@@ -34,6 +34,7 @@ def request_row(conversation_id: str, seq: int, trigger: Trigger, at: float) -> 
         "verb": trigger.request.verb,
         "phase": "asked",
         "asked_at": at,
+        "admitted_at": None,
     }
 
 
@@ -42,16 +43,16 @@ def _note_phase(connection: Connection, conversation_id: str, event: Event) -> N
         case Asked(trigger=trigger):
             insert_new(connection, requests, **request_row(conversation_id, event.seq, trigger, event.at))
         case Admitted(request=seq):
-            _set_phase(connection, conversation_id, [seq], "admitted")
+            _set_phase(connection, conversation_id, [seq], "admitted", admitted_at=event.at)
         case Waiting(request=seq):
             _set_phase(connection, conversation_id, [seq], "waiting")
         case Closed(requests=seqs):
             _set_phase(connection, conversation_id, seqs, "closed")
 
 
-def _set_phase(connection: Connection, conversation_id: str, seqs: Sequence[int], phase: str) -> None:
+def _set_phase(connection: Connection, conversation_id: str, seqs: Sequence[int], phase: str, **more: float) -> None:
     row = (requests.c.conversation_id == conversation_id) & requests.c.seq.in_(seqs) & (requests.c.phase != "closed")
-    connection.execute(update(requests).where(row).values(phase=phase))
+    connection.execute(update(requests).where(row).values(phase=phase, **more))
 
 
 def _note_status(connection: Connection, conversation_id: str, event: Event) -> None:

@@ -1,8 +1,9 @@
 """How much there is to do, counted over the requests of all conversations."""
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
-from bot.core.ports import Load
+from bot.core.conversation import RUN_VERBS
+from bot.core.ports import Circle, Load
 from bot.store.database import Database
 from bot.store.tables import conversations, requests
 
@@ -17,6 +18,28 @@ class SqlQueue:
 
     async def load(self) -> Load:
         return await self._database.read(_load)
+
+    async def admitted(self, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
+        return await self._database.read(lambda c: _admitted(c, conversation_id, seq, circle, since))
+
+
+def _admitted(connection: Connection, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
+    row = requests.c
+    key = (row.conversation_id == conversation_id) & (row.seq == seq)
+    me = connection.execute(select(requests).where(key)).one()
+    work = row.verb.in_(RUN_VERBS)
+    person = (row.service == me.service) & (row.account == me.account)
+    circles: dict[Circle, ColumnElement[bool]] = {
+        "person": person,
+        "place": (row.service == me.service) & (row.place == me.place),
+        "thread": row.conversation_id == conversation_id,
+    }
+    admitted = select(row.admitted_at).where(circles[circle], work, row.admitted_at > since)
+    place = tuple_(row.asked_at, row.conversation_id, row.seq)
+    earlier = place < tuple_(me.asked_at, me.conversation_id, me.seq)
+    before_me = select(row.asked_at).where(row.phase == "asked", circles[circle], person, work, earlier)
+    times = [*connection.execute(admitted).scalars(), *connection.execute(before_me).scalars()]
+    return sorted(times, reverse=True)
 
 
 def _load(connection: Connection) -> Load:

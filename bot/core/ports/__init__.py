@@ -22,7 +22,7 @@ from bot.core.ports.memory import (
 )
 from bot.core.ports.people import AuthContext, AuthStrategy
 from bot.core.ports.providers import CaughtUp, Forge, Integration, Proposal, Source, Us
-from bot.core.ports.queue import Load, Queue
+from bot.core.ports.queue import Circle, Load, Queue, Rates
 from bot.core.ports.services import Services, Workshop
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Bus",
     "CaughtUp",
     "Checkout",
+    "Circle",
     "CommandResult",
     "Conversations",
     "EventLog",
@@ -46,6 +47,7 @@ __all__ = [
     "Model",
     "Proposal",
     "Queue",
+    "Rates",
     "Record",
     "Reply",
     "RunLog",

@@ -146,3 +146,10 @@ class Checkout(Protocol):
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
         """Push from the mirror, never by force; pushing what is there already is harmless. Raises ProviderError, Refused."""
         ...
+
+    async def tidy(self, unused_seconds: float) -> int:
+        """Remove mirrors that nobody used for so long, and out of the others what no run needs any more. Return how much.
+
+        Safe beside everything else: a mirror that somebody is using is left for the next time.
+        """
+        ...

@@ -8,7 +8,7 @@ from bot.core.ports.boxes import Checkout, Sandboxes
 from bot.core.ports.memory import Accounts, Bus, Conversations, EventLog, Inbox, Leases, Sweeps, Vault
 from bot.core.ports.people import AuthStrategy
 from bot.core.ports.providers import Integration, Us
-from bot.core.ports.queue import Queue
+from bot.core.ports.queue import Queue, Rates
 from bot.core.secret import Secret
 
 
@@ -32,6 +32,8 @@ class Services:
     """Unix seconds."""
     mask: Callable[[Secret], None]
     """Has a secret masked wherever texts are logged or stored, from now on."""
+    rates: Rates
+    """How much may be asked for."""
 
 
 @dataclass(frozen=True)
