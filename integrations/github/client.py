@@ -20,6 +20,7 @@ from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.markdown import carries_mark, mark, marked
 from integrations.github.payloads import Person
+from integrations.github.register import Registration
 
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
@@ -70,6 +71,11 @@ class GitHub:
         self._app = _app(settings, self._api)
         self._us = webhook.Us(us.handle, us.label, settings.bot_login.strip().removeprefix("@"))
         self._owners: dict[Secret, Account] = {}
+
+    @staticmethod
+    def registration(settings: "GitHub.Settings") -> Registration:
+        """Return how the GitHub App is made at the GitHub of these settings."""
+        return Registration(settings.api_url, settings.web_url, settings.timeout)
 
     # --- what comes in --------------------------------------------------------------------------------------------
 

@@ -21,7 +21,17 @@ from bot.core.ports.memory import (
     Vault,
 )
 from bot.core.ports.people import AuthContext, AuthStrategy
-from bot.core.ports.providers import CaughtUp, Forge, Integration, Proposal, Source, Us
+from bot.core.ports.providers import (
+    CaughtUp,
+    Forge,
+    Form,
+    Integration,
+    Proposal,
+    Registered,
+    Registration,
+    Source,
+    Us,
+)
 from bot.core.ports.services import Services, Workshop
 
 __all__ = [
@@ -37,6 +47,7 @@ __all__ = [
     "Conversations",
     "EventLog",
     "Forge",
+    "Form",
     "Inbox",
     "Integration",
     "Leases",
@@ -44,6 +55,8 @@ __all__ = [
     "Model",
     "Proposal",
     "Record",
+    "Registered",
+    "Registration",
     "Reply",
     "RunLog",
     "Sandbox",
