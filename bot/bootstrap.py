@@ -99,7 +99,7 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             vault=store.vault,
             bus=bus,
             clock=time.time,
-            mask=redactor.add,
+            mask=redactor.learn,
             rates=_rates(settings),
         )
         yield Built(settings, services, store, bus, key, redactor, stack)

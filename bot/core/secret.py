@@ -5,6 +5,8 @@ from collections.abc import Iterable
 
 MASK = "********"
 _SHORTEST = 6  # shorter values would mask ordinary words
+_LEARNED = 64
+"""Short-lived values that are remembered, those used last: they run out, and new ones come without end."""
 
 _KEY_SHAPES = re.compile(
     r"""(?x)
@@ -55,15 +57,33 @@ class Redactor:
     """Masks known secret values, and anything shaped like a well-known key, in text."""
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        self._values: set[str] = set()
+        self._learned: dict[str, None] = {}
         self._longest_first: list[str] = []
         for secret in secrets:
             self.add(secret)
 
     def add(self, secret: Secret) -> None:
-        """Mask this value from now on."""
+        """Mask this value from now on, for good."""
         value = secret.reveal()
-        if len(value) >= _SHORTEST and value not in self._longest_first:
-            self._longest_first = sorted([*self._longest_first, value], key=len, reverse=True)
+        if len(value) >= _SHORTEST and value not in self._values:
+            self._values.add(value)
+            self._sort()
+
+    def learn(self, secret: Secret) -> None:
+        """Mask this value, which may be short-lived, until enough others were learned after it."""
+        value = secret.reveal()
+        if len(value) < _SHORTEST or value in self._values:
+            return
+        known = value in self._learned
+        self._learned.pop(value, None)
+        self._learned[value] = None  # the one used last is the last one
+        if not known:
+            self._learned = dict.fromkeys(list(self._learned)[-_LEARNED:])
+            self._sort()
+
+    def _sort(self) -> None:
+        self._longest_first = sorted({*self._values, *self._learned}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         for value in self._longest_first:

@@ -37,6 +37,8 @@ class Hosting:
         self.folder, self.tokens = folder, tokens
         self.requests: list[tuple[str, str]] = []
         """Method and path of every request so far."""
+        self.narrowed: dict[str, set[str]] = {}
+        """Tokens beside `tokens` that are good for some repositories alone."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI request."""
@@ -44,7 +46,7 @@ class Hosting:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
         body = await read_body(receive)
         found = _PATH.fullmatch(scope["path"])
-        if not self._allowed(headers.get("authorization", "")):
+        if not self._allowed(headers.get("authorization", ""), found[1] if found else ""):
             await answer(send, 401, b"authentication is needed", {"www-authenticate": 'Basic realm="git"'})
         elif found is None or ".." in scope["path"] or not self.path(found[1]).is_dir():
             await answer(send, 404, b"no such repository")
@@ -109,7 +111,7 @@ class Hosting:
             command, cwd=self.path(name), env=environment, input=stdin, capture_output=True, check=True, timeout=60
         ).stdout
 
-    def _allowed(self, authorization: str) -> bool:
+    def _allowed(self, authorization: str, name: str) -> bool:
         if self.tokens is None:
             return True
         kind, _, value = authorization.partition(" ")
@@ -118,7 +120,7 @@ class Hosting:
                 value = base64.b64decode(value).decode().partition(":")[2]
             except ValueError:
                 return False
-        return value in self.tokens
+        return value in self.tokens or name in self.narrowed.get(value, ())
 
     def _backend(self, scope: Any, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Run git's CGI program (git-http-backend(1)) on a request."""

@@ -21,7 +21,17 @@ from bot.core.ports.memory import (
     Vault,
 )
 from bot.core.ports.people import AuthContext, AuthStrategy
-from bot.core.ports.providers import CaughtUp, Forge, Integration, Proposal, Source, Us
+from bot.core.ports.providers import (
+    CaughtUp,
+    Forge,
+    Form,
+    Integration,
+    Proposal,
+    Registered,
+    Registration,
+    Source,
+    Us,
+)
 from bot.core.ports.queue import Circle, Load, Queue, Rates
 from bot.core.ports.services import Services, Workshop
 
@@ -39,6 +49,7 @@ __all__ = [
     "Conversations",
     "EventLog",
     "Forge",
+    "Form",
     "Inbox",
     "Integration",
     "Leases",
@@ -49,6 +60,8 @@ __all__ = [
     "Queue",
     "Rates",
     "Record",
+    "Registered",
+    "Registration",
     "Reply",
     "RunLog",
     "Sandbox",

@@ -123,6 +123,32 @@ class Source(Struct, frozen=True):
     """The repository's own template for a change's description."""
 
 
+class Form(Struct, frozen=True):
+    """A form that the browser of whoever sets onhand up posts to a platform."""
+
+    address: str
+    fields: dict[str, str]
+
+
+class Registered(Struct, frozen=True):
+    """What becomes settings of the section once the app is made, and a sentence on what to do next."""
+
+    values: dict[str, str | Secret]
+    next_step: str
+
+
+class Registration(Protocol):
+    """Makes our app at a platform (`onhand init`). Where a factory has `registration(settings)`, that returns one."""
+
+    def form(self, name: str, public_url: str, back: str, state: str, owner: str) -> Form:
+        """Return the form; the platform leads the browser `back` with `code` and `state`. `owner`: "" for the person's own."""
+        ...
+
+    async def register(self, code: str) -> Registered:
+        """Make the app. Raises ProviderError."""
+        ...
+
+
 @runtime_checkable
 class Forge(Integration, Protocol):
     """An Integration where code lives as well: it can receive pushes and changes."""

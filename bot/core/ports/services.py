@@ -31,7 +31,7 @@ class Services:
     clock: Callable[[], float]
     """Unix seconds."""
     mask: Callable[[Secret], None]
-    """Has a secret masked wherever texts are logged or stored, from now on."""
+    """Has a secret masked wherever texts are logged or stored, as long as it is one of the last few that were used."""
     rates: Rates
     """How much may be asked for."""
 
