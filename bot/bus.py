@@ -56,8 +56,8 @@ end
 """
 """Makes every job due that nobody holds."""
 
-_MOST_RINGS = 256
-"""Rings that share a round trip."""
+_MOST_TOGETHER = 256
+"""Rings or whispers that share a round trip."""
 
 encode_job = msgspec.msgpack.encode
 decode_job = msgspec.msgpack.decode
@@ -102,7 +102,8 @@ class RedisBus:
         self._followers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._latest: dict[str, int] = {}
         self._listening: asyncio.Task[None] | None = None
-        self._rings = Batches(self._ring_all, _MOST_RINGS)
+        self._rings = Batches(self._ring_all, _MOST_TOGETHER)
+        self._whispers = Batches(self._whisper_all, _MOST_TOGETHER)
 
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         """Queue the admission of a request; queued already is fine."""
@@ -141,7 +142,14 @@ class RedisBus:
     async def grown(self, conversation_id: str, seq: int) -> None:
         """Whisper to every process that follows the conversation."""
         async with _within_reach():
-            await self.redis.publish(_GROWN + conversation_id, seq)
+            await self._whispers.do((_GROWN + conversation_id, seq))
+
+    async def _whisper_all(self, whispers: Sequence[tuple[str, int]]) -> Sequence[None]:
+        async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
+            for channel, seq in whispers:
+                pipe.publish(channel, seq)
+            await pipe.execute()
+        return [None] * len(whispers)
 
     async def follow(self, conversation_id: str) -> AsyncIterator[int]:
         """Yield the last seq heard whenever the log has grown, and every few seconds in any case."""

@@ -45,9 +45,13 @@ def _settings() -> config.Settings:
     return config.load(os.environ, file)
 
 
-def _run(work: Callable[[config.Settings], Coroutine[Any, Any, T]]) -> T:
+def _run(
+    work: Callable[[config.Settings], Coroutine[Any, Any, T]],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
     settings = _settings()
-    return asyncio.run(work(settings))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(work(settings))
 
 
 # --- the service
@@ -81,7 +85,7 @@ def serve(host: str | None, port: int | None, bound: bool) -> None:
     from bot.commands import service
 
     _bind(bound)
-    _run(lambda settings: service.serve(settings, host, port))
+    _run(lambda settings: service.serve(settings, host, port), service.quick_loop())
 
 
 @cli.command()

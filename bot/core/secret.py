@@ -89,6 +89,8 @@ class Redactor:
         for value in self._longest_first:
             if value in text:
                 text = text.replace(value, MASK)
-        if any(part in text for part in _KEY_PARTS):
-            text = _KEY_SHAPES.sub(MASK, text)
+        for part in _KEY_PARTS:
+            if part in text:
+                text = _KEY_SHAPES.sub(MASK, text)
+                break
         return _IN_ADDRESS.sub(f"://{MASK}@", text) if "://" in text else text

@@ -53,7 +53,7 @@ def line(draft: Draft, clean: Clean) -> Line:
     """Mask a draft and encode it."""
     shape = encode(draft.fact)
     cleaned, call_id = clean.tree(shape), clean(draft.call_id)
-    if cleaned != shape or call_id != draft.call_id:
+    if cleaned is not shape or call_id != draft.call_id:
         draft = msgspec.structs.replace(draft, fact=decode(cleaned), call_id=call_id)
     envelope: dict[str, Any] = {"source": draft.source}
     if draft.cause is not None:

@@ -23,13 +23,15 @@ ALICE = {"login": "alice", "id": 7, "type": "User"}
 
 
 def body(kind: str, number: int) -> bytes:
-    """A comment of 14 KB; each wish stands in an issue of a hundred."""
+    """A comment; each wish stands in an issue of a hundred. As in GitHub's own, most of 14 KB is addresses in the repository."""
     payload: dict[str, Any] = json.loads(PAYLOAD.read_text())
     text = "@onhand fix it" if kind == "wish" else "thank you"
     payload["comment"] |= {"id": number, "body": text, "user": ALICE}
     payload["sender"] = ALICE
-    payload["issue"] |= {"number": number % 100 + 1, "body": ""}
-    payload["issue"]["body"] = "x" * (14_000 - len(json.dumps(payload)))
+    payload["issue"] |= {"number": number % 100 + 1, "body": "It goes on. " * 80}
+    url = "https://api.github.example/repos/octo-maintainer/Hello-World/{part}{/number}"
+    missing = (14_000 - len(json.dumps(payload))) // (len(url) + 20)
+    payload["repository"] |= {f"address_{index:02d}_url": url for index in range(missing)}
     return json.dumps(payload).encode()
 
 
