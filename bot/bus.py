@@ -61,18 +61,18 @@ class RedisBus:
         """Queue the admission of a request; queued already is fine."""
         await self._ring(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq)
 
-    async def run(self, conversation_id: str, seq: int) -> None:
-        """Queue a run for a request; queued already is fine."""
-        await self._ring(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
+        """Queue a run for a request; queued already is fine, and with `hurry` it is due now."""
+        await self._ring(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id, hurry=hurry)
 
-    async def _ring(self, queue: str, function: str, job_id: str, *arguments: Any) -> None:
+    async def _ring(self, queue: str, function: str, job_id: str, *arguments: Any, hurry: bool = False) -> None:
         """Queue a job as arq's enqueue_job does, and wake one worker, in one round trip."""
         now = timestamp_ms()
         body = serialize_job(function, arguments, {}, None, now, serializer=encode_job)
         try:
             async with asyncio.timeout(_PATIENCE), self.redis.pipeline(transaction=True) as pipe:
                 pipe.set(job_key_prefix + job_id, body, px=_JOB_LIFE_MS, nx=True)
-                pipe.zadd(queue, {job_id: now}, nx=True)
+                pipe.zadd(queue, {job_id: now}, nx=not hurry, lt=hurry)
                 pipe.lpush(bell(queue), 1)
                 pipe.ltrim(bell(queue), 0, 999)
                 await pipe.execute()

@@ -22,7 +22,7 @@ from bot.core.ports.memory import (
 )
 from bot.core.ports.people import AuthContext, AuthStrategy
 from bot.core.ports.providers import CaughtUp, Forge, Integration, Proposal, Source, Us
-from bot.core.ports.queue import Circle, Load, Queue, Rates
+from bot.core.ports.queue import Circle, InLine, Load, Queue, Rates
 from bot.core.ports.services import Services, Workshop
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Conversations",
     "EventLog",
     "Forge",
+    "InLine",
     "Inbox",
     "Integration",
     "Leases",
