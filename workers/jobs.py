@@ -15,6 +15,8 @@ from bot.logs import bound
 log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 300.0
+_LONGEST_PAUSE_OF_A_TOKEN = 3600.0
+"""Seconds between two tries with a token that is not accepted: somebody has to renew it first."""
 
 
 async def acknowledge(ctx: dict[str, Any], conversation_id: str, seq: int) -> None:
@@ -34,13 +36,16 @@ async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:
 @asynccontextmanager
 async def _door(ctx: dict[str, Any], conversation_id: str) -> AsyncIterator[None]:
     """The one catch-all of a job: log it with the conversation's id and come back later, ever more seldom."""
-    pause = min(2.0 ** min(ctx["job_try"], 10), _LONGEST_PAUSE)
+    growing = 2.0 ** min(ctx["job_try"], 12)
+    pause = min(growing, _LONGEST_PAUSE)
     with bound(conversation=conversation_id):
         try:
             yield
         except Retry:
             raise
         except ProviderError as error:
+            if error.word == "unauthorized":
+                pause = min(growing, _LONGEST_PAUSE_OF_A_TOKEN)
             log.warning("the provider refused, trying again in %.0f s: %s", error.retry_after or pause, error)
             raise Retry(defer=error.retry_after or pause) from error
         except Exception as error:
