@@ -38,14 +38,14 @@ _RING = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for n = 3, #KEYS do
-    redis.call('SET', KEYS[n], ARGV[2 * n - 3], 'PX', ARGV[1], 'NX')
-    redis.call('ZADD', KEYS[1], 'NX', now, ARGV[2 * n - 4])
+    redis.call('SET', KEYS[n], ARGV[3 * n - 6], 'PX', ARGV[1], 'NX')
+    redis.call('ZADD', KEYS[1], ARGV[3 * n - 5], now, ARGV[3 * n - 7])
     redis.call('LPUSH', KEYS[2], 1)
 end
 redis.call('LTRIM', KEYS[2], 0, 999)
 """
 """Queues jobs that are due now, by Redis' clock: ours may be minutes ahead of a worker's. KEYS: the queue, its bell, a key for
-each job's body; ARGV: the life of a job in milliseconds, then id and body of each."""
+each job's body; ARGV: the life of a job in milliseconds, then of each its id, its body, and NX or LT."""
 
 _HURRY = """
 local time = redis.call('TIME')
@@ -88,6 +88,8 @@ class _Ring(NamedTuple):
     queue: str
     job_id: str
     body: bytes
+    unless: str = "NX"
+    """What a job that is queued already is left to be: as it is, or with LT due now."""
 
     @classmethod
     def of(cls, queue: str, function: str, job_id: str, *arguments: Any) -> "_Ring":
@@ -109,9 +111,10 @@ class RedisBus:
         """Queue the admission of a request; queued already is fine."""
         await self._ring(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
 
-    async def run(self, conversation_id: str, seq: int) -> None:
-        """Queue a run for a request; queued already is fine."""
-        await self._ring(_Ring.of(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id))
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
+        """Queue a run for a request; queued already is fine, and with `hurry` it is due now."""
+        ring = _Ring.of(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
+        await self._ring(ring._replace(unless="LT") if hurry else ring)
 
     async def _ring(self, ring: _Ring) -> None:
         async with _within_reach():  # it may have to wait behind others
@@ -123,7 +126,7 @@ class RedisBus:
             for queue in {ring.queue for ring in rings}:
                 jobs = [ring for ring in rings if ring.queue == queue]
                 keys = [queue, bell(queue), *(job_key_prefix + job.job_id for job in jobs)]
-                texts = [part for job in jobs for part in (job.job_id, job.body)]
+                texts = [part for job in jobs for part in (job.job_id, job.body, job.unless)]
                 pipe.eval(_RING, len(keys), *keys, str(_JOB_LIFE_MS), *texts)  # type: ignore[arg-type]
             await pipe.execute()
         return [None] * len(rings)

@@ -42,6 +42,8 @@ class Status(Struct, frozen=True):
     change_url: str = ""
     """The pull or merge request, once there is one."""
     details_url: str = ""
+    ahead: int = 0
+    """While it is queued: how many conversations wait for a run before this one."""
 
 
 class Change(Struct, frozen=True):

@@ -14,6 +14,9 @@ from bot.flows.runlog import ConversationLog
 
 logger = logging.getLogger(__name__)
 
+_ON_ITS_WAY = 1.0
+"""Seconds after which an admitted request without a run waits for one."""
+
 HELP = """\
 Tell me what to do in your own words, or use one of these after my name:
 
@@ -71,7 +74,7 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
     if not request.needs_run:
         answered = await _answer(reporter, log.state, request)
     elif not _under_way(log.state, request):
-        await reporter.show(request, Status("queued"))
+        await reporter.show(request, Status("queued", ahead=await _ahead(services)))
     drafts = [Draft(Admitted(request=request.seq, user=grant.user.id, token=grant.token_class))]
     if answered:
         drafts.append(Draft(Closed(requests=[request.seq], ending="finished")))
@@ -107,6 +110,12 @@ async def _decline(
         await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
     elif request.phase != "waiting":
         await log.append(Draft(Waiting(request=request.seq, account=request.trigger.actor.key)))
+
+
+async def _ahead(services: Services) -> int:
+    """Return how many wait already. One that has only just been admitted is on its way to a worker, and no line."""
+    just_now = services.clock() - _ON_ITS_WAY
+    return sum(waiting.since < just_now for waiting in await services.queue.line())
 
 
 def _under_way(state: State, request: RequestState) -> bool:

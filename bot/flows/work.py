@@ -34,7 +34,7 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
         if busy_for:
             return busy_for
         try:
-            await _holding(services, conversation_id, holder, _work_off(services, shop, conversation_id, holder))
+            await holding(services, conversation_id, holder, _work_off(services, shop, conversation_id, holder))
         except LeaseLost as lost:
             logger.warning("%s", lost)
             return LEASE_SECONDS
@@ -51,7 +51,7 @@ def to_answer(state: State) -> list[RequestState]:
     return [r for r in state.open("admitted") if r.needs_run]
 
 
-async def _holding(services: Services, conversation_id: str, holder: str, work: Coroutine[Any, Any, None]) -> None:
+async def holding(services: Services, conversation_id: str, holder: str, work: Coroutine[Any, Any, None]) -> None:
     """Do the work while the lease is renewed beside it. Raises LeaseLost, with the work cancelled, when it is not ours any more.
 
     A database that is away is waited for: the lease is found lost or ours when it is back, and until then the work cannot

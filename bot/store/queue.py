@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from bot.core.conversation import RUN_VERBS
-from bot.core.ports import Circle, Load
+from bot.core.ports import Circle, InLine, Load
 from bot.store.database import Database
 from bot.store.tables import conversations, requests
 
@@ -18,6 +18,9 @@ class SqlQueue:
 
     async def load(self) -> Load:
         return await self._database.read(_load)
+
+    async def line(self) -> list[InLine]:
+        return await self._database.read(lambda connection: [InLine(*row) for row in connection.execute(_LINE)])
 
     async def admitted(self, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
         return await self._database.read(lambda c: _admitted(c, conversation_id, seq, circle, since))
@@ -50,4 +53,11 @@ def _load(connection: Connection) -> Load:
 
 _BY_PHASE = select(requests.c.phase, func.count()).where(requests.c.phase.in_(PHASES)).group_by(requests.c.phase)
 _OLDEST = select(func.min(requests.c.asked_at)).where(requests.c.phase.in_(("asked", "admitted")))
+_LINE = (
+    select(requests.c.conversation_id, func.min(requests.c.seq), func.min(requests.c.admitted_at).label("since"))
+    .join(conversations, conversations.c.id == requests.c.conversation_id)
+    .where(requests.c.phase == "admitted", requests.c.verb.in_(RUN_VERBS), conversations.c.status != "running")
+    .group_by(requests.c.conversation_id)
+    .order_by("since", requests.c.conversation_id)
+)
 _STATUSES = select(conversations.c.status, func.count()).group_by(conversations.c.status)

@@ -84,7 +84,9 @@ def filled(template: str, text: str) -> str:
 
 
 def _queued(status: Status, handle: str) -> list[str]:
-    return ["On it. I will write here how it goes.", line(status.step), _details(status)]
+    before = f"{status.ahead} request{' is' if status.ahead == 1 else 's are'} before yours"
+    first = f"On it: {before}." if status.ahead else "On it."
+    return [f"{first} I will write here how it goes.", line(status.step), _details(status)]
 
 
 def _running(status: Status, handle: str) -> list[str]:

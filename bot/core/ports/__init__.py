@@ -32,7 +32,7 @@ from bot.core.ports.providers import (
     Source,
     Us,
 )
-from bot.core.ports.queue import Circle, Load, Queue, Rates
+from bot.core.ports.queue import Circle, InLine, Load, Queue, Rates
 from bot.core.ports.services import Services, Workshop
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "EventLog",
     "Forge",
     "Form",
+    "InLine",
     "Inbox",
     "Integration",
     "Leases",

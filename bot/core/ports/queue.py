@@ -17,6 +17,16 @@ class Load(Struct, frozen=True):
     """Conversations by status."""
 
 
+class InLine(Struct, frozen=True):
+    """A conversation that waits for a run."""
+
+    conversation_id: str
+    seq: int
+    """Of its first request that waits."""
+    since: float
+    """When that was admitted, in Unix seconds."""
+
+
 class Rates(Struct, frozen=True):
     """How many requests for work are admitted; 0 is no limit."""
 
@@ -40,6 +50,10 @@ class Queue(Protocol):
 
     async def load(self) -> Load:
         """Count what is open."""
+        ...
+
+    async def line(self) -> list[InLine]:
+        """Return the conversations that wait for a run and have none, the oldest first."""
         ...
 
     async def admitted(self, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:

@@ -57,6 +57,11 @@ def test_a_queued_request_hears_that_it_was_seen() -> None:
     assert said(Status("queued")).startswith("On it.")
 
 
+def test_a_request_in_line_says_how_many_are_before_it() -> None:
+    assert said(Status("queued", ahead=1)).startswith("On it: 1 request is before yours. I will")
+    assert said(Status("queued", ahead=3)).startswith("On it: 3 requests are before yours. I will")
+
+
 def test_a_running_request_shows_tasks_step_and_cost() -> None:
     tasks = (Task("read it", "done"), Task("mend it", "in_progress"), Task("test it"))
     text = said(Status("running", "r-1", tasks, "make test | tail", 7, 0.123, details_url="https://onhand.example/c/1"))
