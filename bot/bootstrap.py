@@ -98,6 +98,7 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             bus=bus,
             clock=time.time,
             mask=redactor.add,
+            redact=redactor,
         )
         yield Built(settings, services, store, bus, key, redactor, stack)
 

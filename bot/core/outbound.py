@@ -42,6 +42,8 @@ class Status(Struct, frozen=True):
     change_url: str = ""
     """The pull or merge request, once there is one."""
     details_url: str = ""
+    patch: str = ""
+    """The commits as git format-patch(1) writes them, when there was no branch that they could be pushed to."""
 
 
 class Change(Struct, frozen=True):

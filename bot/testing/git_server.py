@@ -101,6 +101,24 @@ class Hosting:
         """The commit messages of a branch, newest first."""
         return self.git(name, "log", "-z", "--format=%B", self.branches(name)[branch]).decode().strip("\0").split("\0")
 
+    def show_pull(self, name: str, number: int, fork: str, branch: str) -> None:
+        """Let the head of a pull request from a fork be read as `refs/pull/<number>/head`, as GitHub does."""
+        if self.path(fork).is_dir() and branch in self.branches(fork):
+            wanted = f"+refs/heads/{branch}:refs/pull/{number}/head"
+            self.git(name, "fetch", "--quiet", str(self.path(fork)), wanted)
+
+    def fork(self, name: str, fork: str) -> None:
+        """Make a repository that begins with everything that another one has."""
+        self.create(fork, {}, self.head(name))
+        self.git(fork, "fetch", "--quiet", str(self.path(name)), "+refs/heads/*:refs/heads/*")
+
+    def hook(self, name: str, event: str, script: str) -> None:
+        """Run a shell script as a hook, such as `pre-receive`: what it prints, git shows after `remote:`."""
+        path = self.path(name) / "hooks" / event
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
     def git(self, name: str, *arguments: str, stdin: bytes = b"") -> bytes:
         """Run git in a repository and return what it prints. Raises CalledProcessError."""
         command = ["git", "-c", "safe.directory=*", *arguments]

@@ -93,7 +93,8 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request: git's to the git server, all others by the API."""
-        if re.match(r"/[\w.-]+/[\w.-]+\.git/", scope["path"]):
+        if git := re.match(r"/([\w.-]+/[\w.-]+)\.git/", scope["path"]):
+            await asyncio.to_thread(self._show_pulls, git[1])
             await self._git(scope, receive, send)
             return
         request, asked = await self._read(scope, receive)
@@ -107,6 +108,12 @@ class Front:
         lost = fault is not None and fault.kind != "answer"
         self.requests.append(request if lost else replace(request, status=status))
         await self._respond(send, fault, status, body, headers)
+
+    def _show_pulls(self, name: str) -> None:
+        there = self._state.repositories.get(name)
+        for number, item in there.items.items() if there else ():
+            if item.pull and item.pull.head_repository not in ("", name):
+                self._git.show_pull(name, number, item.pull.head_repository, item.pull.head)
 
     async def _read(self, scope: Any, receive: Any) -> tuple[Request, Asked | None]:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}

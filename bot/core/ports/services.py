@@ -30,6 +30,8 @@ class Services:
     """Unix seconds."""
     mask: Callable[[Secret], None]
     """Has a secret masked wherever texts are logged or stored, from now on."""
+    redact: Callable[[str], str]
+    """Masks every such secret in a text that goes out without having been stored."""
 
 
 @dataclass(frozen=True)
