@@ -22,6 +22,7 @@ from bot.core.ports import CommandResult, Sandbox, Source
 from bot.core.secret import Secret
 from sandbox import scripts
 from sandbox.git import GitError, address, branch_ref, commit_id, git, lines, read_ref
+from sandbox.lfs import kept_in_lfs
 from sandbox.rebase import rebased
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
@@ -253,7 +254,8 @@ async def _describe(mirror: Path, commit: str, base: str, target: str) -> Change
     if len(numbers) > _MOST_FILES:
         raise Refused("large", f"The work touches {len(numbers)} files; I push at most {_MOST_FILES} in one change.")
     subjects = lines(await git(mirror, "log", "-z", "--reverse", "--format=%s", f"{base}..{commit}", "--"))
-    return Change(commit, base, tuple(_counted(row) for row in numbers), tuple(subjects))
+    files = tuple(_counted(row) for row in numbers)
+    return Change(commit, base, files, tuple(subjects), await kept_in_lfs(mirror, commit, [file[0] for file in files]))
 
 
 async def _merge_base(mirror: Path, target: str, commit: str) -> str:

@@ -86,10 +86,12 @@ async def git(
     stdin: bytes = b"",
     seconds: float = 120.0,
     most: int = 16 * 1024 * 1024,
+    index: Path | None = None,
 ) -> bytes:
     """Run git in a bare repository and return what it prints, at most `most` bytes.
 
-    `key` is the address it is for, and the token. Raises GitError, also when it takes longer than `seconds`.
+    `key` is the address it is for, and the token; `index` a file to use as git's index.
+    Raises GitError, also when it takes longer than `seconds`.
     """
     settings = {**_CONFIG, **(config or {})}
     redact = Redactor()
@@ -103,7 +105,7 @@ async def git(
         "git",
         *arguments,
         cwd=folder,
-        env=_environment(folder, settings),
+        env=_environment(folder, settings) | ({"GIT_INDEX_FILE": str(index)} if index else {}),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

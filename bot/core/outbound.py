@@ -56,6 +56,8 @@ class Change(Struct, frozen=True):
     """Path, lines added, lines removed; of the whole change."""
     subjects: tuple[str, ...] = ()
     """First lines of the commit messages, oldest first."""
+    lfs: tuple[str, ...] = ()
+    """Which of the files the repository keeps in Git LFS; of those only pointers are fetched."""
 
 
 class Receipt(Struct, frozen=True):

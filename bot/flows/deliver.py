@@ -114,6 +114,7 @@ async def deliver(
     if change is None:
         return Delivered(outcome)
     await patiently(lambda: recheck(services, place.trigger, grant))
+    outcome = _with_lfs(outcome, change)
     run_id = log.state.run.id if log.state.run else ""
     spare = f"{BRANCH_PREFIX}{_slug(place.trigger.thread.item)}-{run_id}"
     landing = await land(checkout, place.source, change, place.branch, spare, grant.token)
@@ -153,6 +154,17 @@ def _with_note(outcome: Outcome, landing: Landing, complete: bool) -> Outcome:
         note = f"{landing.why} I never overwrite work: mine is on the branch `{landing.branch}`."
     elif not complete:
         note = f"The work so far is on the branch `{landing.branch}`."
+    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
+
+
+def _with_lfs(outcome: Outcome, change: Change) -> Outcome:
+    if not change.lfs:
+        return outcome
+    named = ", ".join(f"`{path}`" for path in change.lfs[:5]) + (" and others" if len(change.lfs) > 5 else "")
+    note = (
+        f"The repository keeps {named} in Git LFS, from where I fetch only pointers and where I upload nothing. "
+        "Please look at these files before merging."
+    )
     return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
 
 

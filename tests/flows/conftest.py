@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from bot.agent.tools.bash import Bash
@@ -180,8 +181,7 @@ class World:
             THREAD, Account("memory", who, who), request, f"memory:{self.ids}", "mention",
             Origin("comment", str(self.ids)), title="Login redirect", repository=Repository("memory", "acme/app"),
         )  # fmt: skip
-        for name, value in more.items():
-            object.__setattr__(trigger, name, value)
+        trigger = msgspec.structs.replace(trigger, **more)
         await intake.accept(self.services, Delivery("memory", f"d{self.ids}", "comment", (trigger,)))
         return self.bus.acknowledged[-1][1]
 

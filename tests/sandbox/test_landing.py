@@ -204,3 +204,61 @@ async def test_what_a_forge_declines_for_its_content_is_shown_nowhere_else(
     with pytest.raises(Refused, match=said.partition(": ")[2].rstrip(".")) as refused:
         await landed(checkout, source, change, BRANCH)
     assert refused.value.word == word
+
+
+# --- repositories of every kind --------------------------------------------------------------------------------------
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 12345\n"
+
+
+async def test_pointers_of_git_lfs_stay_pointers_and_what_was_changed_of_them_is_named(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    await server.commit(
+        NAME, {".gitattributes": "*.png filter=lfs diff=lfs merge=lfs -text\n", "a.png": POINTER}, "Art"
+    )
+    commands = ("grep -q 'size 12345' a.png", "echo x >b.png; echo y >c.txt; git add b.png")
+    change = await work(checkout, source, BRANCH, box, *commands)
+    assert change.lfs == ("b.png",)
+    assert (await landed(checkout, source, change, BRANCH)).branch == BRANCH
+    assert await server.read(NAME, BRANCH, "a.png") == POINTER
+
+
+async def test_submodules_are_left_as_they_are_and_a_changed_pointer_is_data(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    modules = '[submodule "lib"]\n\tpath = lib\n\turl = http://127.0.0.1:1/lib.git\n'
+    stream = (
+        f"commit refs/heads/main\ncommitter A <a@b> now\ndata 3\nSub\nfrom refs/heads/main^0\nM 160000 {'1' * 40} lib\n"
+    )
+    stream += f"M 100644 inline .gitmodules\ndata {len(modules)}\n{modules}\ndone\n"
+    imported = ("fast-import", "--quiet", "--date-format=now")
+    await asyncio.to_thread(server.hosting.git, NAME, *imported, stdin=stream.encode())
+    kept = await work(checkout, source, BRANCH, box, "echo x >new.txt")
+    assert [file[0] for file in kept.files] == ["new.txt"]
+    moved = await work(checkout, source, BRANCH, box, f"git update-index --cacheinfo 160000,{'2' * 40},lib")
+    assert [file[0] for file in moved.files] == ["lib", "new.txt"]
+    await landed(checkout, source, moved, BRANCH)
+    tree = await asyncio.to_thread(server.hosting.git, NAME, "ls-tree", BRANCH, "lib")
+    assert tree.decode().split()[:3] == ["160000", "commit", "2" * 40]
+
+
+async def test_a_repository_of_ten_thousand_files_is_worked_on(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    await server.commit(NAME, {f"d{n % 100}/f{n}.txt": f"{n}\n" for n in range(10_000)}, "Many")
+    change = await work(checkout, source, BRANCH, box, "test $(git ls-files | wc -l) = 10002", "echo x >new.txt")
+    assert change.files == (("new.txt", 1, 0),)
+    assert (await landed(checkout, source, change, BRANCH)).branch == BRANCH
+
+
+async def test_a_default_branch_that_was_renamed_is_followed(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    await checkout.fetch(source, TOKEN)
+    await asyncio.to_thread(server.hosting.git, NAME, "branch", "-m", "main", "trunk")
+    with pytest.raises(Refused, match="no branch main"):
+        await checkout.fetch(source, TOKEN)
+    renamed = msgspec.structs.replace(source, base="trunk")
+    change = await work(checkout, renamed, BRANCH, box, "echo x >new.txt", "git rev-parse -q --verify origin/trunk")
+    assert (await landed(checkout, renamed, change, BRANCH)).branch == BRANCH
