@@ -37,6 +37,8 @@ class Hosting:
         self.folder, self.tokens = folder, tokens
         self.requests: list[tuple[str, str]] = []
         """Method and path of every request so far."""
+        self.moved: dict[str, str] = {}
+        """New names of repositories by their old ones, from which readers and writers are sent on (301)."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI request."""
@@ -46,6 +48,9 @@ class Hosting:
         found = _PATH.fullmatch(scope["path"])
         if not self._allowed(headers.get("authorization", "")):
             await answer(send, 401, b"authentication is needed", {"www-authenticate": 'Basic realm="git"'})
+        elif found and (new := self.moved.get(found[1])):
+            query = scope["query_string"].decode()
+            await answer(send, 301, b"", {"location": f"/{new}.git{found[2]}?{query}".rstrip("?")})
         elif found is None or ".." in scope["path"] or not self.path(found[1]).is_dir():
             await answer(send, 404, b"no such repository")
         else:

@@ -262,3 +262,13 @@ async def test_a_default_branch_that_was_renamed_is_followed(
     renamed = msgspec.structs.replace(source, base="trunk")
     change = await work(checkout, renamed, BRANCH, box, "echo x >new.txt", "git rev-parse -q --verify origin/trunk")
     assert (await landed(checkout, renamed, change, BRANCH)).branch == BRANCH
+
+
+async def test_a_repository_that_was_moved_is_followed_for_reading_and_pushing(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    server.hosting.moved["octo/old"] = NAME
+    old = msgspec.structs.replace(source, url=f"{server.url}/octo/old.git")
+    change = await work(checkout, old, BRANCH, box, "echo x >new.txt")
+    assert (await landed(checkout, old, change, BRANCH)).branch == BRANCH
+    assert (await server.branches(NAME))[BRANCH] == change.commit
