@@ -101,6 +101,7 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             clock=time.time,
             mask=redactor.learn,
             rates=_rates(settings),
+            redact=redactor,
         )
         yield Built(settings, services, store, bus, key, redactor, stack)
 

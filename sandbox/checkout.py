@@ -15,13 +15,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bot.core.errors import Refused, SandboxError
+import msgspec
+
+from bot.core.errors import ProviderError, Refused, SandboxError
 from bot.core.outbound import Change
 from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
 from sandbox import rubbish, scripts
-from sandbox.git import GitError, address, branch_ref, commit_id, git, lines
+from sandbox.git import GitError, address, branch_ref, commit_id, git, lines, read_ref
 from sandbox.layout import Working, carry_in, in_box, lay_over
+from sandbox.lfs import kept_in_lfs
+from sandbox.rebase import rebased
 from sandbox.shelf import Shelf
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
@@ -37,17 +41,15 @@ class GitCheckout:
         self._folder = Path(folder).absolute()
 
     async def fetch(self, source: Source, token: Secret) -> str:
-        url, base = address(source.url), branch_ref(source.base)
-        wanted = {base, branch_ref(source.head) if source.head else base}
+        url, head = address(source.url), _start(source)
         async with self._mirror(source) as mirror:
             try:
-                await _fetch(mirror, url, token, wanted)
+                await _fetch(mirror, url, token, {branch_ref(source.base), head})
             except GitError as failed:
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
                 raise await _why_missing(mirror, source, token) from None
-            ref = _mirrored(branch_ref(source.head or source.base))
-            return (await git(mirror, "rev-parse", "--verify", f"{ref}^{{commit}}")).decode().strip()
+            return (await git(mirror, "rev-parse", "--verify", f"{_mirrored(head)}^{{commit}}")).decode().strip()
 
     async def put(
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
@@ -75,7 +77,10 @@ class GitCheckout:
             return await _take_in(mirror, bundle, base, _mirrored(branch_ref(source.base)))
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
-        url, target = address(source.url), branch_ref(branch)
+        url, target = (
+            address(source.head_url if branch == source.head and source.head_url else source.url),
+            branch_ref(branch),
+        )
         commit = commit_id(change.commit)
         mirror = self._place(source)
         try:
@@ -90,7 +95,28 @@ class GitCheckout:
                 seconds=_NETWORK_SECONDS,
             )
         except GitError as failed:
-            raise failed.for_provider() from None
+            raise _why_not_pushed(failed, source, branch) from None
+
+    async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
+        there = source if branch == source.head else msgspec.structs.replace(source, head=branch, head_ref="")
+        onto = await self.fetch(there, token)
+        async with self._mirror(source) as mirror:
+            commit = await rebased(mirror, commit_id(change.base), commit_id(change.commit), onto)
+            if commit is None:
+                return None
+            await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
+            return await _describe(mirror, commit, onto, _mirrored(branch_ref(source.base)))
+
+    async def patch(self, source: Source, change: Change) -> str:
+        commits = f"{commit_id(change.base)}..{commit_id(change.commit)}"
+        plain = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--no-renames")
+        try:
+            printed = await git(
+                self._place(source), "format-patch", "--stdout", "--no-signature", *plain, commits, "--"
+            )
+        except GitError as failed:
+            raise Refused("large", f"The work could not be written as a patch: {failed.said[-300:]}") from None
+        return printed.decode(errors="replace")
 
     async def tidy(self, unused_seconds: float) -> int:
         found = await asyncio.to_thread(rubbish.left_over, self._folder)
@@ -129,6 +155,12 @@ class GitCheckout:
         return shelf
 
 
+def _start(source: Source) -> str:
+    """Return the ref in the repository that the work starts from."""
+    branch = branch_ref(source.head or source.base)
+    return read_ref(source.head_ref) if source.head and source.head_ref else branch
+
+
 async def _fetch(mirror: Path, url: str, token: Secret, refs: set[str]) -> None:
     wanted = [f"+{ref}:{_mirrored(ref)}" for ref in sorted(refs)]
     options = ("--quiet", "--no-tags", "--no-write-fetch-head")
@@ -147,6 +179,30 @@ async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
     found = {row.partition("\t")[2] for row in there.decode(errors="replace").splitlines()}
     missing = source.base if branch_ref(source.base) not in found else source.head
     return Refused("branch", f"The repository {name} has no branch {missing}; name one with branch= and ask again.")
+
+
+_RULES = re.compile(r"GH006|GH013|protected branch|repository rule", re.IGNORECASE)
+_SECRETS = re.compile(r"push protection|push cannot contain secrets", re.IGNORECASE)
+_REMOTE = re.compile(r"^remote:[ \t]*(?:error:[ \t]*)?(\S.*)$", re.MULTILINE)
+
+
+def _why_not_pushed(failed: GitError, source: Source, branch: str) -> ProviderError | Refused:
+    """Return what a refused push means. A rule of the forge is said in the forge's own words.
+
+    https://docs.github.com/repositories/configuring-branches-and-merges-in-your-repository/managing-rulesets
+    """
+    told = " ".join(" ".join(_REMOTE.findall(failed.said)).split())[:300].rstrip(". ")
+    if "was archived" in failed.said:
+        return Refused(
+            "archived", f"The repository {source.repository.name} is archived, so nothing can be pushed to it."
+        )
+    if _SECRETS.search(failed.said):
+        return Refused("secrets", f"The forge holds a part of the work for a secret, and took nothing of it: {told}.")
+    if _RULES.search(failed.said):
+        return Refused("protected", f"The rules of the repository do not let me push to `{branch}`: {told}.")
+    if "hook declined" in failed.said:
+        return Refused("declined", f"A check of the repository declined the push to `{branch}`: {told}.")
+    return failed.for_provider()
 
 
 async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Change:
@@ -185,7 +241,8 @@ async def _describe(mirror: Path, commit: str, base: str, target: str) -> Change
     if len(numbers) > _MOST_FILES:
         raise Refused("large", f"The work touches {len(numbers)} files; I push at most {_MOST_FILES} in one change.")
     subjects = lines(await git(mirror, "log", "-z", "--reverse", "--format=%s", f"{base}..{commit}", "--"))
-    return Change(commit, base, tuple(_counted(row) for row in numbers), tuple(subjects))
+    files = tuple(_counted(row) for row in numbers)
+    return Change(commit, base, files, tuple(subjects), await kept_in_lfs(mirror, commit, [file[0] for file in files]))
 
 
 async def _merge_base(mirror: Path, target: str, commit: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from dataclasses import replace as with_fields
 from typing import Any
 
+import msgspec
+
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
 from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
@@ -261,6 +263,7 @@ class Run:
         for request in answered:
             if request is self._main or f"status:{request.seq}" in self._log.state.topics:
                 await reporter.show(request, status)
+                status = msgspec.structs.replace(status, patch="")  # said once
         await self._log.append(Draft(Closed(requests=[r.seq for r in answered], ending=delivered.outcome.ending)))
 
     def _answered(self) -> list[RequestState]:
@@ -274,7 +277,7 @@ class Run:
     def _standing(self, delivered: Delivered | None = None) -> Status:
         if delivered is None:
             return standing(self._state, self._log.state.tasks)
-        return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url)
+        return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url, delivered.patch)
 
     def _reporter(self, token: Token) -> Reporter:
         return Reporter(self._log, self._integration, token, self._services.clock)

@@ -39,6 +39,8 @@ class Hosting:
         """Method and path of every request so far."""
         self.narrowed: dict[str, set[str]] = {}
         """Tokens beside `tokens` that are good for some repositories alone."""
+        self.moved: dict[str, str] = {}
+        """New names of repositories by their old ones, from which readers and writers are sent on (301)."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI request."""
@@ -48,6 +50,9 @@ class Hosting:
         found = _PATH.fullmatch(scope["path"])
         if not self._allowed(headers.get("authorization", ""), found[1] if found else ""):
             await answer(send, 401, b"authentication is needed", {"www-authenticate": 'Basic realm="git"'})
+        elif found and (new := self.moved.get(found[1])):
+            query = scope["query_string"].decode()
+            await answer(send, 301, b"", {"location": f"/{new}.git{found[2]}?{query}".rstrip("?")})
         elif found is None or ".." in scope["path"] or not self.path(found[1]).is_dir():
             await answer(send, 404, b"no such repository")
         else:
@@ -102,6 +107,24 @@ class Hosting:
     def messages(self, name: str, branch: str) -> list[str]:
         """The commit messages of a branch, newest first."""
         return self.git(name, "log", "-z", "--format=%B", self.branches(name)[branch]).decode().strip("\0").split("\0")
+
+    def show_pull(self, name: str, number: int, fork: str, branch: str) -> None:
+        """Let the head of a pull request from a fork be read as `refs/pull/<number>/head`, as GitHub does."""
+        if self.path(fork).is_dir() and branch in self.branches(fork):
+            wanted = f"+refs/heads/{branch}:refs/pull/{number}/head"
+            self.git(name, "fetch", "--quiet", str(self.path(fork)), wanted)
+
+    def fork(self, name: str, fork: str) -> None:
+        """Make a repository that begins with everything that another one has."""
+        self.create(fork, {}, self.head(name))
+        self.git(fork, "fetch", "--quiet", str(self.path(name)), "+refs/heads/*:refs/heads/*")
+
+    def hook(self, name: str, event: str, script: str) -> None:
+        """Run a shell script as a hook, such as `pre-receive`: what it prints, git shows after `remote:`."""
+        path = self.path(name) / "hooks" / event
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
 
     def git(self, name: str, *arguments: str, stdin: bytes = b"") -> bytes:
         """Run git in a repository and return what it prints. Raises CalledProcessError."""

@@ -132,6 +132,12 @@ class GitHubServer:
         )
         await asyncio.to_thread(self.git.create, name, files, branch)
 
+    async def fork(self, name: str, fork: str, owner: str) -> None:
+        """Make a fork that belongs to somebody."""
+        granted = {owner: "admin"}
+        self.state.repositories[fork] = shapes.Repository(self.state.new_id(), fork, fork=True, permissions=granted)
+        await asyncio.to_thread(self.git.fork, name, fork)
+
     def permit(self, name: str, login: str, permission: str) -> None:
         """Change what somebody may do in a repository; `none` takes it away."""
         self.state.repositories[name].permissions[login] = permission

@@ -106,7 +106,8 @@ class Front:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request: git's to the git server, all others by the API."""
-        if re.match(r"/[\w.-]+/[\w.-]+\.git/", scope["path"]):
+        if git := re.match(r"/([\w.-]+/[\w.-]+)\.git/", scope["path"]):
+            await asyncio.to_thread(self._show_pulls, git[1])
             await self._serve_git(scope, receive, send)
             return
         if not scope["path"].startswith(PREFIX):
@@ -123,6 +124,12 @@ class Front:
         lost = fault is not None and fault.kind != "answer"
         self.requests.append(request if lost else replace(request, status=status))
         await self._respond(send, fault, status, body, headers)
+
+    def _show_pulls(self, name: str) -> None:
+        there = self._state.repositories.get(name)
+        for number, item in there.items.items() if there else ():
+            if item.pull and item.pull.head_repository not in ("", name):
+                self._git.show_pull(name, number, item.pull.head_repository, item.pull.head)
 
     async def _serve_git(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass a request of git's on. A fault that is planned for its path (`hang` alone) holds it back before."""

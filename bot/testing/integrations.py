@@ -233,7 +233,8 @@ class RecordingClient:
     def render(self, thread: Thread, status: Status, topic: str, beneath: str = "") -> list[Call]:
         ending = f" {status.outcome.ending}: {status.outcome.text}" if status.outcome else ""
         state = f"{status.state} after {status.ahead}" if status.ahead else status.state
-        return [Say(topic=topic, thread=thread, text=f"{state}{ending} {status.change_url}".strip(), beneath=beneath)]
+        said = [(topic, f"{state}{ending} {status.change_url}".strip()), (f"{topic}:patch", status.patch)]
+        return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said if text]
 
     def propose(self, proposal: Proposal) -> list[Call]:
         return [

@@ -1,23 +1,25 @@
 """GitHub as an Integration and a Forge: what a worker does there with a token. api.py is the way there."""
 
 import time
-from base64 import b64decode
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
-from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
+from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import replies, webhook
-from integrations.github.answers import Content, Pull, Remark, Repo, Standing
+from integrations.github import code, replies, webhook
+from integrations.github.answers import Pull, Remark, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
+from integrations.github.code import number_in as _number
+from integrations.github.code import path_of as _repo
 from integrations.github.markdown import carries_mark, mark, marked
 from integrations.github.payloads import Person
 from integrations.github.register import Registration
@@ -26,8 +28,6 @@ _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
 _REPLY = "r"
 """Before the id of a reply to a remark on code, to tell it from a comment on the whole."""
-_TEMPLATE_FOLDERS = (".github", "", "docs")
-_TEMPLATE_LARGEST = 64 * 1024
 
 
 class GitHub:
@@ -306,60 +306,7 @@ class GitHub:
     # --- code -----------------------------------------------------------------------------------------------------
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
-        place = _repo(repository.name)
-        repo = (await self._api.get(token, place)).read(Repo)
-        if repo.archived or repo.disabled:
-            state = "archived" if repo.archived else "disabled"
-            raise Refused("archived", f"The repository {repository.name} is {state}, so nothing can be pushed to it.")
-        pull = (await self._api.get(token, f"{place}/pulls/{_number(number)}")).read(Pull) if number else None
-        if pull is not None and pull.state == "open":
-            return self._source_of_pull(repository, repo, pull)
-        base = pull.base.ref if pull is not None else repo.default_branch
-        template = await self._template(place, token)
-        return Source(repository, self._git(repository.name), base, template=template)
-
-    def _source_of_pull(self, repository: Repository, repo: Repo, pull: Pull) -> Source:
-        """Describe where an open pull request's branch is: here, or in a fork to which maintainers may be let in."""
-        head = repo if pull.head.repo is UNSET else pull.head.repo
-        if not isinstance(head, Repo):
-            raise Refused(
-                "fork", "The fork that this pull request comes from is gone, so its branch cannot be worked on."
-            )
-        if head.full_name.casefold() == repo.full_name.casefold():
-            return Source(repository, self._git(repository.name), pull.base.ref, head=pull.head.ref)
-        fork = Repository(self.name, head.full_name)
-        pushable = bool(pull.maintainer_can_modify) and not head.archived
-        return Source(fork, self._git(fork.name), pull.base.ref, head=pull.head.ref, pushable=pushable)
-
-    def _git(self, name: str) -> str:
-        _repo(name)
-        return f"{self._web}/{name}.git"
-
-    async def _template(self, place: str, token: Secret) -> str:
-        """Return the pull request template from the first of the usual places that has one. At most four requests."""
-        for folder in _TEMPLATE_FOLDERS:
-            for entry in await self._listing(f"{place}/contents/{folder}", token):
-                name = entry.name.lower()
-                if entry.type == "file" and name in ("pull_request_template.md", "pull_request_template.txt"):
-                    return await self._text(f"{place}/contents/{quote(entry.path)}", token)
-        return ""
-
-    async def _listing(self, path: str, token: Secret) -> list[Content]:
-        try:
-            return (await self._api.get(token, path)).read(list[Content])
-        except ProviderError as error:
-            if error.word == "missing":
-                return []
-            raise
-
-    async def _text(self, path: str, token: Secret) -> str:
-        content = (await self._api.get(token, path)).read(Content)
-        if content.encoding != "base64" or content.size > _TEMPLATE_LARGEST:
-            return ""
-        try:
-            return b64decode(content.content or "").decode(errors="replace")
-        except ValueError:
-            return ""
+        return await code.source(partial(self._api.get, token), self._web, repository, number)
 
     async def close(self) -> None:
         if self._app is not None:
@@ -382,19 +329,6 @@ def _address(setting: str, url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise ConfigError(f"{setting}: expected an address such as https://github.com, found {url!r}")
     return url.rstrip("/")
-
-
-def _repo(name: str) -> str:
-    """Return the path of a repository in the API. Names come from payloads: what is none goes into no address."""
-    if not webhook.is_repository(name):
-        raise Refused("repository", "That is not the name of a repository; expected owner/repo.")
-    return f"/repos/{name}"
-
-
-def _number(text: str) -> str:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise ProviderError("invalid", f"expected a number, found {text[:40]!r}")
-    return text
 
 
 def _account(person: Person) -> Account:

@@ -146,6 +146,12 @@ class Pushes:
     async def tidy(self, unused_seconds: float) -> int:
         return 0
 
+    async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
+        return None
+
+    async def patch(self, source: Source, change: Change) -> str:
+        return "From cccc: the work, s3cret\n"
+
 
 class World:
     """Everything around a story, and the ways to make something happen."""
@@ -159,6 +165,7 @@ class World:
             us=Us(), integrations={"memory": self.forge}, auth=auth, log=store.log, conversations=store.conversations,
             inbox=store.inbox, leases=store.leases, accounts=store.accounts, vault=store.vault, bus=self.bus,
             clock=time.time, queue=store.queue, sweeps=store.sweeps, mask=lambda _: None, rates=Rates(),
+            redact=lambda text: text.replace("s3cret", "********"),
         )  # fmt: skip
         self.script: Sequence[Any] = [RUN_THE_TESTS, FINISH]
         self.model: Callable[[str], Model] = lambda _: ScriptedModel(list(self.script))

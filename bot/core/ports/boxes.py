@@ -144,7 +144,22 @@ class Checkout(Protocol):
         ...
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
-        """Push from the mirror, never by force; pushing what is there already is harmless. Raises ProviderError, Refused."""
+        """Push from the mirror to the repository (to the fork for the source's own head), never by force.
+
+        Pushing what is there already is harmless. Raises ProviderError (`conflict`: the branch has moved on), Refused
+        (`protected`: the forge's rules keep this branch from us).
+        """
+        ...
+
+    async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
+        """Fetch what stands at the branch now, and put the change's commits on top of it.
+
+        None where that needs a decision between two versions. Raises ProviderError, Refused.
+        """
+        ...
+
+    async def patch(self, source: Source, change: Change) -> str:
+        """Return the change's commits as git format-patch(1) writes them. Raises Refused when that is far too long."""
         ...
 
     async def tidy(self, unused_seconds: float) -> int:

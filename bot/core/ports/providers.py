@@ -118,7 +118,12 @@ class Source(Struct, frozen=True):
     """The branch that a change would be merged into."""
     head: str = ""
     """The existing branch to push to, when asked inside a change."""
+    head_url: str = ""
+    """Where that branch is, when it is not in the repository: the address of a fork."""
+    head_ref: str = ""
+    """Under what name the repository lets that branch be read, when it is not its own: `refs/pull/7/head`."""
     pushable: bool = True
+    """Whether that branch may be pushed to; where not, the work becomes a patch."""
     template: str = ""
     """The repository's own template for a change's description."""
 

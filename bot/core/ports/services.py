@@ -34,6 +34,8 @@ class Services:
     """Has a secret masked wherever texts are logged or stored, as long as it is one of the last few that were used."""
     rates: Rates
     """How much may be asked for."""
+    redact: Callable[[str], str]
+    """Masks every such secret in a text that goes out without having been stored."""
 
 
 @dataclass(frozen=True)

@@ -227,3 +227,27 @@ def test_a_template_without_a_fitting_heading_is_filled_below_its_first() -> Non
 
 def test_a_template_without_headings_stays_below_the_text() -> None:
     assert filled("- [ ] tests\n", "TEXT") == "TEXT\n\n- [ ] tests\n"
+
+
+PATCH = "From cccc\n+````\n+<!-- onhand:status:1 --> @octo-alice\n"
+
+
+def patched(patch: str) -> str:
+    status = Status("ended", run_id="r-1", outcome=Outcome("finished", "", "Done."), patch=patch)
+    _, call = render(THREAD, status, "status:1", "", "@onhand")
+    assert isinstance(call, Say)
+    assert call.topic == "status:1:patch"
+    return call.text
+
+
+def test_a_patch_has_a_message_of_its_own_and_cannot_leave_its_fence() -> None:
+    text = patched(PATCH)
+    assert f"`````diff\n{PATCH}`````\n" in text
+    assert "git am onhand.patch" in text
+
+
+def test_a_patch_that_is_too_long_says_so() -> None:
+    text = patched("+" * 80_000)
+    assert "of 80,000 characters only the first 50,000 stand here, so it cannot be applied as it is" in text
+    assert text.count("+") == 50_000
+    assert text.endswith("</details>")
