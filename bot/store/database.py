@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Column, Connection, Double, Insert, Row, Table, make_url, text
+from sqlalchemy import Column, Connection, Double, Insert, Row, Table, Update, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
@@ -19,7 +19,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from bot.core.errors import ConfigError
 from bot.store.migrations import HEAD
 from bot.store.postgres import Postgres
-from bot.store.sqlite import Sqlite
+from bot.store.sqlite import Sqlite, driver_connection
 
 T = TypeVar("T")
 
@@ -130,6 +130,24 @@ def _insert_all_new(dialect: str, table: Table, key: tuple[Column[Any], ...]) ->
     """With RETURNING, SQLAlchemy sends many rows in one statement."""
     inserting = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
     return inserting.on_conflict_do_nothing().returning(*key)
+
+
+def execute_quickly(connection: Connection, statement: Update | Insert, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Execute a constant statement for each row; return how many rows it changed in all.
+
+    On SQLite straight on the driver: there, SQLAlchemy's part of an append costs more than SQLite's.
+    """
+    if connection.dialect.name != "sqlite":
+        return connection.execute(statement, rows if len(rows) > 1 else rows[0]).rowcount
+    sql, names = _compiled(statement, tuple(rows[0]))
+    changed: int = driver_connection(connection).executemany(sql, [[row[n] for n in names] for row in rows]).rowcount
+    return changed
+
+
+@cache
+def _compiled(statement: Update | Insert, names: tuple[str, ...]) -> tuple[str, Sequence[str]]:
+    compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=names)
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
 class clock_of_database(FunctionElement[float]):  # noqa: N801 -- reads as an SQL function where it is used

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 from bot.core.errors import Conflict
 from bot.core.events import Asked, Called, Calling, Closed, Draft, Event, decode, encode
 from bot.store.clean import Clean, storable
-from bot.store.database import Database, insert_new
+from bot.store.database import Database, execute_quickly, insert_new
 from bot.store.projection import project
 from bot.store.tables import conversations, events
 from bot.store.whisper import Whisper
@@ -91,7 +91,7 @@ _ADVANCE = (
 
 def _append(connection: Connection, conversation_id: str, expected: int, lines: list[Line], at: float) -> list[Event]:
     step = {"of": conversation_id, "expected": expected, "last": expected + len(lines), "now": at}
-    if not connection.execute(_ADVANCE, step).rowcount:
+    if not execute_quickly(connection, _ADVANCE, [step]):
         found = connection.execute(
             select(conversations.c.last_seq).where(conversations.c.id == conversation_id)
         ).scalar()
@@ -101,7 +101,7 @@ def _append(connection: Connection, conversation_id: str, expected: int, lines: 
         _make_conversation(connection, conversation_id, thread, title, at)
         return _append(connection, conversation_id, expected, lines, at)
     rows = [event_row(conversation_id, seq, at, line) for seq, line in enumerate(lines, expected + 1)]
-    connection.execute(_INSERT, rows)
+    execute_quickly(connection, _INSERT, rows)
     written = [Event(expected + n, at, d.source, d.fact, d.cause, d.call_id) for n, (d, _) in enumerate(lines, 1)]
     project(connection, conversation_id, written)
     return written

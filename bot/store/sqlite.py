@@ -103,8 +103,11 @@ class unavailable_sqlite:  # noqa: N801 -- reads as a statement where it is used
     def __enter__(self) -> None: ...
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_CALLER):
-            raise Unavailable(f"SQLite did not take it ({error.orig}); nothing was stored, try again") from error
+        if isinstance(error, sqlite3.OperationalError) or (
+            isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_CALLER)
+        ):
+            reason = getattr(error, "orig", error)
+            raise Unavailable(f"SQLite did not take it ({reason}); nothing was stored, try again") from error
 
 
 def driver_connection(connection: Connection) -> Any:
