@@ -150,6 +150,10 @@ class GitHubServer:
         """Leave the next `times` matching requests without an answer, until `release()`, at most two minutes."""
         return self._plan(Fault(method, re.compile(path), times, "hang", after=after))
 
+    def hold(self, method: str, path: str, *, times: int = 1) -> Fault:
+        """Keep the next `times` matching requests waiting until `release()`; then they are carried out and answered."""
+        return self._plan(Fault(method, re.compile(path), times, "hold"))
+
     def drop(self, method: str, path: str, *, times: int = 1, after: bool = False) -> Fault:
         """Close the connection on the next `times` matching requests; with `after`, once they are carried out."""
         return self._plan(Fault(method, re.compile(path), times, "drop", after=after))

@@ -45,7 +45,8 @@ class Fault:
     path: re.Pattern[str]
     times: int
     kind: str = "answer"
-    """`answer` (with the status), `hang` (until released) or `drop` (the connection is closed)."""
+    """`answer` (with the status), `hang` (no answer until released), `hold` (carried out and answered once released) or `drop`
+    (the connection is closed)."""
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = "planned failure"
@@ -94,10 +95,10 @@ class Front:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request: git's to the git server, all others by the API."""
         if re.match(r"/[\w.-]+/[\w.-]+\.git/", scope["path"]):
-            await self._git(scope, receive, send)
+            await self._serve_git(scope, receive, send)
             return
         request, asked = await self._read(scope, receive)
-        fault = self._fault(request)
+        fault = await self._held(self._fault(request.method, request.path))
         status, body = 0, None
         headers: dict[str, str] = {}
         if fault is None or fault.after:
@@ -107,6 +108,28 @@ class Front:
         lost = fault is not None and fault.kind != "answer"
         self.requests.append(request if lost else replace(request, status=status))
         await self._respond(send, fault, status, body, headers)
+
+    async def _serve_git(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let the git server answer. A fault sees the query as part of the path: it tells a fetch from a push."""
+        query = scope["query_string"].decode()
+        path = f"{scope['path']}?{query}" if query else scope["path"]
+        fault = await self._held(self._fault(scope["method"], path))
+        if fault is None:
+            await self._git(scope, receive, send)
+            return
+        if fault.after:
+            await self._git(scope, receive, _unheard)
+        else:
+            await read_body(receive)
+        await self._respond(send, fault, fault.status, {"message": fault.message}, dict(fault.headers))
+
+    @staticmethod
+    async def _held(fault: Fault | None) -> Fault | None:
+        """Wait for a request's release, if that is all that was planned for it."""
+        if fault is None or fault.kind != "hold":
+            return fault
+        await fault.wait()
+        return None
 
     async def _read(self, scope: Any, receive: Any) -> tuple[Request, Asked | None]:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -142,9 +165,9 @@ class Front:
         shown = answered.body[(page - 1) * size : page * size]
         return answered.status, shown, {"link": link} if link else {}
 
-    def _fault(self, request: Request) -> Fault | None:
+    def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
-            if fault.times > 0 and fault.method == request.method and fault.path.fullmatch(request.path):
+            if fault.times > 0 and fault.method == method and fault.path.fullmatch(path):
                 fault.meet()
                 return fault
         return None
@@ -162,3 +185,7 @@ class Front:
             **more,
         }
         await answer(send, status, b"" if status == 204 else json.dumps(body).encode(), headers)
+
+
+async def _unheard(_message: Any) -> None:
+    """Take an answer that nobody gets to see."""
