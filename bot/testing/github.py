@@ -165,14 +165,13 @@ class GitHubServer:
         wanted = re.compile(path)
         return self._plan(Fault(method, wanted, times, "answer", status, headers or {}, message, after))
 
-    def hang(
-        self, method: str, path: str, *, times: int = 1, after: bool = False, skip: int = 0, saying: str = ""
-    ) -> Fault:
-        """Leave the next `times` matching requests without an answer, until `release()`, at most two minutes.
+    def hang(self, method: str, path: str, *, times: int = 1, after: bool = False) -> Fault:
+        """Leave the next `times` matching requests without an answer, until `release()`, at most two minutes."""
+        return self._plan(Fault(method, re.compile(path), times, "hang", after=after))
 
-        `skip` lets some pass first; `saying` is looked for in the body. Git's requests can be held back as well.
-        """
-        return self._plan(Fault(method, re.compile(path), times, "hang", after=after, skip=skip, saying=saying))
+    def hold(self, method: str, path: str, *, times: int = 1) -> Fault:
+        """Keep the next `times` matching requests waiting until `release()`; then they are carried out and answered."""
+        return self._plan(Fault(method, re.compile(path), times, "hold"))
 
     def drop(self, method: str, path: str, *, times: int = 1, after: bool = False) -> Fault:
         """Close the connection on the next `times` matching requests; with `after`, once they are carried out."""

@@ -46,16 +46,13 @@ class Fault:
     path: re.Pattern[str]
     times: int
     kind: str = "answer"
-    """`answer` (with the status), `hang` (until released) or `drop` (the connection is closed)."""
+    """`answer` (with the status), `hang` (no answer until released), `hold` (carried out and answered once released) or `drop`
+    (the connection is closed)."""
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = "planned failure"
     after: bool = False
     """Whether the request is carried out first, so that only its answer is lost."""
-    skip: int = 0
-    """How many matching requests it lets pass first."""
-    saying: str = ""
-    """A regular expression that must be found in the request's body, as JSON."""
     _waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
     _met: threading.Event = field(default_factory=threading.Event)
     _released: bool = False
@@ -65,18 +62,10 @@ class Fault:
         if not await asyncio.to_thread(self._met.wait, _HANG_LIMIT):
             raise TimeoutError(f"no {self.method} {self.path.pattern} came")
 
-    def meets(self, request: Request) -> bool:
-        """Whether it is this request's turn to fail; noted if it is."""
-        if self.times <= 0 or self.method != request.method or not self.path.fullmatch(request.path):
-            return False
-        if self.saying and not re.search(self.saying, json.dumps(request.body)):
-            return False
-        if self.skip:
-            self.skip -= 1
-            return False
+    def meet(self) -> None:
+        """Note that a request has met it."""
         self.times -= 1
         self._met.set()
-        return True
 
     def release(self) -> None:
         """Let what hangs go on."""
@@ -114,7 +103,7 @@ class Front:
             await self._page(scope, receive, send)
             return
         request, asked, credential = await self._read(scope, receive)
-        fault = self._fault(request)
+        fault = await self._held(self._fault(request.method, request.path))
         status, body = 0, None
         headers: dict[str, str] = {}
         if fault is None or fault.after:
@@ -132,11 +121,26 @@ class Front:
                 self._git.show_pull(name, number, item.pull.head_repository, item.pull.head)
 
     async def _serve_git(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass a request of git's on. A fault that is planned for its path (`hang` alone) holds it back before."""
-        fault = self._fault(Request(scope["method"], scope["path"], {}, {}, None, ""))
-        if fault is not None:
-            await fault.wait()
-        await self._git(scope, receive, send)
+        """Let the git server answer. A fault sees the query as part of the path: it tells a fetch from a push."""
+        query = scope["query_string"].decode()
+        path = f"{scope['path']}?{query}" if query else scope["path"]
+        fault = await self._held(self._fault(scope["method"], path))
+        if fault is None:
+            await self._git(scope, receive, send)
+            return
+        if fault.after:
+            await self._git(scope, receive, _unheard)
+        else:
+            await read_body(receive)
+        await self._respond(send, fault, fault.status, {"message": fault.message}, dict(fault.headers))
+
+    @staticmethod
+    async def _held(fault: Fault | None) -> Fault | None:
+        """Wait for a request's release, if that is all that was planned for it."""
+        if fault is None or fault.kind != "hold":
+            return fault
+        await fault.wait()
+        return None
 
     async def _page(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer as the pages do: only the one that takes an App's manifest is there."""
@@ -186,8 +190,12 @@ class Front:
         shown = answered.body[(page - 1) * size : page * size]
         return answered.status, shown, {"link": link} if link else {}
 
-    def _fault(self, request: Request) -> Fault | None:
-        return next((fault for fault in self.faults if fault.meets(request)), None)
+    def _fault(self, method: str, path: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.times > 0 and fault.method == method and fault.path.fullmatch(path):
+                fault.meet()
+                return fault
+        return None
 
     async def _respond(self, send: Any, fault: Fault | None, status: int, body: Any, more: dict[str, str]) -> None:
         if fault and fault.kind == "hang":
@@ -202,3 +210,7 @@ class Front:
             **more,
         }
         await answer(send, status, b"" if status == 204 else json.dumps(body).encode(), headers)
+
+
+async def _unheard(_message: Any) -> None:
+    """Take an answer that nobody gets to see."""
