@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types fmt docs bench chaos pins
+.PHONY: help install demo test lint types fmt docs bench chaos soak pins
 
 help: ## list the verbs
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -49,6 +49,12 @@ PAIR ?= sqlite-local
 
 chaos: install ## kill a busy service at random moments: nothing may be lost or doubled
 	$(BIN)/python -m tests.chaos --seed $(SEED) --kills $(KILLS) --conversations $(CONVERSATIONS) --pair $(PAIR)
+
+DELIVERIES ?= 50000
+RUNS ?= 1000
+
+soak: install ## send many deliveries: memory and folders must stay flat
+	$(BIN)/python -m tests.soak --deliveries $(DELIVERIES) --runs $(RUNS) --seed $(SEED)
 
 pins: .venv/installed ## resolve the requirements anew
 	$(BIN)/uv pip compile --quiet pyproject.toml --universal --no-emit-index-url --generate-hashes --no-header -o requirements/onhand.txt

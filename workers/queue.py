@@ -22,27 +22,36 @@ log = logging.getLogger(__name__)
 
 CLAIM_SECONDS = 3.0
 _RENEW_EVERY = 1.0
-_LOOK_EVERY = 1
-"""Seconds between two looks at the queue when nobody rings: for deferred jobs and for those of killed workers."""
+_LOOK_EVERY = 5
+"""Seconds between two looks at the queue, at most, when nobody rings and nothing that was seen there becomes due."""
 _PATIENCE = 5.0
 """Seconds after which a Redis that says nothing is taken to be out of reach."""
-_LOOK_AT = 100
-"""Ids of a queue that one look takes in."""
+_PAUSE = 1.0
+"""Seconds to wait for a Redis that is out of reach."""
 
 _TAKE = """
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local taken = {now}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])) do
-    if #taken > tonumber(ARGV[2]) then break end
-    if redis.call('SET', ARGV[3] .. id, '1', 'PX', ARGV[4], 'NX') then
-        redis.call('ZADD', KEYS[1], now + ARGV[4], id)
+local now, room, taken = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[1]), {}
+local first = redis.call('ZRANGE', KEYS[1], 0, room - 1, 'WITHSCORES')
+local due = now + ARGV[4]
+for i = 1, #first, 2 do
+    local id, claim = first[i], ARGV[2] .. first[i]
+    if tonumber(first[i + 1]) > now then
+        due = math.min(due, first[i + 1])
+        break
+    elseif redis.call('SET', claim, '1', 'PX', ARGV[3], 'NX') then
+        redis.call('ZADD', KEYS[1], now + ARGV[3], id)
         table.insert(taken, id)
+    else
+        redis.call('ZADD', KEYS[1], now + math.max(redis.call('PTTL', claim), 1), id)
     end
 end
-return taken
+return {now, due - now, taken}
 """
-"""Claims jobs that are due; returns Redis' time in milliseconds and their ids."""
+"""Claims jobs that are due, at most as many as there is room for, and moves what is held out of sight.
+
+Returns Redis' time in milliseconds, the milliseconds until the next look, and the ids of what was taken.
+"""
 
 
 class BellWorker(Worker):
@@ -68,6 +77,7 @@ class BellWorker(Worker):
         self._due_at_start: dict[str, int] = {}
         self._ahead = 0
         """Milliseconds by which our clock is ahead of Redis'."""
+        self._look_after = float(_LOOK_EVERY)
 
     async def main(self) -> None:
         """Work until cancelled; a Redis that is away is waited for."""
@@ -77,11 +87,11 @@ class BellWorker(Worker):
                 try:
                     async with asyncio.timeout(_PATIENCE):
                         await self._poll_iteration()
-                    async with asyncio.timeout(_PATIENCE):
+                    async with asyncio.timeout(_LOOK_EVERY + _PATIENCE):
                         await self._wait()
                 except (RedisError, OSError) as error:
                     log.warning("queue %s: Redis is out of reach: %s", self.queue_name, error)
-                    await asyncio.sleep(_LOOK_EVERY)
+                    await asyncio.sleep(_PAUSE)
         finally:
             renewing.cancel()
 
@@ -94,22 +104,23 @@ class BellWorker(Worker):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _poll_iteration(self) -> None:
-        """Start what is due, bury what has ended, and let the clockwork (arq's cron) tick."""
+        """Let the clockwork (arq's cron) tick, start what is due, bury what has ended."""
+        await self.heart_beat()
         if self.allow_pick_jobs and self._free > 0:
             for job_id in await self._take():
                 self.tasks[job_id] = asyncio.create_task(self.run_job(job_id, timestamp_ms()))
         for job_id, task in [(job_id, task) for job_id, task in self.tasks.items() if task.done()]:
             del self.tasks[job_id]
             task.result()  # a job's own errors were caught at its door
-        await self.heart_beat()
 
     async def _take(self) -> list[str]:
         """Claim as many jobs as there is room for."""
-        claim = int(CLAIM_SECONDS * 1000)
-        now, *ids = await self.pool.eval(  # type: ignore[misc]
-            _TAKE, 1, self.queue_name, str(_LOOK_AT), str(self._free), in_progress_key_prefix, str(claim)
+        claim, longest = str(int(CLAIM_SECONDS * 1000)), str(_LOOK_EVERY * 1000)
+        now, wait, ids = await self.pool.eval(  # type: ignore[misc]
+            _TAKE, 1, self.queue_name, str(self._free), in_progress_key_prefix, claim, longest
         )
         self._ahead = timestamp_ms() - int(now)
+        self._look_after = max(int(wait) / 1000, 0.001)  # 0 would be for ever
         return [job_id.decode() for job_id in ids]
 
     @property
@@ -117,9 +128,9 @@ class BellWorker(Worker):
         return self.max_jobs - sum(not task.done() for task in self.tasks.values())
 
     async def _wait(self) -> None:
-        """Wait for the bell, or, with a full house, for a job to end."""
+        """Wait for the bell or until the next job is due; with a full house, for a job to end."""
         if self._free > 0:
-            await self.pool.blpop([bell(self.queue_name)], timeout=_LOOK_EVERY)  # type: ignore[misc]
+            await self.pool.blpop([bell(self.queue_name)], timeout=self._look_after)  # type: ignore[misc,arg-type]
         elif self.tasks:
             await asyncio.wait(self.tasks.values(), timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
 
@@ -143,13 +154,12 @@ class BellWorker(Worker):
         incr_score: int | None,
         keep_in_progress: float | None,
     ) -> None:
-        """Let go of the claim; a job that is not done becomes due when it asked to be, or at once."""
+        """Let go of the claim; a job that is not done becomes due when it asked to be, or at once; somebody looks when."""
         score = self._due_at_start.pop(job_id, timestamp_ms())
         if not finish:
             due = score + incr_score if incr_score else timestamp_ms()
             await self.pool.zadd(self.queue_name, {job_id: due - self._ahead}, xx=True)
-            if not incr_score:
-                await self.pool.lpush(bell(self.queue_name), 1)  # type: ignore[misc]
+            await self.pool.lpush(bell(self.queue_name), 1)  # type: ignore[misc]
         await super().finish_job(
             job_id, finish, result_data, result_timeout_s, keep_result_forever, None, keep_in_progress
         )

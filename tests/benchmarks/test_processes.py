@@ -37,7 +37,7 @@ async def test_processes(tmp_path: Path) -> None:
             web.append(_web(told))
             bare.append(_bare(told))
             worker.append(_worker(told))
-        traced = _imports(told)
+        traced = _imports(told, tmp_path / "imports")
     finally:
         await redis.stop()
     print()
@@ -46,7 +46,7 @@ async def test_processes(tmp_path: Path) -> None:
     row(
         "litellm imported by the web process",
         "yes" if "litellm" in traced else "no",
-        f"{len(traced)} modules",
+        f"{len(traced)} packages imported",
         aim="no",
     )
     assert "litellm" not in traced
@@ -96,16 +96,18 @@ def _bare(told: Mapping[str, str]) -> tuple[float, float]:
     return _measured(process, begin)
 
 
-def _imports(told: Mapping[str, str]) -> set[str]:
+def _imports(told: Mapping[str, str], said: Path) -> set[str]:
     """Return the top level names of all that the web process has imported by the time that it has answered."""
     port = str(free_port("127.0.0.1"))
-    process = _start(told, "-X", "importtime", "-m", "bot", "serve", "--bound", "--port", port, stderr=subprocess.PIPE)
+    with said.open("wb") as errors:
+        arguments = ("-X", "importtime", "-m", "bot", "serve", "--bound", "--port", port)
+        process = _start(told, *arguments, stderr=errors.fileno())
     with httpx.Client(trust_env=False) as client:
         while not _answers(client, f"http://127.0.0.1:{port}/ready"):
             time.sleep(0.02)
     process.terminate()
-    _, said = process.communicate(timeout=30)
-    rows = [line for line in said.decode(errors="replace").splitlines() if line.startswith("import time:")]
+    process.wait(30)
+    rows = [line for line in said.read_text(errors="replace").splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in rows}
 
 

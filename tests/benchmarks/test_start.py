@@ -25,7 +25,7 @@ from workers.queue import BellWorker
 
 ROUNDS, RINGS, FLEET = 3, 60, 500
 PEER_RINGS = 6
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 30.0
 
 _FLEET = """
 import asyncio, sys
@@ -144,8 +144,9 @@ async def test_idle(tmp_path: Path, redis_url: str) -> None:
     stop = asyncio.Event()
     async with bootstrap.build(config.load(told)) as built:
         working = asyncio.create_task(work(built, 8, stop))
-        await asyncio.sleep(2.0)
         redis = connect(redis_url)
+        await redis.ping()
+        await asyncio.sleep(3.0)  # the sweeps that come with the start
         before = (await redis.info("stats"))["total_commands_processed"]
         await asyncio.sleep(IDLE_SECONDS)
         after = (await redis.info("stats"))["total_commands_processed"]

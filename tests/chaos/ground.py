@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import psutil
@@ -29,6 +29,12 @@ from tests.journeys.surroundings import environment
 REPOSITORIES = [f"acme/app-{letter}" for letter in "abcd"]
 PEOPLE = ["alice", "carol"]
 
+_UNLIMITED = {
+    "ONHAND_LIMITS__CONCURRENT_RUNS": "32",
+    **dict.fromkeys([f"ONHAND_LIMITS__PER_{what}" for what in ("PERSON", "REPOSITORY", "THREAD")], "0"),
+    "ONHAND_LIMITS__LOOP_REQUESTS": "0",
+}
+
 
 @dataclass
 class Ground:
@@ -39,7 +45,7 @@ class Ground:
     github: GitHubServer
     model: ModelServer
     redis: EmbeddedRedis
-    nursery: "Nursery"
+    nursery: "Starter"
     processes: dict[str, psutil.Process] = field(default_factory=dict)
     died: list[str] = field(default_factory=list)
     """Names of processes that ended though nobody killed them."""
@@ -106,8 +112,38 @@ class Ground:
             await asyncio.to_thread(_gone, process, 20)
 
 
+class Starter(Protocol):
+    """Starts `onhand ARGUMENTS`."""
+
+    def start(self, log: Path, *arguments: str) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class Cold:
+    """Starts each process as people do. Implements Starter."""
+
+    def __init__(self, environment: Mapping[str, str], _folder: Path) -> None:
+        self._environment = environment
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, log: Path, *arguments: str) -> int:
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "bot", *arguments, "--bound"],
+                env=self._environment, cwd=Path(__file__).parents[2], start_new_session=True,
+                stdin=subprocess.PIPE, stdout=out, stderr=out,
+            )  # fmt: skip
+        self._started.append(process)
+        return process.pid
+
+    def close(self) -> None:
+        for process in self._started:
+            process.wait(30)
+
+
 class Nursery:
-    """The process that forks the others; see tests/chaos/nursery.py."""
+    """The process that forks the others; see tests/chaos/nursery.py. Implements Starter."""
 
     def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
         self._process = subprocess.Popen(
@@ -135,15 +171,25 @@ class Nursery:
 
 
 @asynccontextmanager
-async def ground(pair: str, model: ModelServer, workers: int, folder: Path) -> AsyncIterator[Ground]:
-    """Lay it out for a pair such as `sqlite-local`, and clear it away."""
+async def ground(
+    pair: str,
+    model: ModelServer,
+    workers: int,
+    folder: Path,
+    more: Mapping[str, str] | None = None,
+    *,
+    warm: bool = True,
+) -> AsyncIterator[Ground]:
+    """Lay it out for a pair such as `sqlite-local`, and clear it away. `warm`: processes are forked from one that has
+    imported everything; `more` are further settings.
+    """
     database, _, sandbox = pair.partition("-")
     port = free_port("127.0.0.1")
     redis = EmbeddedRedis(folder)
     with database_of(database) as database_url:
         told = environment(folder, await redis.start(), sandbox, port, model.base_url) | database_url
-        told["ONHAND_LIMITS__CONCURRENT_RUNS"] = "32"
-        nursery = await asyncio.to_thread(Nursery, told, folder)
+        told |= _UNLIMITED | (more or {})
+        nursery = await asyncio.to_thread(Nursery if warm else Cold, told, folder)
         async with GitHubServer(folder / "forge", port=port) as github:
             laid = Ground(folder, told, github, model, redis, nursery)
             try:
