@@ -101,9 +101,9 @@ def test_hidden_characters_do_not_make_or_break_a_mention() -> None:
 def test_reading_is_linear_in_hostile_text(part: str) -> None:
     def seconds(size: int) -> float:
         text = part * (size // len(part)) + " @onhand fix"
-        begin = time.perf_counter()
+        begin = time.thread_time()
         find_request(text, HANDLES)
-        return time.perf_counter() - begin
+        return time.thread_time() - begin
 
     seconds(10_000)
     assert seconds(160_000) < 40 * max(seconds(10_000), 0.002)
