@@ -36,7 +36,10 @@ def main() -> None:
 def _be(log: str, arguments: Sequence[str], bound_to: int, kept: int) -> None:
     """Become `onhand ARGUMENTS`, which ends when the nursery does. Never returns."""
     from bot import cli
+    from bot.agent import model
 
+    model.load.cache_clear()  # LiteLLM's thread has stayed with the nursery; a worker starts its own
+    model._aside.cache_clear()
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
