@@ -93,7 +93,11 @@ class BoxFolder:
         return facts if isinstance(facts, dict) else {}
 
     def delete(self) -> None:
-        """Delete the folder, read-only parts of it too. What lists know it by goes last: a deletion cut off is begun again."""
+        """Delete the folder, read-only parts of it too.
+
+        The key goes first, so that nobody attaches to what is half gone, and what lists know it by last, so that a deletion
+        that was cut off is begun again.
+        """
 
         def unlock(function: Callable[..., object], path: str, error: object) -> None:
             with contextlib.suppress(OSError):
@@ -101,6 +105,7 @@ class BoxFolder:
                 Path(path).chmod(0o700, follow_symlinks=False) if not Path(path).is_symlink() else None
                 function(path)
 
+        (self.path / "key").unlink(missing_ok=True)
         for _ in range(3):
             for part in self._parts():
                 if part.is_dir() and not part.is_symlink():

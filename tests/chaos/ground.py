@@ -70,7 +70,7 @@ class Ground:
         if _living(victim):
             victim.kill()
         else:
-            self.died.append(name)
+            self.died.append(f"{name} (pid {victim.pid})")
         await self.start(name)
         return int(victim.pid)
 
