@@ -21,6 +21,7 @@ from bot.core.ports import (
     Integration,
     Limits,
     Model,
+    Rates,
     Sandboxes,
     Services,
     Us,
@@ -98,7 +99,9 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             vault=store.vault,
             bus=bus,
             clock=time.time,
-            mask=redactor.add,
+            mask=redactor.learn,
+            rates=_rates(settings),
+            redact=redactor,
         )
         yield Built(settings, services, store, bus, key, redactor, stack)
 
@@ -161,6 +164,13 @@ def open_sandboxes(settings: Settings, kind: str = "") -> Sandboxes:
     folder = settings.home / "boxes"
     sandboxes: Sandboxes = registry.load("sandboxes", kind)(spec, folder, settings.sections.get(kind, {}))
     return sandboxes
+
+
+def _rates(settings: Settings) -> Rates:
+    caps = settings.limits
+    return Rates(
+        caps.per_person, caps.per_repository, caps.per_thread, caps.loop_requests, loop_seconds=60 * caps.loop_minutes
+    )
 
 
 def _us(settings: Settings) -> Us:

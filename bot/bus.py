@@ -7,8 +7,8 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 from arq.connections import ArqRedis
@@ -18,6 +18,7 @@ from arq.utils import timestamp_ms
 from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError
 
+from bot.core.batches import Batches
 from bot.core.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,16 @@ _PATIENCE = 2.0
 
 _RING = """
 local time = redis.call('TIME')
-redis.call('SET', KEYS[3], ARGV[2], 'PX', ARGV[3], 'NX')
-redis.call('ZADD', KEYS[1], 'NX', time[1] * 1000 + math.floor(time[2] / 1000), ARGV[1])
-redis.call('LPUSH', KEYS[2], 1)
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+for n = 3, #KEYS do
+    redis.call('SET', KEYS[n], ARGV[3 * n - 6], 'PX', ARGV[1], 'NX')
+    redis.call('ZADD', KEYS[1], ARGV[3 * n - 5], now, ARGV[3 * n - 7])
+    redis.call('LPUSH', KEYS[2], 1)
+end
 redis.call('LTRIM', KEYS[2], 0, 999)
 """
-"""Queues a job that is due now, by Redis' clock: ours may be minutes ahead of a worker's."""
+"""Queues jobs that are due now, by Redis' clock: ours may be minutes ahead of a worker's. KEYS: the queue, its bell, a key for
+each job's body; ARGV: the life of a job in milliseconds, then of each its id, its body, and NX or LT."""
 
 _HURRY = """
 local time = redis.call('TIME')
@@ -50,6 +55,9 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
 end
 """
 """Makes every job due that nobody holds."""
+
+_MOST_TOGETHER = 256
+"""Rings or whispers that share a round trip."""
 
 encode_job = msgspec.msgpack.encode
 decode_job = msgspec.msgpack.decode
@@ -66,6 +74,28 @@ def connect(url: str) -> ArqRedis:
     return ArqRedis(connection_pool=pool, job_serializer=encode_job, job_deserializer=decode_job)
 
 
+@contextlib.asynccontextmanager
+async def _within_reach() -> AsyncIterator[None]:
+    """Inside, a Redis that is away or says nothing is raised as Unavailable."""
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            yield
+    except (RedisError, OSError) as error:
+        raise Unavailable(f"Redis is out of reach: {error}") from error
+
+
+class _Ring(NamedTuple):
+    queue: str
+    job_id: str
+    body: bytes
+    unless: str = "NX"
+    """What a job that is queued already is left to be: as it is, or with LT due now."""
+
+    @classmethod
+    def of(cls, queue: str, function: str, job_id: str, *arguments: Any) -> "_Ring":
+        return cls(queue, job_id, serialize_job(function, arguments, {}, None, timestamp_ms(), serializer=encode_job))
+
+
 class RedisBus:
     """The port Bus over one Redis. Its methods raise Unavailable when Redis is out of reach."""
 
@@ -74,49 +104,55 @@ class RedisBus:
         self._followers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._latest: dict[str, int] = {}
         self._listening: asyncio.Task[None] | None = None
+        self._rings = Batches(self._ring_all, _MOST_TOGETHER)
+        self._whispers = Batches(self._whisper_all, _MOST_TOGETHER)
 
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         """Queue the admission of a request; queued already is fine."""
-        await self._ring(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq)
+        await self._ring(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
 
-    async def run(self, conversation_id: str, seq: int) -> None:
-        """Queue a run for a request; queued already is fine."""
-        await self._ring(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
+        """Queue a run for a request; queued already is fine, and with `hurry` it is due now."""
+        ring = _Ring.of(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
+        await self._ring(ring._replace(unless="LT") if hurry else ring)
 
-    async def _ring(self, queue: str, function: str, job_id: str, *arguments: Any) -> None:
-        """Queue a job as arq's enqueue_job does, and wake one worker, in one round trip."""
-        body = serialize_job(function, arguments, {}, None, timestamp_ms(), serializer=encode_job)
-        keys = (queue, bell(queue), job_key_prefix + job_id)
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self.redis.eval(_RING, len(keys), *keys, job_id, body, str(_JOB_LIFE_MS))  # type: ignore[misc,arg-type]
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis is out of reach: {error}") from error
+    async def _ring(self, ring: _Ring) -> None:
+        async with _within_reach():  # it may have to wait behind others
+            await self._rings.do(ring)
+
+    async def _ring_all(self, rings: Sequence[_Ring]) -> Sequence[None]:
+        """Queue jobs as arq's enqueue_job does, and wake a worker for each, in one round trip."""
+        async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
+            for queue in {ring.queue for ring in rings}:
+                jobs = [ring for ring in rings if ring.queue == queue]
+                keys = [queue, bell(queue), *(job_key_prefix + job.job_id for job in jobs)]
+                texts = [part for job in jobs for part in (job.job_id, job.body, job.unless)]
+                pipe.eval(_RING, len(keys), *keys, str(_JOB_LIFE_MS), *texts)  # type: ignore[arg-type]
+            await pipe.execute()
+        return [None] * len(rings)
 
     async def hurry(self) -> None:
         """Make every job due that waits for a better time. A worker that starts may be what they wait for: with a new token."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                for queue in (RUNS, ACTIONS):
-                    await self.redis.eval(_HURRY, 1, queue, in_progress_key_prefix)  # type: ignore[misc]
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis is out of reach: {error}") from error
+        async with _within_reach():
+            for queue in (RUNS, ACTIONS):
+                await self.redis.eval(_HURRY, 1, queue, in_progress_key_prefix)  # type: ignore[misc]
 
     async def lengths(self) -> dict[str, int]:
         """Return how many jobs each queue holds, those being worked on among them. Raises Unavailable."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                return {queue.removeprefix("onhand:"): await self.redis.zcard(queue) for queue in (RUNS, ACTIONS)}
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis is out of reach: {error}") from error
+        async with _within_reach():
+            return {queue.removeprefix("onhand:"): await self.redis.zcard(queue) for queue in (RUNS, ACTIONS)}
 
     async def grown(self, conversation_id: str, seq: int) -> None:
         """Whisper to every process that follows the conversation."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                await self.redis.publish(_GROWN + conversation_id, seq)
-        except (RedisError, OSError) as error:
-            raise Unavailable(f"Redis is out of reach: {error}") from error
+        async with _within_reach():
+            await self._whispers.do((_GROWN + conversation_id, seq))
+
+    async def _whisper_all(self, whispers: Sequence[tuple[str, int]]) -> Sequence[None]:
+        async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
+            for channel, seq in whispers:
+                pipe.publish(channel, seq)
+            await pipe.execute()
+        return [None] * len(whispers)
 
     async def follow(self, conversation_id: str) -> AsyncIterator[int]:
         """Yield the last seq heard whenever the log has grown, and every few seconds in any case."""

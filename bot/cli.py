@@ -45,9 +45,13 @@ def _settings() -> config.Settings:
     return config.load(os.environ, file)
 
 
-def _run(work: Callable[[config.Settings], Coroutine[Any, Any, T]]) -> T:
+def _run(
+    work: Callable[[config.Settings], Coroutine[Any, Any, T]],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> T:
     settings = _settings()
-    return asyncio.run(work(settings))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        return runner.run(work(settings))
 
 
 # --- the service
@@ -81,7 +85,7 @@ def serve(host: str | None, port: int | None, bound: bool) -> None:
     from bot.commands import service
 
     _bind(bound)
-    _run(lambda settings: service.serve(settings, host, port))
+    _run(lambda settings: service.serve(settings, host, port), service.quick_loop())
 
 
 @cli.command()
@@ -150,6 +154,30 @@ def replay(service: str, files: tuple[Path, ...], event: str | None, url: str | 
     for file, status, body in answers:
         click.echo(f"{file.name}: {status} {body}")
     sys.exit(0 if all(status < 400 for _, status, _ in answers) else 1)
+
+
+# --- setting up
+
+
+@cli.command()
+@click.argument("service")
+@click.option("--name", default="", help="Name of the app; default: onhand and the host of ONHAND_PUBLIC_URL.")
+@click.option("--organization", default="", help="Make the app for this organization; default: for yourself.")
+@click.option(
+    "--file",
+    default="onhand.toml",
+    show_default=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, help="Port of the page on loopback; default: a free one."
+)
+def init(service: str, name: str, organization: str, file: Path, port: int) -> None:
+    """Make our app at SERVICE (github) through the browser, and write its settings into onhand.toml."""
+    from bot.commands import init as setting_up
+
+    setting_up.init(_settings(), service, name, organization, file, port)
 
 
 # --- operations

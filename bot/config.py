@@ -77,6 +77,16 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Seconds that one command may take."""
     concurrent_runs: int = 8
     """Runs at the same time in one worker."""
+    per_person: int = 30
+    """Requests in an hour that are admitted of one person; 0 is no limit, here and below."""
+    per_repository: int = 60
+    """Requests in an hour that are admitted in one repository."""
+    per_thread: int = 20
+    """Requests in an hour that are admitted in one thread."""
+    loop_requests: int = 10
+    """Requests in a thread that look like a loop when they come within loop_minutes; it is left alone for as long then."""
+    loop_minutes: float = 10.0
+    """Minutes within which they come."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -109,7 +119,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     sandbox: Sandbox = Sandbox()
     """Where the agent works."""
     limits: Limits = Limits()
-    """Caps of a run."""
+    """Caps of a run, and of what may be asked for."""
     models: dict[str, Llm] = {}
     """Named models, from [llm.NAME]."""
     sections: dict[str, dict[str, Any]] = {}

@@ -10,17 +10,22 @@ import hashlib
 import os
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bot.core.errors import Refused, SandboxError
+import msgspec
+
+from bot.core.errors import ProviderError, Refused, SandboxError
 from bot.core.outbound import Change
 from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
-from sandbox import scripts
-from sandbox.git import GitError, address, branch_ref, commit_id, git, lines
+from sandbox import rubbish, scripts
+from sandbox.git import GitError, address, branch_ref, commit_id, git, lines, read_ref
 from sandbox.layout import Working, carry_in, in_box, lay_over
+from sandbox.lfs import kept_in_lfs
+from sandbox.rebase import rebased
 from sandbox.shelf import Shelf
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
@@ -36,17 +41,15 @@ class GitCheckout:
         self._folder = Path(folder).absolute()
 
     async def fetch(self, source: Source, token: Secret) -> str:
-        url, base = address(source.url), branch_ref(source.base)
-        wanted = {base, branch_ref(source.head) if source.head else base}
+        url, head = address(source.url), _start(source)
         async with self._mirror(source) as mirror:
             try:
-                await _fetch(mirror, url, token, wanted)
+                await _fetch(mirror, url, token, {branch_ref(source.base), head})
             except GitError as failed:
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
                 raise await _why_missing(mirror, source, token) from None
-            ref = _mirrored(branch_ref(source.head or source.base))
-            return (await git(mirror, "rev-parse", "--verify", f"{ref}^{{commit}}")).decode().strip()
+            return (await git(mirror, "rev-parse", "--verify", f"{_mirrored(head)}^{{commit}}")).decode().strip()
 
     async def put(
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
@@ -74,7 +77,10 @@ class GitCheckout:
             return await _take_in(mirror, bundle, base, _mirrored(branch_ref(source.base)))
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
-        url, target = address(source.url), branch_ref(branch)
+        url, target = (
+            address(source.head_url if branch == source.head and source.head_url else source.url),
+            branch_ref(branch),
+        )
         commit = commit_id(change.commit)
         mirror = self._place(source)
         try:
@@ -89,7 +95,38 @@ class GitCheckout:
                 seconds=_NETWORK_SECONDS,
             )
         except GitError as failed:
-            raise failed.for_provider() from None
+            raise _why_not_pushed(failed, source, branch) from None
+
+    async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
+        there = source if branch == source.head else msgspec.structs.replace(source, head=branch, head_ref="")
+        onto = await self.fetch(there, token)
+        async with self._mirror(source) as mirror:
+            commit = await rebased(mirror, commit_id(change.base), commit_id(change.commit), onto)
+            if commit is None:
+                return None
+            await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
+            return await _describe(mirror, commit, onto, _mirrored(branch_ref(source.base)))
+
+    async def patch(self, source: Source, change: Change) -> str:
+        commits = f"{commit_id(change.base)}..{commit_id(change.commit)}"
+        plain = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--no-renames")
+        try:
+            printed = await git(
+                self._place(source), "format-patch", "--stdout", "--no-signature", *plain, commits, "--"
+            )
+        except GitError as failed:
+            raise Refused("large", f"The work could not be written as a patch: {failed.said[-300:]}") from None
+        return printed.decode(errors="replace")
+
+    async def tidy(self, unused_seconds: float) -> int:
+        found = await asyncio.to_thread(rubbish.left_over, self._folder)
+        for mirror in sorted(self._folder.glob("*.git")):
+            async with _held(mirror, wait=False) as last_used:
+                if last_used is not None and last_used < time.time() - unused_seconds:
+                    found += await asyncio.to_thread(rubbish.remove, mirror)
+                elif last_used is not None and (mirror / "HEAD").exists():
+                    found += await rubbish.sweep_out(mirror, (f"{_OURS}/put", f"{_OURS}/taken"))
+        return found
 
     def _place(self, source: Source) -> Path:
         """Return where the mirror is; the name tells people which one it is, and the hash keeps them apart."""
@@ -101,16 +138,11 @@ class GitCheckout:
         """Hold the mirror, made when new, against every other worker."""
         mirror = self._place(source)
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not _locked(lock):  # noqa: ASYNC110 - the other may be another process
-                await asyncio.sleep(0.02)
+        async with _held(mirror):
             if not (mirror / "HEAD").exists():
                 mirror.mkdir(mode=0o700, exist_ok=True)
                 await git(mirror, "init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
             yield mirror
-        finally:
-            os.close(lock)
 
     async def _shelf(self, source: Source, commit: str, base: str, *, tree: bool) -> Shelf:
         """Return where a commit is laid out for boxes, with its tree if asked for."""
@@ -118,9 +150,15 @@ class GitCheckout:
         shelf.touch()
         if not (shelf.tree if tree else shelf.index).exists():
             async with self._mirror(source) as mirror:
-                await git(mirror, "update-ref", f"{_OURS}/put/{commit}", commit)
+                await _keep(mirror, f"{_OURS}/put/{commit}", commit)
                 await shelf.fill(tree=tree)
         return shelf
+
+
+def _start(source: Source) -> str:
+    """Return the ref in the repository that the work starts from."""
+    branch = branch_ref(source.head or source.base)
+    return read_ref(source.head_ref) if source.head and source.head_ref else branch
 
 
 async def _fetch(mirror: Path, url: str, token: Secret, refs: set[str]) -> None:
@@ -143,6 +181,30 @@ async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
     return Refused("branch", f"The repository {name} has no branch {missing}; name one with branch= and ask again.")
 
 
+_RULES = re.compile(r"GH006|GH013|protected branch|repository rule", re.IGNORECASE)
+_SECRETS = re.compile(r"push protection|push cannot contain secrets", re.IGNORECASE)
+_REMOTE = re.compile(r"^remote:[ \t]*(?:error:[ \t]*)?(\S.*)$", re.MULTILINE)
+
+
+def _why_not_pushed(failed: GitError, source: Source, branch: str) -> ProviderError | Refused:
+    """Return what a refused push means. A rule of the forge is said in the forge's own words.
+
+    https://docs.github.com/repositories/configuring-branches-and-merges-in-your-repository/managing-rulesets
+    """
+    told = " ".join(" ".join(_REMOTE.findall(failed.said)).split())[:300].rstrip(". ")
+    if "was archived" in failed.said:
+        return Refused(
+            "archived", f"The repository {source.repository.name} is archived, so nothing can be pushed to it."
+        )
+    if _SECRETS.search(failed.said):
+        return Refused("secrets", f"The forge holds a part of the work for a secret, and took nothing of it: {told}.")
+    if _RULES.search(failed.said):
+        return Refused("protected", f"The rules of the repository do not let me push to `{branch}`: {told}.")
+    if "hook declined" in failed.said:
+        return Refused("declined", f"A check of the repository declined the push to `{branch}`: {told}.")
+    return failed.for_provider()
+
+
 async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Change:
     """Check a bundle out of a box, and keep its commits. Raises SandboxError, Refused."""
     draft = mirror / f"onhand-{secrets.token_hex(8)}.draft"
@@ -150,13 +212,13 @@ async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Chang
     try:
         await asyncio.to_thread(draft.write_bytes, bundle)
         if await _has(mirror, base):
-            await git(mirror, "update-ref", f"{_OURS}/put/{base}", base)  # within reach, whatever became of its branch
+            await _keep(mirror, f"{_OURS}/put/{base}", base)  # within reach, whatever became of its branch
         await git(mirror, "bundle", "verify", "--quiet", str(draft))
         only_files = {"protocol.file.allow": "always", "protocol.http.allow": "never", "protocol.https.allow": "never"}
         options = ("--quiet", "--no-tags", "--no-write-fetch-head")
         await git(mirror, "fetch", *options, "--", str(draft), f"HEAD:{taken}", config=only_files)
         commit = (await git(mirror, "rev-parse", "--verify", f"{taken}^{{commit}}")).decode().strip()
-        await git(mirror, "update-ref", f"{_OURS}/taken/{commit}", commit)
+        await _keep(mirror, f"{_OURS}/taken/{commit}", commit)
         await git(mirror, "update-ref", "-d", taken)
         return await _describe(mirror, commit, base, target)
     except GitError as failed:
@@ -179,7 +241,8 @@ async def _describe(mirror: Path, commit: str, base: str, target: str) -> Change
     if len(numbers) > _MOST_FILES:
         raise Refused("large", f"The work touches {len(numbers)} files; I push at most {_MOST_FILES} in one change.")
     subjects = lines(await git(mirror, "log", "-z", "--reverse", "--format=%s", f"{base}..{commit}", "--"))
-    return Change(commit, base, tuple(_counted(row) for row in numbers), tuple(subjects))
+    files = tuple(_counted(row) for row in numbers)
+    return Change(commit, base, files, tuple(subjects), await kept_in_lfs(mirror, commit, [file[0] for file in files]))
 
 
 async def _merge_base(mirror: Path, target: str, commit: str) -> str:
@@ -209,8 +272,29 @@ async def _existing(mirror: Path, ref: str) -> str:
     return (await git(mirror, "for-each-ref", "--format=%(objectname)", ref)).decode().strip()
 
 
+async def _keep(mirror: Path, ref: str, commit: str) -> None:
+    """Keep a commit within reach for as long as runs may need it: `rubbish` goes by the time of the ref's file."""
+    await git(mirror, "update-ref", ref, commit)
+    os.utime(mirror / ref)
+
+
 def _mirrored(ref: str) -> str:
     return f"{_OURS}/{ref.removeprefix('refs/')}"
+
+
+@asynccontextmanager
+async def _held(mirror: Path, wait: bool = True) -> AsyncIterator[float | None]:
+    """Hold the mirror's lock; yield when it was last waited for and held, None if it is another's and `wait` is false."""
+    lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while not (held := _locked(lock)) and wait:  # noqa: ASYNC110 - the other may be another process
+            await asyncio.sleep(0.02)
+        last_used = os.fstat(lock).st_mtime
+        if wait:
+            os.utime(lock)
+        yield last_used if held else None
+    finally:
+        os.close(lock)
 
 
 def _locked(lock: int) -> bool:

@@ -96,6 +96,9 @@ class DockerSandboxes:
                 return await self._begin(_Container(self._docker, folder))
         return box
 
+    async def remove(self, state: str) -> None:
+        await _Container(self._docker, box_of(self._home, state)).remove()
+
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         def find() -> Any:
             mine = [f"{_BOX}", f"{_HOME}={self._home}"]

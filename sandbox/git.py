@@ -182,6 +182,13 @@ def branch_ref(name: str) -> str:
     return f"refs/heads/{name}"
 
 
+def read_ref(name: str) -> str:
+    """Return a full name of what a forge lets be read beside branches, such as `refs/pull/7/head`. Raises Refused."""
+    if not re.fullmatch(r"refs/[a-z-]{1,40}/[0-9]{1,19}/head", name):
+        raise Refused("branch", f"{name[:60]!a} is not a name under which a forge shows a change.")
+    return name
+
+
 def address(url: str) -> str:
     """Return the address if it is one of git over HTTP without credentials in it. Raises Refused."""
     parts = urlsplit(url)

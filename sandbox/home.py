@@ -93,7 +93,7 @@ class BoxFolder:
         return facts if isinstance(facts, dict) else {}
 
     def delete(self) -> None:
-        """Delete the folder, read-only parts of it too."""
+        """Delete the folder, read-only parts of it too. What lists know it by goes last: a deletion cut off is begun again."""
 
         def unlock(function: Callable[..., object], path: str, error: object) -> None:
             with contextlib.suppress(OSError):
@@ -102,9 +102,20 @@ class BoxFolder:
                 function(path)
 
         for _ in range(3):
+            for part in self._parts():
+                if part.is_dir() and not part.is_symlink():
+                    shutil.rmtree(part, onerror=unlock)
+                else:
+                    part.unlink(missing_ok=True)
             shutil.rmtree(self.path, onerror=unlock)
             if not self.path.exists():
                 return
+
+    def _parts(self) -> list[Path]:
+        """Return all that is in it but the labels."""
+        with contextlib.suppress(OSError):
+            return [path for path in self.path.iterdir() if path.name != "box.json"]
+        return []
 
 
 def new_box(home: Path, labels: Mapping[str, str]) -> BoxFolder:

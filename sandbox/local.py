@@ -74,6 +74,9 @@ class _Machine:
             return await self._start(folder)
         return box
 
+    async def remove(self, state: str) -> None:
+        await _Processes(box_of(self._home, state)).remove()
+
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         found = []
         for folder in boxes(self._home):

@@ -1,6 +1,7 @@
 """The sweeps: what goes over the whole field every now and then and finds what was left lying. Each notes what it found."""
 
 import logging
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -10,8 +11,8 @@ from arq.cron import CronJob
 
 from bot.core.conversation import fold
 from bot.core.errors import SandboxError
-from bot.core.ports import Services, Workshop
-from bot.flows import intake
+from bot.core.ports import InLine, Services, Workshop
+from bot.flows import intake, positions
 from bot.logs import bound
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,15 @@ DELIVERIES_KEPT = 7 * 86_400.0
 
 LEASE_FORGOTTEN = 60.0
 """Seconds after its end for which a lease may still be renewed by a holder that was held up."""
+
+MIRRORS_KEPT = 30 * 86_400.0
+"""Seconds for which the mirror of a repository is kept that nobody asks for."""
+
+SHOWN_AFTER = 10.0
+"""Seconds that a request waits before its place in the line is renewed."""
+
+_SHOWN_AT_ONCE = 3
+"""Places renewed in a turn: GitHub wants few edits a minute, whoever was not renewed for longest comes first."""
 
 _LOOK_BACK = 3 * 86_400.0
 _OVERLAP = 600.0
@@ -55,9 +65,34 @@ async def boxes(services: Services, shop: Workshop) -> int:
                 continue
             log.info("a box that nobody uses is removed")
             with suppress(SandboxError):
-                await (await shop.sandboxes.attach(state)).remove()
+                await shop.sandboxes.remove(state)
                 removed += 1
     return removed
+
+
+class Positions:
+    """Renews the place in the line in the status of requests that wait. What it showed last, it remembers for this worker alone."""
+
+    __name__ = "positions"
+
+    def __init__(self) -> None:
+        self._shown: dict[InLine, tuple[float, int]] = {}
+        """When, and which place."""
+
+    async def __call__(self, services: Services, shop: Workshop) -> int:
+        line, now = await services.queue.line(), services.clock()
+        self._shown = {waiting: self._shown[waiting] for waiting in line if waiting in self._shown}
+        changed = [
+            (waiting, ahead)
+            for ahead, waiting in enumerate(line)
+            if waiting.since < now - SHOWN_AFTER and self._shown.get(waiting, (0.0, -1))[1] != ahead
+        ]
+        changed.sort(key=lambda place: self._shown.get(place[0], (0.0, -1))[0])
+        for waiting, ahead in changed[:_SHOWN_AT_ONCE]:
+            with bound(conversation=waiting.conversation_id):
+                if await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}"):
+                    self._shown[waiting] = (now, ahead)
+        return len(changed)
 
 
 async def deliveries(services: Services, shop: Workshop) -> int:
@@ -68,6 +103,11 @@ async def deliveries(services: Services, shop: Workshop) -> int:
 async def leases(services: Services, shop: Workshop) -> int:
     """Clear the leases of workers that were killed and whose conversations nobody had to go on with."""
     return await services.leases.clear(LEASE_FORGOTTEN)
+
+
+async def mirrors(services: Services, shop: Workshop) -> int:
+    """Tidy this machine's mirrors of repositories."""
+    return await shop.checkout.tidy(MIRRORS_KEPT)
 
 
 async def missed(services: Services, shop: Workshop) -> int:
@@ -87,10 +127,12 @@ async def missed(services: Services, shop: Workshop) -> int:
 
 TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
     (requests, {"second": set(range(0, 60, 10)), "run_at_startup": True}),
+    (Positions(), {"second": set(range(3, 60, 10))}),
     (boxes, {"second": 5}),
     (missed, {"minute": set(range(0, 60, 5)), "second": 15, "run_at_startup": True}),
     (leases, {"second": 35}),
     (deliveries, {"minute": 7, "second": 25}),
+    (mirrors, {"minute": 37, "second": 45}),
 )
 """Every sweep, and when it is its turn."""
 

@@ -26,4 +26,4 @@ class SingleUser:
         return OWNER if api_token.user_id(self._context.key, headers, now) == OWNER.id else None
 
     def connect_url(self, account: Account, now: float) -> str:
-        return self._context.public_url
+        return ""  # there is nothing to connect: the login is fixed

@@ -138,7 +138,7 @@ class _Stage:
         sandboxes = bootstrap.open_sandboxes(home, self._kind)
         for state, _ in await sandboxes.list():
             with contextlib.suppress(SandboxError):
-                await (await sandboxes.attach(state)).remove()
+                await sandboxes.remove(state)
         await sandboxes.close()
 
     def _environment(self, port: int, script: Path) -> dict[str, str]:

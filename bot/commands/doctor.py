@@ -47,7 +47,8 @@ async def _findings(settings: Settings, redactor: Redactor) -> AsyncIterator[Fin
             for part, state in (await built.check()).items():
                 yield Finding(part, state == "ok", state)
             unanswered = await built.services.inbox.unanswered(older_than=600)
-            yield Finding("queue", not unanswered, f"{len(unanswered)} requests unanswered for ten minutes")
+            advice = "; where a token is not accepted, they are tried once an hour" if unanswered else ""
+            yield Finding("queue", not unanswered, f"{len(unanswered)} requests unanswered for ten minutes{advice}")
             for finding in of_sweeps(await built.services.sweeps.list(), time.time()):
                 yield finding
             for name, integration in built.services.integrations.items():

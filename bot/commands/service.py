@@ -7,13 +7,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import click
 import httpx
 import uvicorn
+from uvicorn.loops.auto import auto_loop_factory
 
 from bot import bootstrap, logs
 from bot.config import Settings
@@ -23,6 +24,11 @@ from bot.redis_server import EmbeddedRedis
 
 STOP_SECONDS = 15.0
 _RESTART_PAUSE = 1.0
+
+
+def quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return the maker of the web process's event loop: uvloop's where there is one."""
+    return auto_loop_factory()
 
 
 async def serve(settings: Settings, host: str | None, port: int | None) -> None:

@@ -42,6 +42,10 @@ class Status(Struct, frozen=True):
     change_url: str = ""
     """The pull or merge request, once there is one."""
     details_url: str = ""
+    ahead: int = 0
+    """While it is queued: how many conversations wait for a run before this one."""
+    patch: str = ""
+    """The commits as git format-patch(1) writes them, when there was no branch that they could be pushed to."""
 
 
 class Change(Struct, frozen=True):
@@ -54,6 +58,8 @@ class Change(Struct, frozen=True):
     """Path, lines added, lines removed; of the whole change."""
     subjects: tuple[str, ...] = ()
     """First lines of the commit messages, oldest first."""
+    lfs: tuple[str, ...] = ()
+    """Which of the files the repository keeps in Git LFS; of those only pointers are fetched."""
 
 
 class Receipt(Struct, frozen=True):

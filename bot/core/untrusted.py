@@ -7,12 +7,18 @@ _HIDDEN = re.compile(
     "\U000e0000-\U000e007f]"
 )
 
+_CONTROLS = bytes([*range(0x09), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F])
+"""The ASCII ones of them."""
+
 
 def clean(text: str) -> str:
     """Return the text without characters that nobody sees: controls (NUL included), zero-width and bidirectional marks,
     tag characters, lone surrogates. Line ends become newlines.
     """
-    return _HIDDEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if text.isascii():  # nearly every text, and quicker so
+        return text.encode().translate(None, _CONTROLS).decode()
+    return _HIDDEN.sub("", text)
 
 
 def wrap(source: str, text: str) -> str:

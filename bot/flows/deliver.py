@@ -11,7 +11,9 @@ from bot.core.events import Called, Draft
 from bot.core.inbound import Trigger
 from bot.core.outbound import Change, Outcome, Receipt
 from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source
+from bot.core.secret import Secret
 from bot.flows.identity import Grant, recheck, where_code_lives
+from bot.flows.landing import Landing, land
 from bot.flows.report import Reporter, patiently
 from bot.flows.runlog import ConversationLog
 
@@ -44,6 +46,8 @@ class Delivered:
 
     outcome: Outcome
     change_url: str = ""
+    patch: str = ""
+    """The work as text, where no branch took it."""
 
 
 async def find_workplace(services: Services, state: State, trigger: Trigger, grant: Grant) -> Workplace:
@@ -53,11 +57,6 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
     source = await forge.source(repository, trigger.thread.item if inside else "", await grant.token())
     if base := trigger.request.options.get("branch"):
         source = msgspec.structs.replace(source, base=base)
-    if source.head and not source.pushable:
-        raise Refused(
-            "fork",
-            "I may not push to the fork that this pull request comes from. Its author can allow edits by maintainers.",
-        )
     branch = source.head or state.branch or branch_name(trigger)
     if not source.head and any(topic.startswith(_PUSH) for topic in state.topics):
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
@@ -85,8 +84,11 @@ async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Work
 def branch_name(trigger: Trigger) -> str:
     """Return the branch for a request, such as `onhand/12-fix-the-login-redirect`."""
     slug = re.sub(r"[^a-z0-9]+", "-", trigger.title.lower()).strip("-")[:40].rstrip("-")
-    item = re.sub(r"[^A-Za-z0-9]+", "-", trigger.thread.item).strip("-")
-    return f"{BRANCH_PREFIX}{item}-{slug}".rstrip("-")
+    return f"{BRANCH_PREFIX}{_slug(trigger.thread.item)}-{slug}".rstrip("-")
+
+
+def _slug(item: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", item).strip("-")
 
 
 async def deliver(
@@ -113,23 +115,28 @@ async def deliver(
     if change is None:
         return Delivered(outcome)
     await patiently(lambda: recheck(services, place.trigger, grant))
-    await _push(checkout, log, place, change, grant)
-    if not complete or place.inside_change:
-        return Delivered(_with_note(outcome, place, change, complete))
-    url = await _propose(services, log, place, change, grant, outcome)
+    outcome = _with_lfs(outcome, change)
+    run_id = log.state.run.id if log.state.run else ""
+    spare = f"{BRANCH_PREFIX}{_slug(place.trigger.thread.item)}-{run_id}"
+
+    async def token() -> Secret:
+        token = await grant.token()
+        await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
+        return token
+
+    landing = await land(checkout, place.source, change, place.branch, spare, token)
+    if landing.branch:
+        await _note_push(log, landing)
+    if landing.branch != place.branch or not complete or place.inside_change:
+        return Delivered(_with_note(outcome, landing, complete), patch=services.redact(landing.patch))
+    url = await _propose(services, log, place, landing.change, grant, outcome)
     return Delivered(outcome, url)
 
 
-async def _push(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> None:
-    async def push() -> None:
-        token = await grant.token()
-        await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
-        await checkout.push(place.source, change, place.branch, token)
-
-    await patiently(push)
+async def _note_push(log: ConversationLog, landing: Landing) -> None:
     topic = push_topic(log.state)
     if topic not in log.state.topics:
-        await log.append(Draft(Called(topic=topic, receipt=Receipt(change.commit))))
+        await log.append(Draft(Called(topic=topic, receipt=Receipt(landing.change.commit))))
 
 
 def push_topic(state: State) -> str:
@@ -145,10 +152,26 @@ def pushed_already(state: State, outcome: Outcome) -> Delivered | None:
     return Delivered(outcome, change.url if change else "")
 
 
-def _with_note(outcome: Outcome, place: Workplace, change: Change, complete: bool) -> Outcome:
-    count = len(change.subjects)
-    pushed = f"Pushed {count} commit{'s' if count != 1 else ''} to `{place.branch}`."
-    note = pushed if complete else f"The work so far is on the branch `{place.branch}`."
+def _with_note(outcome: Outcome, landing: Landing, complete: bool) -> Outcome:
+    count = len(landing.change.subjects)
+    note = f"Pushed {count} commit{'s' if count != 1 else ''} to `{landing.branch}`."
+    if landing.patch:
+        note = f"{landing.why} So the work is in a patch, in a message of its own."
+    elif landing.why:
+        note = f"{landing.why} I never overwrite work: mine is on the branch `{landing.branch}`."
+    elif not complete:
+        note = f"The work so far is on the branch `{landing.branch}`."
+    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
+
+
+def _with_lfs(outcome: Outcome, change: Change) -> Outcome:
+    if not change.lfs:
+        return outcome
+    named = ", ".join(f"`{path}`" for path in change.lfs[:5]) + (" and others" if len(change.lfs) > 5 else "")
+    note = (
+        f"The repository keeps {named} in Git LFS, from where I fetch only pointers and where I upload nothing. "
+        "Please look at these files before merging."
+    )
     return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
 
 

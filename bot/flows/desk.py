@@ -8,10 +8,14 @@ from bot.core.events import Admitted, Closed, Draft, Waiting
 from bot.core.outbound import Say, Status
 from bot.core.ports import Services
 from bot.flows.identity import Grant, Token, admit, bots_token
+from bot.flows.rates import over_limit
 from bot.flows.report import TROUBLE, Reporter, patiently, standing
 from bot.flows.runlog import ConversationLog
 
 logger = logging.getLogger(__name__)
+
+_ON_ITS_WAY = 1.0
+"""Seconds after which an admitted request without a run waits for one."""
 
 HELP = """\
 Tell me what to do in your own words, or use one of these after my name:
@@ -35,6 +39,9 @@ async def acknowledge(services: Services, conversation_id: str, seq: int) -> Non
     if request.phase == "closed":
         return
     if request.phase != "admitted":
+        if too_many := await over_limit(services, conversation_id, request):
+            await _decline(services, log, request, too_many, too_many.topic)
+            return
         try:
             grant = await patiently(lambda: admit(services, request.trigger))
         except UserError as error:
@@ -67,7 +74,7 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
     if not request.needs_run:
         answered = await _answer(reporter, log.state, request)
     elif not _under_way(log.state, request):
-        await reporter.show(request, Status("queued"))
+        await reporter.show(request, Status("queued", ahead=await _ahead(services)))
     drafts = [Draft(Admitted(request=request.seq, user=grant.user.id, token=grant.token_class))]
     if answered:
         drafts.append(Draft(Closed(requests=[request.seq], ending="finished")))
@@ -87,9 +94,11 @@ async def _answer(reporter: Reporter, state: State, request: RequestState) -> bo
     return True
 
 
-async def _decline(services: Services, log: ConversationLog, request: RequestState, error: UserError) -> None:
-    """Say why not, once for each person and reason in a thread, and close the request or let it wait for the account."""
-    topic = f"{error.word}:{request.trigger.actor.key}"
+async def _decline(
+    services: Services, log: ConversationLog, request: RequestState, error: UserError, topic: str = ""
+) -> None:
+    """Say why not, once for each topic (person and reason) in a thread, and close the request or let it wait for the account."""
+    topic = topic or f"{error.word}:{request.trigger.actor.key}"
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text))
@@ -101,6 +110,12 @@ async def _decline(services: Services, log: ConversationLog, request: RequestSta
         await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
     elif request.phase != "waiting":
         await log.append(Draft(Waiting(request=request.seq, account=request.trigger.actor.key)))
+
+
+async def _ahead(services: Services) -> int:
+    """Return how many wait already. One that has only just been admitted is on its way to a worker, and no line."""
+    just_now = services.clock() - _ON_ITS_WAY
+    return sum(waiting.since < just_now for waiting in await services.queue.line())
 
 
 def _under_way(state: State, request: RequestState) -> bool:

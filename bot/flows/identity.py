@@ -29,6 +29,10 @@ async def admit(services: Services, trigger: Trigger, use: str = "") -> Grant:
     user = await services.auth.user_of(trigger.actor)
     if user is None:
         link = services.auth.connect_url(trigger.actor, services.clock())
+        if not link:
+            raise Refused(
+                "stranger", "I work for one account only, and it is not yours. Whoever runs onhand can change that."
+            )
         raise NeedsAccount(
             "account",
             f"I do not know yet who you are here. Please connect your account and I will go on by myself: {link}",

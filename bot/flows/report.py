@@ -40,7 +40,9 @@ TROUBLE = {
 T = TypeVar("T")
 
 
-def standing(run: RunState, tasks: tuple[Task, ...], outcome: Outcome | None = None, change_url: str = "") -> Status:
+def standing(
+    run: RunState, tasks: tuple[Task, ...], outcome: Outcome | None = None, change_url: str = "", patch: str = ""
+) -> Status:
     """Return what people see of a run: how far it is, or with an outcome how it ended."""
     return Status(
         "ended" if outcome else "running",
@@ -51,6 +53,7 @@ def standing(run: RunState, tasks: tuple[Task, ...], outcome: Outcome | None = N
         cost_usd=run.cost_usd,
         outcome=outcome,
         change_url=change_url,
+        patch=patch,
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from dataclasses import replace as with_fields
 from typing import Any
 
+import msgspec
+
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
 from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
@@ -34,7 +36,7 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
         if busy_for:
             return busy_for
         try:
-            await _holding(services, conversation_id, holder, _work_off(services, shop, conversation_id, holder))
+            await holding(services, conversation_id, holder, _work_off(services, shop, conversation_id, holder))
         except LeaseLost as lost:
             logger.warning("%s", lost)
             return LEASE_SECONDS
@@ -51,7 +53,7 @@ def to_answer(state: State) -> list[RequestState]:
     return [r for r in state.open("admitted") if r.needs_run]
 
 
-async def _holding(services: Services, conversation_id: str, holder: str, work: Coroutine[Any, Any, None]) -> None:
+async def holding(services: Services, conversation_id: str, holder: str, work: Coroutine[Any, Any, None]) -> None:
     """Do the work while the lease is renewed beside it. Raises LeaseLost, with the work cancelled, when it is not ours any more.
 
     A database that is away is waited for: the lease is found lost or ours when it is back, and until then the work cannot
@@ -243,10 +245,9 @@ class Run:
         if (boxed := self._log.state.box) is None:
             return
         try:
-            box = await self._shop.sandboxes.attach(boxed.state)
-            await box.remove()
+            await self._shop.sandboxes.remove(boxed.state)
         except SandboxError as error:
-            logger.info("the box of %s is gone already: %s", self._log.conversation_id, error)
+            logger.warning("the box of %s is left to the sweep: %s", self._log.conversation_id, error)
         await self._log.append(Draft(Boxed(sandbox=boxed.sandbox, state="")))
 
     # --- what people see
@@ -262,6 +263,7 @@ class Run:
         for request in answered:
             if request is self._main or f"status:{request.seq}" in self._log.state.topics:
                 await reporter.show(request, status)
+                status = msgspec.structs.replace(status, patch="")  # said once
         await self._log.append(Draft(Closed(requests=[r.seq for r in answered], ending=delivered.outcome.ending)))
 
     def _answered(self) -> list[RequestState]:
@@ -275,7 +277,7 @@ class Run:
     def _standing(self, delivered: Delivered | None = None) -> Status:
         if delivered is None:
             return standing(self._state, self._log.state.tasks)
-        return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url)
+        return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url, delivered.patch)
 
     def _reporter(self, token: Token) -> Reporter:
         return Reporter(self._log, self._integration, token, self._services.clock)

@@ -3,16 +3,17 @@
 Work is a plain function of a SQLAlchemy Connection. It runs in one transaction that commits when it returns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Double, Insert, Table, make_url, text
+from sqlalchemy import Column, Connection, Double, Insert, Row, Table, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.functions import FunctionElement
 
 from bot.core.errors import ConfigError
@@ -112,6 +113,23 @@ def _insert_new(dialect: str, table: Table) -> Insert:
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+
+
+def insert_all_new(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *key: Column[Any]
+) -> Sequence[Row[Any]]:
+    """Insert those rows whose keys are not there yet, in few statements. Return the columns `key` of those that were new.
+
+    Concurrent ones are waited for; sort the rows by key, so that nobody waits in a circle.
+    """
+    return connection.execute(_insert_all_new(connection.dialect.name, table, key), rows).all()
+
+
+@cache
+def _insert_all_new(dialect: str, table: Table, key: tuple[Column[Any], ...]) -> ReturningInsert[Any]:
+    """With RETURNING, SQLAlchemy sends many rows in one statement."""
+    inserting = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return inserting.on_conflict_do_nothing().returning(*key)
 
 
 class clock_of_database(FunctionElement[float]):  # noqa: N801 -- reads as an SQL function where it is used

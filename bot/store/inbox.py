@@ -1,20 +1,25 @@
 """Deliveries on their way to become work: stored once by id and once by meaning, before the provider is answered."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import delete, select
 
-from bot.core.conversation import conversation_id
+from bot.core.batches import Batches
+from bot.core.errors import Unavailable
 from bot.core.events import Asked, Draft
 from bot.core.inbound import Account, Delivery, Thread, Trigger
 from bot.core.ports import Accepted
+from bot.store.acceptance import Overtaken, Prepared, accept_group, prepare
 from bot.store.clean import Clean, storable
-from bot.store.database import Database, clock_of_database, insert_new
-from bot.store.log import Line, line, make_conversation, write_events
-from bot.store.projection import note_request, status_after
+from bot.store.database import Database, clock_of_database
+from bot.store.log import Line, line
 from bot.store.tables import conversations, deliveries, requests
 from bot.store.whisper import Whisper
+
+_LARGEST_GROUP = 256
+_TRIES = 10
 
 
 class SqlInbox:
@@ -22,12 +27,13 @@ class SqlInbox:
 
     def __init__(self, database: Database, clock: Callable[[], float], clean: Clean, whisper: Whisper) -> None:
         self._database, self._clock, self._clean, self._whisper = database, clock, clean, whisper
+        self._groups = Batches(self._store_all, _LARGEST_GROUP)
 
     async def accept(self, delivery: Delivery) -> Accepted:
-        """See the port. Raises Unavailable: then nothing of it is stored."""
+        """See the port. Raises Unavailable: then nothing of it is stored. Deliveries that come at once share a commit."""
         at = self._clock()
-        asked = [self._prepare(trigger) for trigger in sorted(delivery.triggers, key=lambda t: t.thread.key)]
-        accepted = await self._database.write(lambda connection: _accept(connection, delivery, asked, at))
+        asked = [self._prepare(trigger) for trigger in delivery.triggers]
+        accepted = await self._groups.do(prepare(delivery, asked, at))
         for conversation, seq in accepted.fresh:
             self._whisper.tell(conversation, seq)
         return accepted
@@ -67,51 +73,18 @@ class SqlInbox:
         trigger = replace(trigger, thread=thread, title=self._clean(trigger.title))
         return trigger, line(Draft(Asked(trigger=trigger), source="user"), self._clean)
 
+    async def _store_all(self, group: Sequence[Prepared]) -> Sequence[Accepted | Exception]:
+        try:
+            return await self._store(group)
+        except Unavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 -- raised to whose delivery it was; it spoils no other
+            if len(group) == 1:
+                return [error]
+            return [one for delivery in group for one in await self._store_all([delivery])]
 
-def _accept(connection: Connection, delivery: Delivery, asked: list[tuple[Trigger, Line]], at: float) -> Accepted:
-    event = storable(delivery.event)
-    key = {"service": storable(delivery.service), "id": storable(delivery.id)}
-    if not insert_new(connection, deliveries, **key, event=event, received_at=at):
-        return _seen_before(connection, delivery.triggers)
-    fresh, known = [], []
-    for trigger, asked_line in asked:
-        conversation = conversation_id(trigger.thread)
-        seq = _ask(connection, conversation, trigger, asked_line, at)
-        if seq:
-            fresh.append((conversation, seq))
-        else:
-            known.append(trigger)
-    return replace(_seen_before(connection, known), fresh=tuple(fresh))
-
-
-def _ask(connection: Connection, conversation: str, trigger: Trigger, asked: Line, at: float) -> int:
-    """Return the seq of the new Asked event, 0 if the same was asked before. Locks the conversation's row."""
-    make_conversation(connection, conversation, trigger.thread.key, trigger.title, at)
-    last, status = connection.execute(_LOCK, {"of": conversation}).one()
-    if not note_request(connection, conversation, last + 1, trigger, at):
-        return 0
-    status = status_after(asked.draft.fact, status, {"asked"})
-    connection.execute(_ADVANCE, {"of": conversation, "last": last + 1, "now": at, "after": status})
-    [event] = write_events(connection, conversation, last, [asked], at)
-    return event.seq
-
-
-_LOCK = (
-    select(conversations.c.last_seq, conversations.c.status)
-    .where(conversations.c.id == bindparam("of"))
-    .with_for_update()
-)
-_ADVANCE = (
-    update(conversations)
-    .where(conversations.c.id == bindparam("of"))
-    .values(last_seq=bindparam("last"), updated_at=bindparam("now"), status=bindparam("after"))
-)
-
-
-def _seen_before(connection: Connection, triggers: Sequence[Trigger]) -> Accepted:
-    if not triggers:
-        return Accepted()
-    query = select(requests.c.conversation_id, requests.c.seq, requests.c.phase)
-    found = connection.execute(query.where(requests.c.meaning.in_([storable(t.meaning) for t in triggers]))).all()
-    unanswered = tuple((conversation, seq) for conversation, seq, phase in found if phase == "asked")
-    return Accepted(known=tuple(dict.fromkeys(row[0] for row in found)), unanswered=unanswered)
+    async def _store(self, group: Sequence[Prepared]) -> list[Accepted]:
+        for _ in range(_TRIES):
+            with suppress(Overtaken):
+                return await self._database.write(lambda connection: accept_group(connection, group))
+        raise Unavailable(f"other processes were quicker {_TRIES} times with the same requests; try again")

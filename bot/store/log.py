@@ -53,7 +53,7 @@ def line(draft: Draft, clean: Clean) -> Line:
     """Mask a draft and encode it."""
     shape = encode(draft.fact)
     cleaned, call_id = clean.tree(shape), clean(draft.call_id)
-    if cleaned != shape or call_id != draft.call_id:
+    if cleaned is not shape or call_id != draft.call_id:
         draft = msgspec.structs.replace(draft, fact=decode(cleaned), call_id=call_id)
     envelope: dict[str, Any] = {"source": draft.source}
     if draft.cause is not None:
@@ -63,21 +63,13 @@ def line(draft: Draft, clean: Clean) -> Line:
     return Line(draft, msgspec.json.encode(envelope | cleaned).decode())
 
 
-def write_events(
-    connection: Connection, conversation_id: str, last: int, lines: Sequence[Line], at: float
-) -> list[Event]:
-    """Insert what follows seq `last`. The caller has moved the conversation's last_seq on in the same transaction."""
-    written = [Event(last + n, at, d.source, d.fact, d.cause, d.call_id) for n, (d, _) in enumerate(lines, 1)]
-    rows = [
-        {"conversation_id": conversation_id, "seq": e.seq, "at": at, "kind": storable(e.fact.kind), "body": body}
-        for e, (_, body) in zip(written, lines, strict=True)
-    ]
-    connection.execute(_INSERT, rows)
-    return written
+def event_row(conversation_id: str, seq: int, at: float, line: Line) -> dict[str, Any]:
+    """Return the row of an event."""
+    kind = storable(line.draft.fact.kind)
+    return {"conversation_id": conversation_id, "seq": seq, "at": at, "kind": kind, "body": line.body}
 
 
-def make_conversation(connection: Connection, conversation_id: str, thread: str, title: str, at: float) -> None:
-    """Insert the conversation unless it is there."""
+def _make_conversation(connection: Connection, conversation_id: str, thread: str, title: str, at: float) -> None:
     times = {"created_at": at, "updated_at": at}
     insert_new(
         connection, conversations, id=conversation_id, thread=thread, title=title, status="queued", last_seq=0, **times
@@ -106,9 +98,11 @@ def _append(connection: Connection, conversation_id: str, expected: int, lines: 
         if found is not None or expected:
             raise Conflict(conversation_id, expected, found or 0)
         thread, title = _name(lines[0].draft, conversation_id)
-        make_conversation(connection, conversation_id, thread, title, at)
+        _make_conversation(connection, conversation_id, thread, title, at)
         return _append(connection, conversation_id, expected, lines, at)
-    written = write_events(connection, conversation_id, expected, lines, at)
+    rows = [event_row(conversation_id, seq, at, line) for seq, line in enumerate(lines, expected + 1)]
+    connection.execute(_INSERT, rows)
+    written = [Event(expected + n, at, d.source, d.fact, d.cause, d.call_id) for n, (d, _) in enumerate(lines, 1)]
     project(connection, conversation_id, written)
     return written
 

@@ -1,6 +1,7 @@
 """What the log's events do to the rows that lists and sweeps read. Part of the transaction that appends them."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -21,38 +22,37 @@ def project(connection: Connection, conversation_id: str, events: Iterable[Event
             _note_status(connection, conversation_id, event)
 
 
-def note_request(connection: Connection, conversation_id: str, seq: int, trigger: Trigger, at: float) -> bool:
-    """Note that this was asked. Whether it is the first time that somebody asks for what it means."""
-    return insert_new(
-        connection,
-        requests,
-        conversation_id=conversation_id,
-        seq=seq,
-        meaning=storable(trigger.meaning),
-        service=storable(trigger.actor.service),
-        account=storable(trigger.actor.id),
-        place=storable(trigger.thread.place),
-        verb=trigger.request.verb,
-        phase="asked",
-        asked_at=at,
-    )
+def request_row(conversation_id: str, seq: int, trigger: Trigger, at: float) -> dict[str, Any]:
+    """Return the row that notes what was asked."""
+    return {
+        "conversation_id": conversation_id,
+        "seq": seq,
+        "meaning": storable(trigger.meaning),
+        "service": storable(trigger.actor.service),
+        "account": storable(trigger.actor.id),
+        "place": storable(trigger.thread.place),
+        "verb": trigger.request.verb,
+        "phase": "asked",
+        "asked_at": at,
+        "admitted_at": None,
+    }
 
 
 def _note_phase(connection: Connection, conversation_id: str, event: Event) -> None:
     match event.fact:
         case Asked(trigger=trigger):
-            note_request(connection, conversation_id, event.seq, trigger, event.at)
+            insert_new(connection, requests, **request_row(conversation_id, event.seq, trigger, event.at))
         case Admitted(request=seq):
-            _set_phase(connection, conversation_id, [seq], "admitted")
+            _set_phase(connection, conversation_id, [seq], "admitted", admitted_at=event.at)
         case Waiting(request=seq):
             _set_phase(connection, conversation_id, [seq], "waiting")
         case Closed(requests=seqs):
             _set_phase(connection, conversation_id, seqs, "closed")
 
 
-def _set_phase(connection: Connection, conversation_id: str, seqs: Sequence[int], phase: str) -> None:
+def _set_phase(connection: Connection, conversation_id: str, seqs: Sequence[int], phase: str, **more: float) -> None:
     row = (requests.c.conversation_id == conversation_id) & requests.c.seq.in_(seqs) & (requests.c.phase != "closed")
-    connection.execute(update(requests).where(row).values(phase=phase))
+    connection.execute(update(requests).where(row).values(phase=phase, **more))
 
 
 def _note_status(connection: Connection, conversation_id: str, event: Event) -> None:

@@ -1,8 +1,9 @@
 """How much there is to do, counted over the requests of all conversations."""
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
-from bot.core.ports import Load
+from bot.core.conversation import RUN_VERBS
+from bot.core.ports import Circle, InLine, Load
 from bot.store.database import Database
 from bot.store.tables import conversations, requests
 
@@ -18,6 +19,31 @@ class SqlQueue:
     async def load(self) -> Load:
         return await self._database.read(_load)
 
+    async def line(self) -> list[InLine]:
+        return await self._database.read(lambda connection: [InLine(*row) for row in connection.execute(_LINE)])
+
+    async def admitted(self, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
+        return await self._database.read(lambda c: _admitted(c, conversation_id, seq, circle, since))
+
+
+def _admitted(connection: Connection, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
+    row = requests.c
+    key = (row.conversation_id == conversation_id) & (row.seq == seq)
+    me = connection.execute(select(requests).where(key)).one()
+    work = row.verb.in_(RUN_VERBS)
+    person = (row.service == me.service) & (row.account == me.account)
+    circles: dict[Circle, ColumnElement[bool]] = {
+        "person": person,
+        "place": (row.service == me.service) & (row.place == me.place),
+        "thread": row.conversation_id == conversation_id,
+    }
+    admitted = select(row.admitted_at).where(circles[circle], work, row.admitted_at > since)
+    place = tuple_(row.asked_at, row.conversation_id, row.seq)
+    earlier = place < tuple_(me.asked_at, me.conversation_id, me.seq)
+    before_me = select(row.asked_at).where(row.phase == "asked", circles[circle], person, work, earlier)
+    times = [*connection.execute(admitted).scalars(), *connection.execute(before_me).scalars()]
+    return sorted(times, reverse=True)
+
 
 def _load(connection: Connection) -> Load:
     phases = dict.fromkeys(PHASES, 0) | dict(connection.execute(_BY_PHASE).all())
@@ -27,4 +53,11 @@ def _load(connection: Connection) -> Load:
 
 _BY_PHASE = select(requests.c.phase, func.count()).where(requests.c.phase.in_(PHASES)).group_by(requests.c.phase)
 _OLDEST = select(func.min(requests.c.asked_at)).where(requests.c.phase.in_(("asked", "admitted")))
+_LINE = (
+    select(requests.c.conversation_id, func.min(requests.c.seq), func.min(requests.c.admitted_at).label("since"))
+    .join(conversations, conversations.c.id == requests.c.conversation_id)
+    .where(requests.c.phase == "admitted", requests.c.verb.in_(RUN_VERBS), conversations.c.status != "running")
+    .group_by(requests.c.conversation_id)
+    .order_by("since", requests.c.conversation_id)
+)
 _STATUSES = select(conversations.c.status, func.count()).group_by(conversations.c.status)

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
 
 from bot.core.errors import Unavailable
 from bot.store.sqlite_writer import Writer
@@ -93,13 +93,17 @@ class _Busy(Exception):
     """Another connection holds the write lock right now."""
 
 
+_OF_THE_CALLER = (DataError, IntegrityError, InterfaceError, ProgrammingError)
+"""What SQLite will refuse again however often it is tried."""
+
+
 class unavailable_sqlite:  # noqa: N801 -- reads as a statement where it is used
     """Inside, what SQLite refuses is raised as Unavailable."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, DBAPIError):
+        if isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_CALLER):
             raise Unavailable(f"SQLite did not take it ({error.orig}); nothing was stored, try again") from error
 
 

@@ -76,13 +76,14 @@ requests = Table(
     Column("verb", Text, nullable=False),
     Column("phase", Text, nullable=False),
     Column("asked_at", Double, nullable=False),
+    Column("admitted_at", Double),
     PrimaryKeyConstraint("conversation_id", "seq"),
     UniqueConstraint("meaning"),
     Index("ix_requests_phase", "phase", "asked_at"),
-    Index("ix_requests_account", "service", "account", "asked_at"),
-    Index("ix_requests_place", "service", "place", "asked_at"),
+    Index("ix_requests_account", "service", "account", "admitted_at"),
+    Index("ix_requests_place", "service", "place", "admitted_at"),
 )
-"""Every Asked event, who asked, and how far it has come: asked, waiting, admitted, closed."""
+"""Every Asked event, who asked, and how far it has come: asked, waiting, admitted, closed. `admitted_at` stays."""
 
 sweeps = Table(
     "sweeps",

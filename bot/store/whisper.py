@@ -26,9 +26,11 @@ class Whisper:
 
     async def _tell_all(self) -> None:
         while self._latest:
-            conversation_id = next(iter(self._latest))
-            seq = self._latest.pop(conversation_id)
-            try:
-                await self._grown(conversation_id, seq)
-            except Exception as error:  # noqa: BLE001 -- the log has grown all the same
-                logging.getLogger(__name__).warning("nobody heard that %s grew to %d: %s", conversation_id, seq, error)
+            latest, self._latest = self._latest, {}
+            await asyncio.gather(*(self._tell(conversation_id, seq) for conversation_id, seq in latest.items()))
+
+    async def _tell(self, conversation_id: str, seq: int) -> None:
+        try:
+            await self._grown(conversation_id, seq)
+        except Exception as error:  # noqa: BLE001 -- the log has grown all the same
+            logging.getLogger(__name__).warning("nobody heard that %s grew to %d: %s", conversation_id, seq, error)

@@ -37,6 +37,10 @@ class Hosting:
         self.folder, self.tokens = folder, tokens
         self.requests: list[tuple[str, str]] = []
         """Method and path of every request so far."""
+        self.narrowed: dict[str, set[str]] = {}
+        """Tokens beside `tokens` that are good for some repositories alone."""
+        self.moved: dict[str, str] = {}
+        """New names of repositories by their old ones, from which readers and writers are sent on (301)."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one ASGI request."""
@@ -44,8 +48,11 @@ class Hosting:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
         body = await read_body(receive)
         found = _PATH.fullmatch(scope["path"])
-        if not self._allowed(headers.get("authorization", "")):
+        if not self._allowed(headers.get("authorization", ""), found[1] if found else ""):
             await answer(send, 401, b"authentication is needed", {"www-authenticate": 'Basic realm="git"'})
+        elif found and (new := self.moved.get(found[1])):
+            query = scope["query_string"].decode()
+            await answer(send, 301, b"", {"location": f"/{new}.git{found[2]}?{query}".rstrip("?")})
         elif found is None or ".." in scope["path"] or not self.path(found[1]).is_dir():
             await answer(send, 404, b"no such repository")
         else:
@@ -101,6 +108,24 @@ class Hosting:
         """The commit messages of a branch, newest first."""
         return self.git(name, "log", "-z", "--format=%B", self.branches(name)[branch]).decode().strip("\0").split("\0")
 
+    def show_pull(self, name: str, number: int, fork: str, branch: str) -> None:
+        """Let the head of a pull request from a fork be read as `refs/pull/<number>/head`, as GitHub does."""
+        if self.path(fork).is_dir() and branch in self.branches(fork):
+            wanted = f"+refs/heads/{branch}:refs/pull/{number}/head"
+            self.git(name, "fetch", "--quiet", str(self.path(fork)), wanted)
+
+    def fork(self, name: str, fork: str) -> None:
+        """Make a repository that begins with everything that another one has."""
+        self.create(fork, {}, self.head(name))
+        self.git(fork, "fetch", "--quiet", str(self.path(name)), "+refs/heads/*:refs/heads/*")
+
+    def hook(self, name: str, event: str, script: str) -> None:
+        """Run a shell script as a hook, such as `pre-receive`: what it prints, git shows after `remote:`."""
+        path = self.path(name) / "hooks" / event
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
     def git(self, name: str, *arguments: str, stdin: bytes = b"") -> bytes:
         """Run git in a repository and return what it prints. Raises CalledProcessError."""
         command = ["git", "-c", "safe.directory=*", *arguments]
@@ -109,7 +134,7 @@ class Hosting:
             command, cwd=self.path(name), env=environment, input=stdin, capture_output=True, check=True, timeout=60
         ).stdout
 
-    def _allowed(self, authorization: str) -> bool:
+    def _allowed(self, authorization: str, name: str) -> bool:
         if self.tokens is None:
             return True
         kind, _, value = authorization.partition(" ")
@@ -118,7 +143,7 @@ class Hosting:
                 value = base64.b64decode(value).decode().partition(":")[2]
             except ValueError:
                 return False
-        return value in self.tokens
+        return value in self.tokens or name in self.narrowed.get(value, ())
 
     def _backend(self, scope: Any, headers: Mapping[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         """Run git's CGI program (git-http-backend(1)) on a request."""

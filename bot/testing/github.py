@@ -17,7 +17,8 @@ import re
 import ssl
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +31,7 @@ from bot.core.signatures import hmac_sha256
 from bot.testing import github_state as shapes
 from bot.testing.git_server import Files, Hosting
 from bot.testing.github_api import Answered
+from bot.testing.github_app import Apps, GitHubApp, Installation
 from bot.testing.github_http import Fault, Front, Request
 from bot.testing.github_state import Item, Json, Pull, Remark, State
 from bot.testing.serving import Serving
@@ -75,7 +77,9 @@ class GitHubServer:
         """The git server's repositories; its methods block, so call them with `asyncio.to_thread`."""
         self.state = State(self._serving.url, clock)
         self.web_url, self.api_url = self.state.web, self.state.api
-        self._front = Front(self.state, self.git, self._echo_later if echo else _nothing)
+        self.apps = Apps(self.state, self.git, self._send_again, clock)
+        """The GitHub Apps, their tokens, and every attempt to deliver something."""
+        self._front = Front(self.state, self.git, self.apps, self._echo_later if echo else _nothing)
         self._hooks: list[tuple[str, Secret]] = []
         self._echoes: set[asyncio.Task[Any]] = set()
         self.deliveries: list[Delivery] = []
@@ -114,6 +118,15 @@ class GitHubServer:
         """Make a token worthless."""
         self.state.tokens.pop(token, None)
         self._tokens.discard(token)
+        self.git.narrowed.pop(token, None)
+
+    def install(self, app: GitHubApp, *repositories: str) -> Installation:
+        """Install an App for repositories; its bot may then write there, as far as its tokens let it."""
+        there = Installation(self.state.new_id(), list(repositories), dict(app.permissions))
+        app.installations.append(there)
+        for name in repositories:
+            self.permit(name, app.bot.login, "write")
+        return there
 
     async def repository(
         self, name: str, files: Files, permissions: Mapping[str, str], *, private: bool = False, branch: str = "main"
@@ -123,6 +136,12 @@ class GitHubServer:
             self.state.new_id(), name, branch, private, permissions=dict(permissions)
         )
         await asyncio.to_thread(self.git.create, name, files, branch)
+
+    async def fork(self, name: str, fork: str, owner: str) -> None:
+        """Make a fork that belongs to somebody."""
+        granted = {owner: "admin"}
+        self.state.repositories[fork] = shapes.Repository(self.state.new_id(), fork, fork=True, permissions=granted)
+        await asyncio.to_thread(self.git.fork, name, fork)
 
     def permit(self, name: str, login: str, permission: str) -> None:
         """Change what somebody may do in a repository; `none` takes it away."""
@@ -304,13 +323,17 @@ class GitHubServer:
 
     async def send(self, delivery: Delivery) -> list[httpx.Response]:
         """Post a delivery to every hook, under its own id; sending one again is a redelivery."""
-        async with httpx.AsyncClient(timeout=30, trust_env=False, verify=_PLAIN) as client:
-            responses = [
-                await client.post(url, content=delivery.body, headers=signed_headers(delivery, secret))
-                for url, secret in self._hooks
-            ]
-        for response in responses:
-            delivery.status, delivery.answer = response.status_code, response.text
+        delivery.status, delivery.answer = 0, ""
+        try:
+            async with httpx.AsyncClient(timeout=30, trust_env=False, verify=_PLAIN) as client:
+                responses = [
+                    await client.post(url, content=delivery.body, headers=signed_headers(delivery, secret))
+                    for url, secret in self._hooks
+                ]
+            for response in responses:
+                delivery.status, delivery.answer = response.status_code, response.text
+        finally:  # 502 is what GitHub notes where it could not connect
+            self.apps.note(delivery.id, delivery.event, delivery.action, delivery.status or 502)
         return responses
 
     async def _say(self, action: str, sender: str, remark: Remark, **more: Any) -> None:
@@ -356,15 +379,20 @@ class GitHubServer:
             "repository": self.state.repository(self.state.repositories[answered.repository]),
             "sender": self._shown(login),
         }
-        task = asyncio.create_task(self._deliver_quietly(answered.event, payload))
+        self._quietly(self._deliver(answered.event, payload))
+
+    def _send_again(self, delivery_id: str) -> None:
+        self._quietly(self.send(next(delivery for delivery in self.deliveries if delivery.id == delivery_id)))
+
+    def _quietly(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(_whatever_comes_back(work))
         self._echoes.add(task)
         task.add_done_callback(self._echoes.discard)
 
-    async def _deliver_quietly(self, event: str, payload: Json) -> None:
-        try:
-            await self._deliver(event, payload)
-        except httpx.HTTPError:
-            return  # the delivery stays in the list with status 0, as at GitHub
+
+async def _whatever_comes_back(work: Coroutine[Any, Any, Any]) -> None:
+    with suppress(httpx.HTTPError):  # the delivery stays in the list with status 0, as at GitHub
+        await work
 
 
 def signed_headers(delivery: Delivery, secret: Secret) -> dict[str, str]:

@@ -63,6 +63,8 @@ class Answered:
     event: str = ""
     payload: Json = field(default_factory=dict)
     repository: str = ""
+    cursor: str = ""
+    """The query of the next page, where a list is paged by cursors and not by numbers."""
 
 
 Handler = Callable[..., Answered]

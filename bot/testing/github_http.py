@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from bot.testing.git_server import Hosting
 from bot.testing.github_api import Answered, ApiError, Asked, Routes
+from bot.testing.github_app import Apps
 from bot.testing.github_state import State
 from bot.testing.serving import answer, read_body
 
@@ -97,28 +98,38 @@ class Fault:
 class Front:
     """The ASGI app. `happened` is told of every change that came in over the API, and by whom."""
 
-    def __init__(self, state: State, git: Hosting, happened: Callable[[Answered, str], None]) -> None:
-        self._state, self._git, self._happened = state, git, happened
+    def __init__(self, state: State, git: Hosting, apps: Apps, happened: Callable[[Answered, str], None]) -> None:
+        self._state, self._git, self._apps, self._happened = state, git, apps, happened
         self._routes = Routes(state, git)
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request: git's to the git server, all others by the API."""
-        if re.match(r"/[\w.-]+/[\w.-]+\.git/", scope["path"]):
+        if git := re.match(r"/([\w.-]+/[\w.-]+)\.git/", scope["path"]):
+            await asyncio.to_thread(self._show_pulls, git[1])
             await self._serve_git(scope, receive, send)
             return
-        request, asked = await self._read(scope, receive)
+        if not scope["path"].startswith(PREFIX):
+            await self._page(scope, receive, send)
+            return
+        request, asked, credential = await self._read(scope, receive)
         fault = self._fault(request)
         status, body = 0, None
         headers: dict[str, str] = {}
         if fault is None or fault.after:
-            status, body, headers = await self._answer(request, asked)
+            status, body, headers = await self._answer(request, asked, credential)
         if fault is not None:
             status, body, headers = fault.status, {"message": fault.message}, dict(fault.headers)
         lost = fault is not None and fault.kind != "answer"
         self.requests.append(request if lost else replace(request, status=status))
         await self._respond(send, fault, status, body, headers)
+
+    def _show_pulls(self, name: str) -> None:
+        there = self._state.repositories.get(name)
+        for number, item in there.items.items() if there else ():
+            if item.pull and item.pull.head_repository not in ("", name):
+                self._git.show_pull(name, number, item.pull.head_repository, item.pull.head)
 
     async def _serve_git(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass a request of git's on. A fault that is planned for its path (`hang` alone) holds it back before."""
@@ -127,9 +138,17 @@ class Front:
             await fault.wait()
         await self._git(scope, receive, send)
 
-    async def _read(self, scope: Any, receive: Any) -> tuple[Request, Asked | None]:
+    async def _page(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer as the pages do: only the one that takes an App's manifest is there."""
+        query = dict(parse_qsl(scope["query_string"].decode()))
+        back = self._apps.page(scope["path"], query, await read_body(receive)) if scope["method"] == "POST" else None
+        await answer(send, 302 if back else 404, b"", {"location": back} if back else {})
+
+    async def _read(self, scope: Any, receive: Any) -> tuple[Request, Asked | None, str]:
         headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        login = self._state.tokens.get(headers.pop("authorization", "").partition(" ")[2], "")
+        credential = headers.pop("authorization", "").partition(" ")[2]
+        app = self._apps.by_jwt(credential)
+        login = app.slug if app else self._state.tokens.get(credential, "")
         raw, body = await read_body(receive), None
         with suppress(ValueError):
             body = json.loads(raw) if raw else None
@@ -137,12 +156,16 @@ class Front:
         path = unquote(scope["path"]).removeprefix(PREFIX)
         request = Request(scope["method"], path, query, headers, body, login)
         person = self._state.people.get(login)
-        return request, Asked(person, query, body if isinstance(body, dict) else {}) if person else None
+        return request, Asked(person, query, body if isinstance(body, dict) else {}) if person else None, credential
 
-    async def _answer(self, request: Request, asked: Asked | None) -> tuple[int, Any, dict[str, str]]:
-        if asked is None:
-            return 401, ApiError(401, "Bad credentials").body, {}
+    async def _answer(self, request: Request, asked: Asked | None, credential: str) -> tuple[int, Any, dict[str, str]]:
         try:
+            of_apps = self._apps.answer(credential, request.method, request.path, request.query, request.body)
+            if of_apps is not None:
+                return self._paged(request, of_apps)
+            self._apps.check(credential, request.method, request.path)
+            if asked is None or credential not in self._state.tokens:
+                raise ApiError(401, "Bad credentials")
             answered = await asyncio.to_thread(self._routes.answer, request.method, request.path, asked)
         except ApiError as error:
             return error.status, error.body, {}
@@ -151,12 +174,14 @@ class Front:
         return self._paged(request, answered)
 
     def _paged(self, request: Request, answered: Answered) -> tuple[int, Any, dict[str, str]]:
-        if not isinstance(answered.body, list) or "/contents" in request.path:
+        base = f"{self._state.api}{request.path}"
+        if answered.cursor:
+            return answered.status, answered.body, {"link": f'<{base}?{answered.cursor}>; rel="next"'}
+        if not isinstance(answered.body, list) or "/contents" in request.path or "/hook/" in request.path:
             return answered.status, answered.body, {}
         size, page = int(request.query.get("per_page", "30")), int(request.query.get("page", "1"))
         last = max(1, -(-len(answered.body) // size))
         links = {"next": page + 1, "last": last} if page < last else {"first": 1, "prev": page - 1} if page > 1 else {}
-        base = f"{self._state.api}{request.path}"
         link = ", ".join(f'<{base}?{urlencode({**request.query, "page": n})}>; rel="{rel}"' for rel, n in links.items())
         shown = answered.body[(page - 1) * size : page * size]
         return answered.status, shown, {"link": link} if link else {}

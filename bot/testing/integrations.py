@@ -43,6 +43,7 @@ HOSTILE: dict[str, bytes] = {
 
 ENDINGS: tuple[Status, ...] = (
     Status("queued", run_id="run-1"),
+    Status("queued", run_id="run-1", ahead=3),
     Status("running", run_id="run-1", tasks=(Task("look"), Task("mend", "in_progress")), step="make test", steps=3),
     *(
         Status("ended", run_id="run-1", outcome=Outcome(ending, "reason", "What came of it."))
@@ -231,9 +232,9 @@ class RecordingClient:
 
     def render(self, thread: Thread, status: Status, topic: str, beneath: str = "") -> list[Call]:
         ending = f" {status.outcome.ending}: {status.outcome.text}" if status.outcome else ""
-        return [
-            Say(topic=topic, thread=thread, text=f"{status.state}{ending} {status.change_url}".strip(), beneath=beneath)
-        ]
+        state = f"{status.state} after {status.ahead}" if status.ahead else status.state
+        said = [(topic, f"{state}{ending} {status.change_url}".strip()), (f"{topic}:patch", status.patch)]
+        return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said if text]
 
     def propose(self, proposal: Proposal) -> list[Call]:
         return [

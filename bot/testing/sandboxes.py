@@ -311,6 +311,15 @@ async def removing_twice_is_harmless(sandboxes: Sandboxes) -> None:
 
 
 @_contract
+async def a_box_is_removed_by_its_state(sandboxes: Sandboxes) -> None:
+    async with _box(sandboxes) as box:
+        await box.close()
+        await sandboxes.remove(box.state)
+        expect(box.state in [state for state, _ in await sandboxes.list()], False, "it is not listed any more")
+        await sandboxes.remove(box.state)
+
+
+@_contract
 async def a_removed_box_is_gone_for_every_use(sandboxes: Sandboxes) -> None:
     box = await sandboxes.create({})
     other = await sandboxes.attach(box.state)

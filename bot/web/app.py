@@ -1,29 +1,37 @@
-"""The Litestar application, put together."""
+"""The web application, put together: THE endpoint in front, Litestar for everything else."""
 
 from litestar import Litestar
 from litestar.datastructures import State
+from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from bot.bootstrap import Built
 from bot.web import service
 from bot.web.conversations import Conversations
 from bot.web.metrics import Metrics
-from bot.web.webhooks import endpoint
+from bot.web.webhooks import PREFIX, Webhooks
 
 
-def create(built: Built) -> Litestar:
+def create(built: Built) -> ASGIApp:
     """Return the application over services that are open; whoever opened them closes them after it."""
     metrics = Metrics()
+    webhooks, pages = Webhooks(built.services, metrics), _litestar(built, metrics)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # Litestar's own work on a request costs as much as checking a signature, and deliveries need none of it
+        if scope["type"] == ScopeType.HTTP and scope["path"].startswith(PREFIX):
+            await webhooks(scope, receive, send)
+        else:
+            await pages(scope, receive, send)
+
+    return app
+
+
+def _litestar(built: Built, metrics: Metrics) -> Litestar:
     return Litestar(
-        route_handlers=[
-            endpoint(metrics),
-            Conversations,
-            service.health,
-            service.ready,
-            service.metrics,
-            service.connect,
-        ],
+        route_handlers=[Conversations, service.health, service.ready, service.metrics, service.connect],
         state=State({"built": built, "services": built.services, "metrics": metrics}),
         logging_config=None,
         openapi_config=OpenAPIConfig("onhand", "1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]),

@@ -15,6 +15,15 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._counted: dict[tuple[str, str, str], Counter] = {}
+
+    def delivery(self, service: str, event: str, result: str) -> None:
+        """Count a delivery."""
+        name = service, event, result
+        if name not in self._counted:  # the library's own way to a counter costs more than all else that a refusal does
+            self._counted[name] = self.deliveries.labels(*name)
+        self._counted[name].inc()
+
     def text(self) -> bytes:
         """Return the counters in Prometheus' text format."""
         return generate_latest(self.registry)

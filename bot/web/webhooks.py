@@ -1,11 +1,10 @@
 """THE endpoint: POST /api/integration/{service}/events. Raw bytes in, one small JSON answer out, never a 500."""
 
 import logging
+import time
 from typing import Any
 
 import msgspec
-from litestar import asgi
-from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive, Scope, Send
 
 from bot.core.errors import Rejected, Unavailable
@@ -16,50 +15,64 @@ from bot.web.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+PREFIX = "/api/integration/"
+_QUIET = 10.0
+"""Seconds between two lines about refusals of the same kind."""
+
 LONGEST_BODY = 26 * 1024 * 1024
 """Bytes; GitHub sends up to 25 MB."""
 
 _encode = msgspec.json.Encoder().encode
 
 
-def endpoint(metrics: Metrics) -> ASGIRouteHandler:
-    """Return the route handler. It reads `services` from the application's state."""
+class Webhooks:
+    """The ASGI application of everything under PREFIX."""
 
-    # A mount, because Litestar 2.25 finds no ASGI handler behind a path parameter.
-    @asgi("/api/integration", is_mount=True, copy_scope=True)
-    async def receive_delivery(scope: Scope, receive: Receive, send: Send) -> None:
-        service, _, rest = scope["path"].strip("/").partition("/")
+    def __init__(self, services: Services, metrics: Metrics) -> None:
+        self._services, self._metrics = services, metrics
+        self._last_refusal: dict[str, float] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one delivery."""
+        service, _, rest = scope["path"].removeprefix(PREFIX).rstrip("/").partition("/")
         if rest != "events":
             await _send(send, 404, {"error": "not_found", "detail": "expected /api/integration/SERVICE/events"})
             return
-        status, body, event = await _answer(scope, receive, service)
-        metrics.deliveries.labels(service if event else "", event, str(body.get("status") or body.get("error"))).inc()
+        status, body, event = await self._answer(scope, receive, service)
+        self._metrics.delivery(service if event else "", event, body.get("status") or body["error"])
         await _send(send, status, body)
 
-    return receive_delivery
+    async def _answer(self, scope: Scope, receive: Receive, service: str) -> tuple[int, dict[str, Any], str]:
+        """Return HTTP status, answer and the event's name ("" when it is not known)."""
+        try:
+            if scope.get("method") != "POST":
+                raise Rejected("method", "expected POST", 405)
+            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            receipt = await intake.receive(self._services, service, Inbound(headers, await _read(receive)))
+        except Rejected as error:
+            self._note_refusal(service, error)
+            return error.status, {"error": error.word, "detail": error.detail}, ""
+        except Unavailable as error:
+            log.error("delivery for %s not stored: %s", service, error)
+            return (
+                503,
+                {"error": "unavailable", "detail": "the delivery could not be stored now; please send it again"},
+                "",
+            )
+        except Exception:
+            log.exception("delivery for %s failed", service)
+            return 503, {"error": "internal", "detail": "something went wrong here; please send it again"}, ""
+        if receipt.status == "ignored":
+            return 200, {"status": "ignored", "reason": receipt.reason}, receipt.event
+        status = 202 if receipt.status == "accepted" else 200
+        return status, {"status": receipt.status, "conversation_ids": receipt.conversation_ids}, receipt.event
 
-
-async def _answer(scope: Scope, receive: Receive, service: str) -> tuple[int, dict[str, Any], str]:
-    """Return HTTP status, answer and the event's name ("" when it is not known)."""
-    services: Services = scope["litestar_app"].state.services
-    try:
-        if scope.get("method") != "POST":
-            raise Rejected("method", "expected POST", 405)
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        receipt = await intake.receive(services, service, Inbound(headers, await _read(receive)))
-    except Rejected as error:
-        log.info("delivery for %r refused: %s", service[:40], error.word)
-        return error.status, {"error": error.word, "detail": error.detail}, ""
-    except Unavailable as error:
-        log.error("delivery for %s not stored: %s", service, error)
-        return 503, {"error": "unavailable", "detail": "the delivery could not be stored now; please send it again"}, ""
-    except Exception:
-        log.exception("delivery for %s failed", service)
-        return 503, {"error": "internal", "detail": "something went wrong here; please send it again"}, ""
-    if receipt.status == "ignored":
-        return 200, {"status": "ignored", "reason": receipt.reason}, receipt.event
-    status = 202 if receipt.status == "accepted" else 200
-    return status, {"status": receipt.status, "conversation_ids": receipt.conversation_ids}, receipt.event
+    def _note_refusal(self, service: str, error: Rejected) -> None:
+        """Log the first refusal of a kind in a while: whoever sends nonsense shall not fill the log; all are counted."""
+        now = time.monotonic()
+        if now - self._last_refusal.get(error.word, -_QUIET) >= _QUIET:
+            self._last_refusal[error.word] = now
+            log.info("delivery for %r refused: %s (further ones are only counted)", service[:40], error.word)
 
 
 async def _read(receive: Receive) -> bytes:

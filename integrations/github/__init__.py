@@ -1,1 +1,1 @@
-"""GitHub: webhook.py reads what comes in, replies.py words what goes out, client.py does it."""
+"""GitHub: webhook.py reads what comes in, replies.py words what goes out, client.py does it by api.py, as an App with app.py."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -56,12 +56,21 @@ class Answer(Struct, frozen=True):
     @property
     def last_page(self) -> int:
         """The number of the last page of a list, as the Link header names it; 1 without one."""
+        page = self._linked("last", "page")
+        return int(page) if page.isdecimal() else 1
+
+    @property
+    def next_cursor(self) -> str:
+        """Where a list that is paged by cursors goes on, as the Link header names it; "" at its end."""
+        return self._linked("next", "cursor")
+
+    def _linked(self, relation: str, parameter: str) -> str:
+        """Return a parameter of the address to which the Link header leads."""
         for part in self.headers.get("link", "").split(","):
-            if 'rel="last"' in part:
+            if f'rel="{relation}"' in part:
                 query = urlsplit(part.partition("<")[2].partition(">")[0]).query
-                pages = [value for name, _, value in (f.partition("=") for f in query.split("&")) if name == "page"]
-                return int(pages[0]) if pages and pages[0].isdecimal() else 1
-        return 1
+                return parse_qs(query).get(parameter, [""])[0]
+        return ""
 
 
 class Permissions(Struct, frozen=True):

@@ -1,133 +1,33 @@
-"""GitHub as an Integration and a Forge: what a worker does there with a token.
+"""GitHub as an Integration and a Forge: what a worker does there with a token. api.py is the way there."""
 
-The only file that reaches the network or knows PyGithub. PyGithub signs in, builds the requests and keeps connections;
-its retries, pauses and lazy objects are left out: the caller retries, and no request goes out unasked.
-"""
-
-import asyncio
 import time
-from base64 import b64decode
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import partial
-from threading import Lock
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
-from github import Auth, Github, GithubException
-from github.Requester import Requester
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
-from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
+from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import replies, webhook
-from integrations.github.answers import Answer, Content, Pull, Remark, Repo, Standing, refusal
+from integrations.github import code, replies, webhook
+from integrations.github.answers import Pull, Remark, Repo, Standing
+from integrations.github.api import Api
+from integrations.github.app import App
+from integrations.github.code import number_in as _number
+from integrations.github.code import path_of as _repo
 from integrations.github.markdown import carries_mark, mark, marked
 from integrations.github.payloads import Person
+from integrations.github.register import Registration
 
-API_VERSION = "2022-11-28"
-_THREADS = 64
-"""More than the calls that a worker can have under way, so that none waits behind others that hang."""
-_TOKENS = 64
-"""Tokens whose connections are kept."""
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
 _REPLY = "r"
 """Before the id of a reply to a remark on code, to tell it from a comment on the whole."""
-_TEMPLATE_FOLDERS = (".github", "", "docs")
-_TEMPLATE_LARGEST = 64 * 1024
-
-
-class Api:
-    """One GitHub. `timeout` is in seconds: of each read from the connection, and a little more of the whole request."""
-
-    def __init__(self, url: str, timeout: int) -> None:
-        self._url, self._timeout = url, timeout
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="github")
-        self._idle: dict[Secret, list[Requester]] = {}
-        self._lock = Lock()
-
-    async def get(self, token: Secret, path: str, query: Mapping[str, Any] | None = None) -> Answer:
-        """Read. Raises ProviderError."""
-        return await self.request(token, "GET", path, query=query)
-
-    async def request(
-        self,
-        token: Secret,
-        verb: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> Answer:
-        """Make one request (a redirect inside this GitHub is followed). Raises ProviderError for all but 2xx."""
-        send = partial(self._send, token, verb, path, dict(query or {}), None if body is None else dict(body))
-        future = asyncio.get_running_loop().run_in_executor(self._threads, send)
-        try:
-            async with asyncio.timeout(self._timeout + 5):
-                answer = await future
-        except TimeoutError:
-            raise ProviderError("unavailable", f"GitHub did not answer {verb} {path} in {self._timeout} s") from None
-        if answer.status >= 300:
-            raise refusal(answer, f"{verb} {path}", time.time())
-        return answer
-
-    def close(self) -> None:
-        """Let go of connections and threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        with self._lock:
-            idle, self._idle = self._idle, {}
-        for requester in (r for requesters in idle.values() for r in requesters):
-            requester.close()
-
-    def _send(self, token: Secret, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Answer:
-        requester = self._take(token)
-        try:
-            answer = Answer(*requester.requestJson(verb, path, query, None, body))
-            if answer.status in (307, 308) and (moved := answer.headers.get("location", "")):
-                answer = Answer(*requester.requestJson(verb, moved, None, None, body))  # only its path is used
-        except (
-            OSError,
-            RuntimeError,
-            ValueError,
-            AssertionError,
-            GithubException,
-        ) as error:  # requests' errors are OSErrors
-            requester.close()
-            raise ProviderError("unavailable", f"no answer to {verb} {path}: {type(error).__name__}") from None
-        except BaseException:
-            requester.close()
-            raise
-        self._give(token, requester)
-        return answer
-
-    def _take(self, token: Secret) -> Requester:
-        """Return a requester that no other thread uses: PyGithub keeps a request's state in its connection."""
-        with self._lock:
-            if idle := self._idle.get(token):
-                return idle.pop()
-        return Github(
-            auth=Auth.Token(token.reveal()),
-            base_url=self._url,
-            timeout=self._timeout,
-            user_agent="onhand",
-            retry=None,
-            seconds_between_requests=None,
-            seconds_between_writes=None,
-            api_version=API_VERSION,
-        ).requester
-
-    def _give(self, token: Secret, requester: Requester) -> None:
-        with self._lock:
-            idle = self._idle.pop(token, [])
-            self._idle[token] = [*idle, requester]  # the token used last is the last one
-            forgotten = self._idle.pop(next(iter(self._idle))) if len(self._idle) > _TOKENS else []
-        for old in forgotten:
-            old.close()
 
 
 class GitHub:
@@ -150,27 +50,32 @@ class GitHub:
         token: Secret | None = None
         """Token of the bot's account, fine-grained or classic. README.md here lists what it must be allowed."""
         app_id: str = ""
-        """Number of the GitHub App, instead of a token. Not supported yet."""
+        """Number (or client id) of the GitHub App, instead of a token."""
         private_key: Secret | None = None
-        """Private key of the GitHub App, as PEM text. Not supported yet."""
+        """Private key of the GitHub App, as PEM text; line breaks may be written as `\\n`."""
         bot_login: str = ""
-        """Login of the bot's account: with it assignments, review requests and `@login` count. Leave it empty where the
-        token is that of a person who also asks; onhand then knows its own messages by their hidden mark alone."""
+        """Login of the bot's account: with it assignments, review requests and `@login` count; a GitHub App's ends in
+        `[bot]`. Leave it empty where the token is that of a person who also asks; onhand then knows its own messages by
+        their hidden mark alone."""
         client_id: str = ""
-        """Of the OAuth app with which people connect their accounts."""
+        """Of the GitHub App or OAuth app with which people connect their accounts."""
         client_secret: Secret | None = None
-        """Secret of that OAuth app."""
+        """Secret of that app."""
         timeout: int = 20
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "GitHub.Settings", us: Us) -> None:
-        if settings.app_id and not settings.token:
-            raise ConfigError("github.app_id is set without github.token: App mode is not supported yet; give a token")
         self._settings = settings
         self._web = _address("github.web_url", settings.web_url)
         self._api = Api(_address("github.api_url", settings.api_url), settings.timeout)
+        self._app = _app(settings, self._api)
         self._us = webhook.Us(us.handle, us.label, settings.bot_login.strip().removeprefix("@"))
         self._owners: dict[Secret, Account] = {}
+
+    @staticmethod
+    def registration(settings: "GitHub.Settings") -> Registration:
+        """Return how the GitHub App is made at the GitHub of these settings."""
+        return Registration(settings.api_url, settings.web_url, settings.timeout)
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
@@ -211,18 +116,28 @@ class GitHub:
         return replies.propose(proposal)
 
     async def token(self, place: str, use: str = "") -> Secret | None:
-        return self._settings.token or None
+        if self._app is None:
+            return self._settings.token or None
+        return await self._app.token(_repo(place).removeprefix("/repos/") if place else "", use)
 
     async def give_back(self, use: str) -> None:
-        """A token from the settings is kept."""
+        if self._app is not None:
+            await self._app.give_back(use)
 
     async def check(self) -> str:
+        if self._app is not None:
+            return await self._app.check()
         if not self._settings.token:
-            raise ConfigError("no token; set ONHAND_GITHUB__TOKEN, or link people with tokens")
+            raise ConfigError(
+                "no token; set ONHAND_GITHUB__TOKEN, or __APP_ID and __PRIVATE_KEY, or link people with tokens"
+            )
         return f"acts as {(await self.identify(self._settings.token)).login}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        return CaughtUp()
+        """An App's deliveries alone: the list of a repository's own webhook is not for the bot to see."""
+        if self._app is None or not self.receives:
+            return CaughtUp()
+        return CaughtUp(sent_again=await self._app.send_again(since))
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:
@@ -356,7 +271,8 @@ class GitHub:
         place = _repo(repository.name)
         try:
             repo = (await self._api.get(token, place)).read(Repo)
-            if not (repo.permissions and repo.permissions.push):
+            minted = self._app and self._app.minted(token)
+            if not (minted.may_push(repository.name) if minted else repo.permissions and repo.permissions.push):
                 return False
             if repo.owner and repo.owner.type == "User" and str(repo.owner.id) == account.id:
                 return True  # a personal repository's owner has every right in it
@@ -370,6 +286,8 @@ class GitHub:
         return same_person and standing.writes
 
     async def identify(self, token: Secret) -> Account:
+        if self._app is not None and self._app.minted(token):
+            return await self._app.bot(token)
         if known := self._owners.get(token):
             return known
         owner = _account((await self._api.get(token, "/user")).read(Person))
@@ -388,63 +306,22 @@ class GitHub:
     # --- code -----------------------------------------------------------------------------------------------------
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
-        place = _repo(repository.name)
-        repo = (await self._api.get(token, place)).read(Repo)
-        if repo.archived or repo.disabled:
-            state = "archived" if repo.archived else "disabled"
-            raise Refused("archived", f"The repository {repository.name} is {state}, so nothing can be pushed to it.")
-        pull = (await self._api.get(token, f"{place}/pulls/{_number(number)}")).read(Pull) if number else None
-        if pull is not None and pull.state == "open":
-            return self._source_of_pull(repository, repo, pull)
-        base = pull.base.ref if pull is not None else repo.default_branch
-        template = await self._template(place, token)
-        return Source(repository, self._git(repository.name), base, template=template)
-
-    def _source_of_pull(self, repository: Repository, repo: Repo, pull: Pull) -> Source:
-        """Describe where an open pull request's branch is: here, or in a fork to which maintainers may be let in."""
-        head = repo if pull.head.repo is UNSET else pull.head.repo
-        if not isinstance(head, Repo):
-            raise Refused(
-                "fork", "The fork that this pull request comes from is gone, so its branch cannot be worked on."
-            )
-        if head.full_name.casefold() == repo.full_name.casefold():
-            return Source(repository, self._git(repository.name), pull.base.ref, head=pull.head.ref)
-        fork = Repository(self.name, head.full_name)
-        pushable = bool(pull.maintainer_can_modify) and not head.archived
-        return Source(fork, self._git(fork.name), pull.base.ref, head=pull.head.ref, pushable=pushable)
-
-    def _git(self, name: str) -> str:
-        _repo(name)
-        return f"{self._web}/{name}.git"
-
-    async def _template(self, place: str, token: Secret) -> str:
-        """Return the pull request template from the first of the usual places that has one. At most four requests."""
-        for folder in _TEMPLATE_FOLDERS:
-            for entry in await self._listing(f"{place}/contents/{folder}", token):
-                name = entry.name.lower()
-                if entry.type == "file" and name in ("pull_request_template.md", "pull_request_template.txt"):
-                    return await self._text(f"{place}/contents/{quote(entry.path)}", token)
-        return ""
-
-    async def _listing(self, path: str, token: Secret) -> list[Content]:
-        try:
-            return (await self._api.get(token, path)).read(list[Content])
-        except ProviderError as error:
-            if error.word == "missing":
-                return []
-            raise
-
-    async def _text(self, path: str, token: Secret) -> str:
-        content = (await self._api.get(token, path)).read(Content)
-        if content.encoding != "base64" or content.size > _TEMPLATE_LARGEST:
-            return ""
-        try:
-            return b64decode(content.content or "").decode(errors="replace")
-        except ValueError:
-            return ""
+        return await code.source(partial(self._api.get, token), self._web, repository, number)
 
     async def close(self) -> None:
+        if self._app is not None:
+            await self._app.close()
         self._api.close()
+
+
+def _app(settings: GitHub.Settings, api: Api) -> App | None:
+    if not settings.app_id and not settings.private_key:
+        return None
+    if settings.token:
+        raise ConfigError("github.token and github.app_id are both set; onhand acts as one of them: remove the other")
+    if not settings.app_id or not settings.private_key:
+        raise ConfigError("github.app_id and github.private_key belong together; set both, or a token instead")
+    return App(api, settings.app_id, settings.private_key, time.time)
 
 
 def _address(setting: str, url: str) -> str:
@@ -452,19 +329,6 @@ def _address(setting: str, url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
         raise ConfigError(f"{setting}: expected an address such as https://github.com, found {url!r}")
     return url.rstrip("/")
-
-
-def _repo(name: str) -> str:
-    """Return the path of a repository in the API. Names come from payloads: what is none goes into no address."""
-    if not webhook.is_repository(name):
-        raise Refused("repository", "That is not the name of a repository; expected owner/repo.")
-    return f"/repos/{name}"
-
-
-def _number(text: str) -> str:
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise ProviderError("invalid", f"expected a number, found {text[:40]!r}")
-    return text
 
 
 def _account(person: Person) -> Account:

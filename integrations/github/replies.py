@@ -14,6 +14,9 @@ from integrations.github.markdown import closes_nothing, code, cut, harmless, li
 LONGEST_TITLE = 256
 """Characters that GitHub takes as a title."""
 
+LONGEST_PATCH = 50_000
+"""Characters of a patch that a comment shows."""
+
 _LONGEST_SAID = 60_000
 _FILES_SHOWN, _TASKS_SHOWN = 60, 40
 _BOX = {"todo": " ", "in_progress": " ", "done": "x"}
@@ -46,9 +49,12 @@ _NEXT = {
 
 
 def render(thread: Thread, status: Status, topic: str, beneath: str, handle: str) -> list[Call]:
-    """Return the one comment that shows how a request stands."""
+    """Return the one comment that shows how a request stands, and one with the patch where the work is one."""
     text = "\n\n".join(part for part in _PARTS[status.state](status, handle) if part)
-    return [Say(topic=topic, thread=thread, text=cut(text, _LONGEST_SAID), beneath=beneath)]
+    calls: list[Call] = [Say(topic=topic, thread=thread, text=cut(text, _LONGEST_SAID), beneath=beneath)]
+    if status.patch:
+        calls.append(Say(topic=f"{topic}:patch", thread=thread, text=_patch(status.patch), beneath=beneath))
+    return calls
 
 
 def propose(proposal: Proposal) -> list[Call]:
@@ -84,7 +90,9 @@ def filled(template: str, text: str) -> str:
 
 
 def _queued(status: Status, handle: str) -> list[str]:
-    return ["On it. I will write here how it goes.", line(status.step), _details(status)]
+    before = f"{status.ahead} request{' is' if status.ahead == 1 else 's are'} before yours"
+    first = f"On it: {before}." if status.ahead else "On it."
+    return [f"{first} I will write here how it goes.", line(status.step), _details(status)]
 
 
 def _running(status: Status, handle: str) -> list[str]:
@@ -148,6 +156,19 @@ def _change_name(url: str) -> str:
 
 def _link(name: str, url: str) -> str:
     return f"[{name}]({url})" if _ADDRESS.fullmatch(url) else ""
+
+
+def _patch(patch: str) -> str:
+    """Return the patch folded away, in a fence that it cannot leave."""
+    how = "Save it as `onhand.patch`, and apply it with `git am onhand.patch`."
+    if len(patch) > LONGEST_PATCH:
+        how = (
+            f"It is too long for a comment: of {len(patch):,} characters only the first {LONGEST_PATCH:,} stand here, "
+            "so it cannot be applied as it is."
+        )
+    fence = "`" * max(4, 1 + max(map(len, re.findall("`+", patch)), default=0))
+    shown = f"{fence}diff\n{patch[:LONGEST_PATCH].rstrip(chr(10))}\n{fence}"
+    return f"**The work as a patch.** {how}\n\n<details><summary>Show the patch</summary>\n\n{shown}\n\n</details>"
 
 
 # --- the pull request -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""From a delivery to the first command in a box, the whole way: web process, queue, front desk, run, provider, git, box, model's script."""
+"""From a delivery to the first command in a box, the whole way: web, queue, front desk, provider, git, box, a scripted model."""
 
 import asyncio
 import json
@@ -40,7 +40,9 @@ async def test_a_delivery_to_the_first_command(kind: str, tmp_path: Path, need: 
             await place.ended(number)
             events = await place.events(number)
             times.append(_stations(events, begin))
-        print(f"\n{kind}: a box alone {box * 1000:.0f} ms; {len(place.github.requests) - calls} calls at the provider a run")
+        print(
+            f"\n{kind}: a box alone {box * 1000:.0f} ms; {len(place.github.requests) - calls} calls at the provider a run"
+        )
     for station in times[-1]:
         median = statistics.median(found[station] for found in times[1:])  # with the first one the mirror is made
         print(f"  {kind}, delivery to {station}: {median * 1000:.0f} ms, {median / box:.2f} of a box")

@@ -182,7 +182,7 @@ async def _remove_boxes(environment: Mapping[str, str]) -> None:
     sandboxes = bootstrap.open_sandboxes(config.load(environment))
     for state, _ in await sandboxes.list():
         with contextlib.suppress(SandboxError):
-            await (await sandboxes.attach(state)).remove()
+            await sandboxes.remove(state)
     await sandboxes.close()
 
 

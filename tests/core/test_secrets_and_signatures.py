@@ -80,3 +80,13 @@ def test_untrusted_text_cannot_close_its_own_wrapping() -> None:
     assert wrapped.count("</untrusted>") == 1
     assert "\x00" not in wrapped
     assert "\u202e" not in wrapped
+
+
+def test_only_the_last_few_hundred_of_the_learned_values_are_masked_and_the_configured_ones_always() -> None:
+    redact = Redactor([Secret(CANARY)])
+    for number in range(600):
+        redact.learn(Secret("first-learned"))
+        redact.learn(Secret(f"short-lived-{number:04}"))
+    shown = redact(f"{CANARY} first-learned short-lived-0000 short-lived-0599")
+    assert shown == f"{MASK} {MASK} short-lived-0000 {MASK}"
+    assert len(redact._learned) == 256

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from bot.agent.tools.bash import Bash
 from bot.agent.tools.finish import FinishTool
@@ -16,7 +17,7 @@ from bot.core.errors import SandboxGone
 from bot.core.inbound import Account, Delivery, Origin, Repository, Thread, Trigger
 from bot.core.mentions import find_request
 from bot.core.outbound import Change, OpenChange, React, Say
-from bot.core.ports import AuthContext, CommandResult, Limits, Model, Sandbox, Services, Source, Us, Workshop
+from bot.core.ports import AuthContext, CommandResult, Limits, Model, Rates, Sandbox, Services, Source, Us, Workshop
 from bot.core.secret import Secret
 from bot.flows import desk, intake, work
 from bot.store import Store
@@ -44,7 +45,7 @@ class MemoryBus:
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         self.acknowledged.append((conversation_id, seq))
 
-    async def run(self, conversation_id: str, seq: int) -> None:
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
         self.runs.append((conversation_id, seq))
 
     async def grown(self, conversation_id: str, seq: int) -> None: ...
@@ -107,6 +108,9 @@ class Boxes:
             raise SandboxGone(state)
         return self.living[state]  # type: ignore[return-value]
 
+    async def remove(self, state: str) -> None:
+        self.living.pop(state, None)
+
 
 class Forge(RecordingClient):
     """The provider, which also remembers what it holds, so that what was done twice shows."""
@@ -139,6 +143,15 @@ class Pushes:
             raise self.error
         self.pushed[branch] = change.commit
 
+    async def tidy(self, unused_seconds: float) -> int:
+        return 0
+
+    async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
+        return None
+
+    async def patch(self, source: Source, change: Change) -> str:
+        return "From cccc: the work, s3cret\n"
+
 
 class World:
     """Everything around a story, and the ways to make something happen."""
@@ -151,7 +164,8 @@ class World:
         self.services = Services(
             us=Us(), integrations={"memory": self.forge}, auth=auth, log=store.log, conversations=store.conversations,
             inbox=store.inbox, leases=store.leases, accounts=store.accounts, vault=store.vault, bus=self.bus,
-            clock=time.time, queue=store.queue, sweeps=store.sweeps, mask=lambda _: None,
+            clock=time.time, queue=store.queue, sweeps=store.sweeps, mask=lambda _: None, rates=Rates(),
+            redact=lambda text: text.replace("s3cret", "********"),
         )  # fmt: skip
         self.script: Sequence[Any] = [RUN_THE_TESTS, FINISH]
         self.model: Callable[[str], Model] = lambda _: ScriptedModel(list(self.script))
@@ -174,8 +188,7 @@ class World:
             THREAD, Account("memory", who, who), request, f"memory:{self.ids}", "mention",
             Origin("comment", str(self.ids)), title="Login redirect", repository=Repository("memory", "acme/app"),
         )  # fmt: skip
-        for name, value in more.items():
-            object.__setattr__(trigger, name, value)
+        trigger = structs.replace(trigger, **more)
         await intake.accept(self.services, Delivery("memory", f"d{self.ids}", "comment", (trigger,)))
         return self.bus.acknowledged[-1][1]
 

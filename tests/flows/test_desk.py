@@ -3,6 +3,7 @@
 import pytest
 
 from bot.auth.multi_user import MultiUser
+from bot.auth.single_user import SingleUser
 from bot.core.errors import ProviderError
 from bot.core.inbound import Account
 from bot.core.outbound import OpenChange, React, Say
@@ -53,6 +54,16 @@ async def test_an_unknown_person_waits_with_a_link_and_goes_on_when_linked(world
     assert await world.store.inbox.waiting_for(alice) == [(world.bus.acknowledged[-1][0], seq)]
     await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
     assert (await world.state()).requests[seq].phase == "admitted"
+    assert world.bus.runs
+
+
+async def test_where_only_one_account_may_ask_a_stranger_is_refused_in_a_sentence(world) -> None:
+    world.use(auth=SingleUser(AuthContext(world.store.accounts, Secret("k" * 20), "http://here", login="memory:alice")))
+    seq = await world.admit(who="mallory")
+    assert world.said()["stranger:memory:mallory"].startswith("I work for one account only")
+    assert (await world.state()).requests[seq].ending == "refused"
+    assert not world.bus.runs
+    await world.admit(who="alice")
     assert world.bus.runs
 
 

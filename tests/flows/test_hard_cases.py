@@ -8,7 +8,7 @@ import pytest
 from bot.core.errors import ProviderError, Refused, Unavailable
 from bot.core.events import Closed, Draft
 from bot.core.outbound import OpenChange
-from bot.core.ports import User
+from bot.core.ports import Source, User
 from bot.core.secret import Secret
 from bot.flows.deliver import find_workplace
 from bot.flows.identity import Grant
@@ -182,3 +182,16 @@ async def test_a_stop_that_came_too_late_is_answered(world) -> None:
     await world.run()
     assert world.said()[f"reply:{stop}"] == "Nothing is running here."
     assert (await world.state()).requests[stop].phase == "closed"
+
+
+async def test_work_in_a_fork_that_takes_no_push_is_a_masked_patch(world) -> None:
+    async def source(repository: Any, number: str, token: Any) -> Source:
+        return Source(repository, "", "main", head="topic", head_ref="refs/pull/12/head", pushable=False)
+
+    world.forge.source = source
+    seq = await world.admit(change=True)
+    await world.run()
+    assert world.pushes.pushed == {}
+    assert world.forge.made(OpenChange) == []
+    assert "allowing edits by maintainers" in world.said()[f"status:{seq}"]
+    assert world.said()[f"status:{seq}:patch"] == "From cccc: the work, ********\n"

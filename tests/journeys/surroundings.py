@@ -18,6 +18,7 @@ def environment(folder: Path, redis_url: str, sandbox: str, github_port: int, mo
         "ONHAND_LOG_JSON": "1",
         "ONHAND_SECRET_KEYS": CANARIES["keys"],
         "ONHAND_SANDBOX__KIND": sandbox,
+        "ONHAND_LIMITS__PER_PERSON": "0",  # alice asks in every journey
         "ONHAND_LLM__MODEL": "openai/scripted",
         "ONHAND_LLM__BASE_URL": model_url,
         "ONHAND_LLM__API_KEY": CANARIES["model"],

@@ -139,6 +139,30 @@ async def test_asked_in_a_pull_request_it_pushes_to_its_branch(place) -> None:
     assert "feature" in said
 
 
+@pytest.mark.parametrize("allowed", [True, False], ids=["edits-allowed", "edits-not-allowed"])
+async def test_asked_in_a_pull_request_from_a_fork_it_pushes_there_or_gives_a_patch(place, allowed: bool) -> None:
+    place.script(bash(MEND_CALC), finish())
+    fork = f"mallory/{place.name.partition('/')[2]}"
+    await place.github.fork(place.name, fork, "mallory")
+    if allowed:
+        place.github.permit(fork, "onhand-bot", "write")
+    head = await asyncio.to_thread(place.github.git.commit, fork, {"new.py": "x = 1\n"}, "New")
+    number = await place.github.pull(
+        place.name, "mallory", f"A feature for {place.name}", "main", fork=fork, maintainer_can_modify=allowed
+    )
+    await place.github.comment(place.name, number, "alice", "@onhand fix the test here")
+    await place.ended(number)
+    files = await asyncio.to_thread(place.github.git.files, fork, "main")
+    assert ("a + b" in files["calc.py"]) is allowed
+    assert list(await asyncio.to_thread(place.github.git.branches, place.name)) == ["main"]
+    said = place.said(number)
+    assert len(said) == (1 if allowed else 2)
+    if not allowed:
+        assert (await asyncio.to_thread(place.github.git.branches, fork))["main"] == head
+        assert "allowing edits by maintainers" in said[0]
+        assert "+    return a + b" in said[1]
+
+
 async def test_asked_in_a_review_thread_it_answers_there(place) -> None:
     place.script(bash(MEND_CALC), finish())
     await asyncio.to_thread(place.github.git.commit, place.name, {"new.py": "x = 1\n"}, "New", "review")

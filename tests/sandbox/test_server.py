@@ -1,7 +1,9 @@
 """The action server at its edges: the protocol, and what a shell can do to itself."""
 
 import asyncio
+import json
 import re
+import shutil
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -303,6 +305,22 @@ async def test_a_state_that_is_none_of_ours_is_refused(state: str, local: Sandbo
         await local.attach(state)
     with pytest.raises(SandboxError):
         await process.attach(state)
+
+
+@pytest.mark.parametrize("lost", [["key"], ["key", "workspace"], ["workspace", "home", "tmp", "run", "log"]])
+async def test_a_removal_that_was_cut_off_is_done_by_the_next_one(
+    lost: list[str], local: Sandboxes, tmp_path: Path
+) -> None:
+    box = await local.create({})
+    await box.close()
+    folder = tmp_path / "boxes" / json.loads(box.state)["box"]
+    for name in lost:
+        part = folder / name
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+    assert [state for state, _ in await local.list()] == [box.state]
+    await local.remove(box.state)
+    assert await local.list() == []
+    assert not folder.exists()
 
 
 async def test_nothing_is_left_of_a_box_that_was_removed(local: Sandboxes, tmp_path: Path) -> None:

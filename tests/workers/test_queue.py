@@ -245,3 +245,20 @@ async def test_a_follower_hears_of_growth_and_looks_for_itself_without(bus: Redi
     assert await asyncio.wait_for(anext(heard), 5.0) == 7, "it wakes up without being told"
     await heard.aclose()  # type: ignore[attr-defined]
     await other.close()
+
+
+async def test_a_job_that_waits_is_due_at_once_when_it_is_hurried(bus: RedisBus, redis_url: str) -> None:
+    tries: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        tries.append(conversation)
+        if len(tries) == 1:
+            raise Retry(defer=600.0)
+
+    await bus.run("c1", 1)
+    async with worker(redis_url, job) as running:
+        await until(lambda: tries and not running.tasks)
+        await bus.run("c1", 1)
+        await bus.run("c1", 1, hurry=True)
+        await until(lambda: len(tries) == 2)
+    assert await bus.redis.zcard(RUNS) == 0

@@ -21,8 +21,18 @@ from bot.core.ports.memory import (
     Vault,
 )
 from bot.core.ports.people import AuthContext, AuthStrategy
-from bot.core.ports.providers import CaughtUp, Forge, Integration, Proposal, Source, Us
-from bot.core.ports.queue import Load, Queue
+from bot.core.ports.providers import (
+    CaughtUp,
+    Forge,
+    Form,
+    Integration,
+    Proposal,
+    Registered,
+    Registration,
+    Source,
+    Us,
+)
+from bot.core.ports.queue import Circle, InLine, Load, Queue, Rates
 from bot.core.ports.services import Services, Workshop
 
 __all__ = [
@@ -34,10 +44,13 @@ __all__ = [
     "Bus",
     "CaughtUp",
     "Checkout",
+    "Circle",
     "CommandResult",
     "Conversations",
     "EventLog",
     "Forge",
+    "Form",
+    "InLine",
     "Inbox",
     "Integration",
     "Leases",
@@ -46,7 +59,10 @@ __all__ = [
     "Model",
     "Proposal",
     "Queue",
+    "Rates",
     "Record",
+    "Registered",
+    "Registration",
     "Reply",
     "RunLog",
     "Sandbox",

@@ -111,6 +111,10 @@ class Sandboxes(Protocol):
         """Connect to a living box again, from another process too. Raises SandboxGone."""
         ...
 
+    async def remove(self, state: str) -> None:
+        """End a box in whatever condition it is, one that was never finished or half removed too. Doing it twice is harmless."""
+        ...
+
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         """Return (state, labels) of every box that exists."""
         ...
@@ -140,5 +144,27 @@ class Checkout(Protocol):
         ...
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
-        """Push from the mirror, never by force; pushing what is there already is harmless. Raises ProviderError, Refused."""
+        """Push from the mirror to the repository (to the fork for the source's own head), never by force.
+
+        Pushing what is there already is harmless. Raises ProviderError (`conflict`: the branch has moved on), Refused
+        (`protected`: the forge's rules keep this branch from us).
+        """
+        ...
+
+    async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
+        """Fetch what stands at the branch now, and put the change's commits on top of it.
+
+        None where that needs a decision between two versions. Raises ProviderError, Refused.
+        """
+        ...
+
+    async def patch(self, source: Source, change: Change) -> str:
+        """Return the change's commits as git format-patch(1) writes them. Raises Refused when that is far too long."""
+        ...
+
+    async def tidy(self, unused_seconds: float) -> int:
+        """Remove mirrors that nobody used for so long, and out of the others what no run needs any more. Return how much.
+
+        Safe beside everything else: a mirror that somebody is using is left for the next time.
+        """
         ...

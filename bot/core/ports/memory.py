@@ -156,8 +156,8 @@ class Bus(Protocol):
         """Queue the short action that admits and acknowledges a request."""
         ...
 
-    async def run(self, conversation_id: str, seq: int) -> None:
-        """Queue a run."""
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
+        """Queue a run; with `hurry`, one that is queued for later is due now."""
         ...
 
     async def grown(self, conversation_id: str, seq: int) -> None:

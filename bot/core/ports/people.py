@@ -35,5 +35,5 @@ class AuthStrategy(Protocol):
         ...
 
     def connect_url(self, account: Account, now: float) -> str:
-        """Return a signed, expiring link with which the person connects the account."""
+        """Return a signed, expiring link with which the person connects the account; "" where that is not possible."""
         ...

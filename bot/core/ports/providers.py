@@ -118,9 +118,40 @@ class Source(Struct, frozen=True):
     """The branch that a change would be merged into."""
     head: str = ""
     """The existing branch to push to, when asked inside a change."""
+    head_url: str = ""
+    """Where that branch is, when it is not in the repository: the address of a fork."""
+    head_ref: str = ""
+    """Under what name the repository lets that branch be read, when it is not its own: `refs/pull/7/head`."""
     pushable: bool = True
+    """Whether that branch may be pushed to; where not, the work becomes a patch."""
     template: str = ""
     """The repository's own template for a change's description."""
+
+
+class Form(Struct, frozen=True):
+    """A form that the browser of whoever sets onhand up posts to a platform."""
+
+    address: str
+    fields: dict[str, str]
+
+
+class Registered(Struct, frozen=True):
+    """What becomes settings of the section once the app is made, and a sentence on what to do next."""
+
+    values: dict[str, str | Secret]
+    next_step: str
+
+
+class Registration(Protocol):
+    """Makes our app at a platform (`onhand init`). Where a factory has `registration(settings)`, that returns one."""
+
+    def form(self, name: str, public_url: str, back: str, state: str, owner: str) -> Form:
+        """Return the form; the platform leads the browser `back` with `code` and `state`. `owner`: "" for the person's own."""
+        ...
+
+    async def register(self, code: str) -> Registered:
+        """Make the app. Raises ProviderError."""
+        ...
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from bot.core.ports.boxes import Checkout, Sandboxes
 from bot.core.ports.memory import Accounts, Bus, Conversations, EventLog, Inbox, Leases, Sweeps, Vault
 from bot.core.ports.people import AuthStrategy
 from bot.core.ports.providers import Integration, Us
-from bot.core.ports.queue import Queue
+from bot.core.ports.queue import Queue, Rates
 from bot.core.secret import Secret
 
 
@@ -31,7 +31,11 @@ class Services:
     clock: Callable[[], float]
     """Unix seconds."""
     mask: Callable[[Secret], None]
-    """Has a secret masked wherever texts are logged or stored, from now on."""
+    """Has a secret masked wherever texts are logged or stored, as long as it is one of the last few that were used."""
+    rates: Rates
+    """How much may be asked for."""
+    redact: Callable[[str], str]
+    """Masks every such secret in a text that goes out without having been stored."""
 
 
 @dataclass(frozen=True)

@@ -325,15 +325,17 @@ async def test_a_fork_is_pushable_only_where_maintainers_may(
     await push(server, "topic", "octo-bob/hello")
     await server.pull(REPO, "octo-bob", "A change", "topic", fork="octo-bob/hello", maintainer_can_modify=allowed)
     source = await client.source(PLACE, "1", token)
-    assert (source.url, source.head, source.pushable) == (f"{server.web_url}/octo-bob/hello.git", "topic", allowed)
+    assert (source.repository, source.url, source.pushable) == (PLACE, f"{server.web_url}/{REPO}.git", allowed)
+    assert (source.head, source.head_ref) == ("topic", "refs/pull/1/head")
+    assert source.head_url == f"{server.web_url}/octo-bob/hello.git"
 
 
-async def test_a_fork_that_is_gone_is_refused_in_a_sentence(
+async def test_a_fork_that_is_gone_is_read_and_not_pushed_to(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
     await server.pull(REPO, "octo-bob", "A change", "topic", fork="")
-    with pytest.raises(Refused, match="gone"):
-        await client.source(PLACE, "1", token)
+    source = await client.source(PLACE, "1", token)
+    assert (source.pushable, source.head_url, source.head_ref) == (False, "", "refs/pull/1/head")
 
 
 async def test_a_closed_pull_request_means_a_new_branch(server: GitHubServer, client: GitHub, token: Secret) -> None:

@@ -57,6 +57,11 @@ def test_a_queued_request_hears_that_it_was_seen() -> None:
     assert said(Status("queued")).startswith("On it.")
 
 
+def test_a_request_in_line_says_how_many_are_before_it() -> None:
+    assert said(Status("queued", ahead=1)).startswith("On it: 1 request is before yours. I will")
+    assert said(Status("queued", ahead=3)).startswith("On it: 3 requests are before yours. I will")
+
+
 def test_a_running_request_shows_tasks_step_and_cost() -> None:
     tasks = (Task("read it", "done"), Task("mend it", "in_progress"), Task("test it"))
     text = said(Status("running", "r-1", tasks, "make test | tail", 7, 0.123, details_url="https://onhand.example/c/1"))
@@ -222,3 +227,27 @@ def test_a_template_without_a_fitting_heading_is_filled_below_its_first() -> Non
 
 def test_a_template_without_headings_stays_below_the_text() -> None:
     assert filled("- [ ] tests\n", "TEXT") == "TEXT\n\n- [ ] tests\n"
+
+
+PATCH = "From cccc\n+````\n+<!-- onhand:status:1 --> @octo-alice\n"
+
+
+def patched(patch: str) -> str:
+    status = Status("ended", run_id="r-1", outcome=Outcome("finished", "", "Done."), patch=patch)
+    _, call = render(THREAD, status, "status:1", "", "@onhand")
+    assert isinstance(call, Say)
+    assert call.topic == "status:1:patch"
+    return call.text
+
+
+def test_a_patch_has_a_message_of_its_own_and_cannot_leave_its_fence() -> None:
+    text = patched(PATCH)
+    assert f"`````diff\n{PATCH}`````\n" in text
+    assert "git am onhand.patch" in text
+
+
+def test_a_patch_that_is_too_long_says_so() -> None:
+    text = patched("+" * 80_000)
+    assert "of 80,000 characters only the first 50,000 stand here, so it cannot be applied as it is" in text
+    assert text.count("+") == 50_000
+    assert text.endswith("</details>")

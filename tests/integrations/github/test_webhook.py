@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.errors import ConfigError, Rejected
+from bot.core.errors import Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Trigger
 from bot.core.ports import Us
 from bot.core.secret import Secret
@@ -364,11 +364,6 @@ def test_without_a_bot_login_only_the_handle_and_the_label_count() -> None:
 
 def test_without_a_bot_login_our_own_messages_are_known_by_their_mark() -> None:
     assert delivered("issue_comment.created__own_message", github("")).ignored == "own_message"
-
-
-def test_app_mode_without_a_token_is_refused_at_start() -> None:
-    with pytest.raises(ConfigError, match="app_id"):
-        GitHub(GitHub.Settings(app_id="1"), Us())
 
 
 @pytest.mark.skipif(

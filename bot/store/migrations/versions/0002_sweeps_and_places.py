@@ -23,7 +23,8 @@ def upgrade() -> None:
         table.drop_column("state")
     with op.batch_alter_table("requests") as table:
         table.add_column(sa.Column("place", sa.Text(), nullable=False, server_default=""))
+        table.add_column(sa.Column("admitted_at", sa.Double()))
     with op.batch_alter_table("requests") as table:
         table.alter_column("place", server_default=None)
-    op.create_index("ix_requests_account", "requests", ["service", "account", "asked_at"], unique=False)
-    op.create_index("ix_requests_place", "requests", ["service", "place", "asked_at"], unique=False)
+    op.create_index("ix_requests_account", "requests", ["service", "account", "admitted_at"], unique=False)
+    op.create_index("ix_requests_place", "requests", ["service", "place", "admitted_at"], unique=False)

@@ -1,0 +1,94 @@
+"""Where the commits of a run end up: on the branch they are meant for, else on one of our own, else in a patch. Never by force."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from bot.core.errors import ProviderError, Refused
+from bot.core.outbound import Change
+from bot.core.ports import Checkout, Source
+from bot.flows.identity import Token
+from bot.flows.report import patiently
+
+_PUSHES = 3
+"""How often a push is tried on a branch that keeps moving."""
+
+FORK = "I may not push to the fork that this pull request comes from; its author can let me by allowing edits by maintainers."
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What became of a change."""
+
+    change: Change
+    """As it was pushed: the same commits, or these rebased."""
+    branch: str = ""
+    why: str = ""
+    """Why it is not where it was meant to be."""
+    patch: str = ""
+    """The commits as text, where no branch took them."""
+
+
+async def land(checkout: Checkout, source: Source, change: Change, branch: str, spare: str, token: Token) -> Landing:
+    """Push to `branch`, over what others pushed there meanwhile if it does not conflict; else keep it on `spare` or as a patch.
+
+    Raises Refused, ProviderError where there is nothing to be kept, or coming back later helps.
+    """
+    if not source.pushable:
+        return Landing(change, why=FORK, patch=await checkout.patch(source, change))
+    try:
+        return Landing(await _push(checkout, source, change, branch, token), branch)
+    except (Refused, ProviderError) as error:
+        why = _why(error, source, branch)
+    if not source.head_url:
+        try:
+            await patiently(_pushing(checkout, source, change, spare, token))
+            return Landing(change, spare, why)
+        except (Refused, ProviderError) as error:
+            _why(error, source, spare)
+    return Landing(change, why=why, patch=await checkout.patch(source, change))
+
+
+def _why(error: Refused | ProviderError, source: Source, branch: str) -> str:
+    """Return the sentence for an error that leaves another way open; raise it again if it leaves none."""
+    if isinstance(error, Refused):
+        if error.word == "protected":
+            return error.text
+        raise error
+    if error.word == "conflict":
+        return f"Somebody else pushed to `{branch}` meanwhile, and my commits do not fit onto theirs."
+    if source.head_url and error.word in ("forbidden", "missing", "unauthorized"):
+        return FORK
+    if error.word == "forbidden":
+        return "My token does not have the right to push here."
+    raise error
+
+
+async def _push(checkout: Checkout, source: Source, change: Change, branch: str, token: Token) -> Change:
+    for _ in range(_PUSHES):
+        try:
+            await patiently(_pushing(checkout, source, change, branch, token))
+            return change
+        except ProviderError as error:
+            if error.word != "conflict":
+                raise
+            moved, conflict = await _rebased(checkout, source, change, branch, token), error
+        if moved is None:
+            break
+        change = moved
+    raise conflict
+
+
+def _pushing(
+    checkout: Checkout, source: Source, change: Change, branch: str, token: Token
+) -> Callable[[], Awaitable[None]]:
+    async def push() -> None:
+        await checkout.push(source, change, branch, await token())
+
+    return push
+
+
+async def _rebased(checkout: Checkout, source: Source, change: Change, branch: str, token: Token) -> Change | None:
+    async def rebase() -> Change | None:
+        return await checkout.rebase(source, change, branch, await token())
+
+    return await patiently(rebase)

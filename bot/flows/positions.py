@@ -1,0 +1,46 @@
+"""The place in the line, renewed in the status message of a request that waits.
+
+Under the conversation's lease: no run can begin before the edit is through, so it never covers what a run shows.
+"""
+
+import logging
+
+from bot.core.errors import LeaseLost, ProviderError
+from bot.core.outbound import Status
+from bot.core.ports import InLine, Services
+from bot.flows.identity import bots_token
+from bot.flows.report import Reporter
+from bot.flows.runlog import ConversationLog
+from bot.flows.work import LEASE_SECONDS, holding, to_answer
+
+logger = logging.getLogger(__name__)
+
+
+async def show(services: Services, waiting: InLine, ahead: int, holder: str) -> bool:
+    """Show how many are ahead of it. False when that is not ours to say: a run has come, or the provider did not take it.
+
+    `holder` must be new for every call.
+    """
+    conversation_id = waiting.conversation_id
+    if await services.leases.take(conversation_id, holder, LEASE_SECONDS):
+        return False
+    try:
+        await holding(services, conversation_id, holder, _edit(services, waiting, ahead, holder))
+    except (LeaseLost, ProviderError) as error:
+        logger.info("the place in the line could not be shown: %s", error)
+        return False
+    finally:
+        await services.leases.release(conversation_id, holder)
+        await services.bus.run(conversation_id, waiting.seq, hurry=True)  # one that met our lease waits for its end
+    return True
+
+
+async def _edit(services: Services, waiting: InLine, ahead: int, holder: str) -> None:
+    log = await ConversationLog.open(services.log, waiting.conversation_id, holder)
+    if log.state.running() or waiting.seq not in (request.seq for request in to_answer(log.state)):
+        return
+    request = log.state.requests[waiting.seq]
+    token = await bots_token(services, request.trigger.thread)
+    if token and log.state.topics.get(f"status:{request.seq}"):
+        integration = services.integrations[request.trigger.thread.service]
+        await Reporter(log, integration, token, services.clock).show(request, Status("queued", ahead=ahead))

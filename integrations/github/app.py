@@ -1,0 +1,286 @@
+"""The bot as a GitHub App: tokens for one repository each, kept until shortly before they run out; lost deliveries sent again.
+
+https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-app
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import quote
+
+import jwt
+from msgspec import Struct
+
+from bot.core.errors import ConfigError, ProviderError, Refused
+from bot.core.inbound import Account
+from bot.core.secret import Secret
+from integrations.github.answers import Answer
+from integrations.github.api import Api
+from integrations.github.manifest import PERMISSIONS
+from integrations.github.payloads import Person
+
+log = logging.getLogger(__name__)
+
+RENEWED_BEFORE = 300.0
+"""Seconds before its end at which a token is made anew: no call takes longer, no two clocks differ by more."""
+
+_SIGNED_FOR, _SIGNED_BACK, _SIGNATURE_KEPT = 300, 180, 120.0
+"""Seconds that a signed claim holds, and lies back, so that a clock may be wrong; and is used again."""
+_INSTALLATION_KEPT = 600.0
+_TOKENS_KNOWN = 1024
+_LEVELS = ("", "read", "write", "admin")
+
+
+class Installation(Struct, frozen=True):
+    """Where the App was let in."""
+
+    id: int
+    permissions: dict[str, str] = {}
+    suspended_at: str | None = None
+
+
+class Made(Struct, frozen=True):
+    """An installation token, fresh from GitHub."""
+
+    token: str
+    expires_at: datetime
+    permissions: dict[str, str] = {}
+
+
+class Identity(Struct, frozen=True):
+    """The App itself."""
+
+    slug: str
+    name: str
+    permissions: dict[str, str] = {}
+    installations_count: int = 0
+
+
+class Attempt(Struct, frozen=True):
+    """One attempt to deliver something to our webhook; attempts of the same delivery share its guid."""
+
+    id: int
+    guid: str
+    delivered_at: datetime
+    status_code: int = 0
+
+
+@dataclass(frozen=True)
+class Minted:
+    """A token of ours. `place` is the one repository that it is for, "" for none; `until` is in Unix seconds."""
+
+    token: Secret
+    place: str
+    use: str
+    until: float
+    permissions: dict[str, str]
+
+    def may_push(self, repository: str) -> bool:
+        """Whether it lets commits into this repository."""
+        return self.place.casefold() == repository.casefold() and self.permissions.get("contents") == "write"
+
+
+@dataclass
+class _Kept:
+    """The token of one place and use; the lock lets one request at a time make it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    minted: Minted | None = None
+
+
+class App:
+    """A GitHub App, which may be installed at several places. Raises ConfigError for a key that signs nothing."""
+
+    def __init__(self, api: Api, app_id: str, key: Secret, clock: Callable[[], float]) -> None:
+        self._api, self._app_id, self._clock = api, app_id, clock
+        self._key = Secret(key.reveal().replace("\\n", "\n"))
+        self._signed, self._signed_at = self._sign(), clock()
+        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._known: dict[Secret, Minted] = {}
+        self._installations: dict[str, tuple[Installation, float]] = {}
+        self._bot: Account | None = None
+        api.renew = self._renew
+
+    # --- tokens -------------------------------------------------------------------------------------------------------
+
+    async def token(self, place: str, use: str) -> Secret:
+        """Return the token of this place and use, made anew where it is about to run out. Raises ProviderError, Refused."""
+        kept = self._kept.setdefault((place.casefold(), use), _Kept())
+        async with kept.lock:
+            if kept.minted is None or kept.minted.until - self._clock() < RENEWED_BEFORE:
+                kept.minted = await self._mint(place, use)
+                self._known[kept.minted.token] = kept.minted
+                self._tidy()
+            return kept.minted.token
+
+    def minted(self, token: Secret) -> Minted | None:
+        """Return what is known of a token of ours; None for anybody else's."""
+        return self._known.get(token)
+
+    async def give_back(self, use: str) -> None:
+        """End the tokens that were made for a use."""
+        await self._end(key for key in list(self._kept) if key[1] == use)
+
+    async def close(self) -> None:
+        """End every token, as far as that goes quickly."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self._end(list(self._kept))
+
+    async def _end(self, keys: Iterable[tuple[str, str]]) -> None:
+        minted = [kept.minted for key in keys if (kept := self._kept.pop(key)).minted]
+        await asyncio.gather(*(self._revoke(one.token) for one in minted if one))
+
+    async def _revoke(self, token: Secret) -> None:
+        with suppress(ProviderError):  # it runs out by itself
+            await self._api.request(token, "DELETE", "/installation/token")
+
+    async def _renew(self, token: Secret) -> Secret | None:
+        """Return a new token for one that GitHub does not take any more, unless it was given back."""
+        old = self._known.get(token)
+        kept = self._kept.get((old.place.casefold(), old.use)) if old else None
+        if old is None or kept is None:
+            return None
+        async with kept.lock:
+            if kept.minted == old:
+                kept.minted = None
+        return await self.token(old.place, old.use)
+
+    async def _mint(self, place: str, use: str) -> Minted:
+        installation = await self._installation(place)
+        try:
+            made = await self._make(installation, place)
+        except ProviderError as error:
+            if error.word != "missing":
+                raise  # else it was installed anew since we looked
+            self._installations.pop(place, None)
+            made = await self._make(await self._installation(place), place)
+        return Minted(Secret(made.token), place, use, made.expires_at.timestamp(), made.permissions)
+
+    async def _make(self, installation: Installation, place: str) -> Made:
+        narrowed = {name: level for name, level in PERMISSIONS.items() if _has(installation.permissions, name, level)}
+        body = (
+            {"repositories": [place.partition("/")[2]], "permissions": narrowed}
+            if place
+            else {"permissions": {"metadata": "read"}}
+        )
+        path = f"/app/installations/{installation.id}/access_tokens"
+        return (await self._api.request(self._jwt(), "POST", path, body=body)).read(Made)
+
+    async def _installation(self, place: str) -> Installation:
+        """Return the installation that serves a repository; without one, any (to look people up)."""
+        found, until = self._installations.get(place, (None, 0.0))
+        if found is None or until < self._clock():
+            found = await self._find_installation(place)
+            self._installations[place] = (found, self._clock() + _INSTALLATION_KEPT)
+        return found
+
+    async def _find_installation(self, place: str) -> Installation:
+        try:
+            if place:
+                found = (await self._get(f"/repos/{place}/installation")).read(Installation)
+            else:
+                found = (await self._get("/app/installations")).read(list[Installation])[0]
+        except (ProviderError, IndexError) as error:
+            if isinstance(error, ProviderError) and error.word != "missing":
+                raise
+            raise Refused(
+                "not_installed",
+                f"I am not installed on {place or 'any repository'}. Whoever administers it can do that.",
+            ) from None
+        if found.suspended_at:
+            raise Refused(
+                "suspended", f"My installation on {place} is suspended. Whoever administers it can lift that."
+            )
+        return found
+
+    def _tidy(self) -> None:
+        """Forget what has run out, so that nothing grows with the number of runs and repositories."""
+        now = self._clock()
+        self._kept = {k: v for k, v in self._kept.items() if v.lock.locked() or (v.minted and v.minted.until > now)}
+        self._installations = {k: v for k, v in self._installations.items() if v[1] > now}
+        self._known = dict(list(self._known.items())[-_TOKENS_KNOWN:])
+
+    # --- who it is ----------------------------------------------------------------------------------------------------
+
+    async def check(self) -> str:
+        """Say which App it is and where it stands. Raises ProviderError."""
+        us = (await self._get("/app")).read(Identity)
+        lacking = [f"{name}: {level}" for name, level in PERMISSIONS.items() if not _has(us.permissions, name, level)]
+        places = f"{us.installations_count} place{'s' if us.installations_count != 1 else ''}"
+        return f"App {us.name}, installed at {places}{'; it lacks ' + ', '.join(lacking) if lacking else ''}"
+
+    async def bot(self, token: Secret) -> Account:
+        """Return the account under which what the App does is shown; any token may ask. Raises ProviderError."""
+        if self._bot is None:
+            slug = (await self._get("/app")).read(Identity).slug
+            person = (await self._api.get(token, f"/users/{quote(f'{slug}[bot]')}")).read(Person)
+            self._bot = Account("github", str(person.id), person.login)
+        return self._bot
+
+    # --- deliveries that did not arrive -------------------------------------------------------------------------------
+
+    async def send_again(self, since: float) -> int:
+        """Have GitHub send again what did not arrive since then (Unix seconds); return how many. Raises ProviderError.
+
+        https://docs.github.com/webhooks/using-webhooks/handling-failed-webhook-deliveries
+        """
+        attempts = [attempt async for attempt in self._attempts(since)]
+        arrived = {attempt.guid for attempt in attempts if _arrived(attempt)}
+        lost = {attempt.guid: attempt.id for attempt in attempts if attempt.guid not in arrived}
+        for attempt_id in reversed(
+            lost.values()
+        ):  # the list comes newest first, people were asked for in the other order
+            try:
+                await self._api.request(self._jwt(), "POST", f"/app/hook/deliveries/{attempt_id}/attempts")
+            except ProviderError as error:
+                if error.worth_retrying:
+                    raise
+                log.warning("a delivery that was lost cannot be sent again: %s", error)
+        return len(lost)
+
+    async def _attempts(self, since: float) -> AsyncIterator[Attempt]:
+        query = {"per_page": "100"}
+        while True:
+            page = await self._api.get(self._jwt(), "/app/hook/deliveries", query)
+            for attempt in page.read(list[Attempt]):
+                if attempt.delivered_at.timestamp() < since:
+                    return
+                yield attempt
+            if not (cursor := page.next_cursor):
+                return
+            query["cursor"] = cursor
+
+    # --- signing in as the App ----------------------------------------------------------------------------------------
+
+    async def _get(self, path: str) -> Answer:
+        return await self._api.get(self._jwt(), path)
+
+    def _jwt(self) -> Secret:
+        """Return the App's own signed claim, the same for a while: connections are kept by it."""
+        if not 0 <= self._clock() - self._signed_at < _SIGNATURE_KEPT:
+            self._signed, self._signed_at = self._sign(), self._clock()
+        return self._signed
+
+    def _sign(self) -> Secret:
+        now = int(self._clock())
+        claims = {"iat": now - _SIGNED_BACK, "exp": now + _SIGNED_FOR, "iss": self._app_id}
+        try:
+            return Secret(jwt.encode(claims, self._key.reveal(), "RS256"))
+        except (ValueError, TypeError, jwt.PyJWTError):
+            raise ConfigError(
+                "github.private_key: expected the App's private key as PEM text, -----BEGIN RSA PRIVATE KEY----- and so on"
+            ) from None
+
+
+def _has(permissions: dict[str, str], name: str, level: str) -> bool:
+    granted = permissions.get(name, "")
+    return granted in _LEVELS and _LEVELS.index(granted) >= _LEVELS.index(level)
+
+
+def _arrived(attempt: Attempt) -> bool:
+    """Whether it was taken, or refused for what it is: then sending it again every few minutes would change nothing."""
+    return 200 <= attempt.status_code < 300 or attempt.status_code in (400, 401, 413)

@@ -1,0 +1,132 @@
+"""A full house is a line, and everybody sees the own place in it."""
+
+import asyncio
+import time
+
+from bot.core.conversation import conversation_id
+from bot.core.errors import ProviderError
+from bot.core.inbound import Thread
+from bot.core.outbound import Say
+from bot.flows import desk, work
+from tests.flows.conftest import World
+from workers.sweeps import SHOWN_AFTER, Positions
+
+
+def thread(number: int) -> Thread:
+    return Thread("memory", "acme/app", str(number))
+
+
+async def admit(world: World, number: int, text: str = "@onhand fix it") -> None:
+    await world.ask(text, thread=thread(number))
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+
+
+def later(world: World, seconds: float) -> None:
+    world.use(clock=lambda: time.time() + seconds)
+
+
+def shown(world: World, number: int) -> str:
+    """What the status message of a thread says now."""
+    said = [call.text for call in world.forge.calls if isinstance(call, Say) and call.thread == thread(number)]
+    return said[-1]
+
+
+async def run(world: World, number: int, holder: str = "worker/1") -> float:
+    return await work.run(world.services, world.shop, conversation_id(thread(number)), holder)
+
+
+async def test_whoever_comes_to_a_line_sees_how_many_are_before(world: World) -> None:
+    for number in (1, 2, 3):
+        await admit(world, number)
+        later(world, 3.0)
+    assert [shown(world, number) for number in (1, 2, 3)] == ["queued", "queued after 1", "queued after 2"]
+
+
+async def test_without_a_line_nothing_is_said_of_one(world: World) -> None:
+    await admit(world, 1)
+    await admit(world, 2)
+    assert shown(world, 2) == "queued", "the first is on its way to a worker"
+
+
+async def test_the_places_move_up_and_vanish(world: World) -> None:
+    positions = Positions()
+    for number in (1, 2, 3):
+        await admit(world, number)
+    later(world, SHOWN_AFTER + 1)
+    assert await positions(world.services, world.shop) == 3
+    assert [shown(world, number) for number in (1, 2, 3)] == ["queued", "queued after 1", "queued after 2"]
+    await run(world, 1)
+    assert await positions(world.services, world.shop) == 2
+    assert [shown(world, number) for number in (2, 3)] == ["queued", "queued after 1"]
+    await run(world, 2, "worker/2")
+    await run(world, 3, "worker/3")
+    assert await positions(world.services, world.shop) == 0
+    assert all(shown(world, number).startswith("ended finished") for number in (1, 2, 3))
+
+
+async def test_what_has_not_changed_is_not_said_again(world: World) -> None:
+    positions = Positions()
+    for number in (1, 2):
+        await admit(world, number)
+    later(world, SHOWN_AFTER + 1)
+    await positions(world.services, world.shop)
+    calls = len(world.forge.calls)
+    assert await positions(world.services, world.shop) == 0
+    assert len(world.forge.calls) == calls
+
+
+async def test_who_waits_for_a_moment_only_is_left_alone(world: World) -> None:
+    await admit(world, 1)
+    await admit(world, 2)
+    assert await Positions()(world.services, world.shop) == 0
+
+
+async def test_a_conversation_waits_once_however_often_it_was_asked(world: World) -> None:
+    await admit(world, 1)
+    await admit(world, 1, "@onhand and this")
+    await admit(world, 1, "@onhand status")
+    later(world, 3.0)
+    await admit(world, 2)
+    assert shown(world, 2) == "queued after 1"
+
+
+async def test_a_run_that_meets_the_edit_waits_and_is_rung_for(world: World) -> None:
+    await admit(world, 1)
+    later(world, SHOWN_AFTER + 1)
+    begun, go_on, perform = asyncio.Event(), asyncio.Event(), world.forge.perform
+
+    async def slowly(*arguments):  # type: ignore[no-untyped-def]
+        begun.set()
+        await go_on.wait()
+        return await perform(*arguments)
+
+    world.forge.perform = slowly  # type: ignore[method-assign]
+    editing = asyncio.create_task(Positions()(world.services, world.shop))
+    await begun.wait()
+    assert 0 < await run(world, 1) <= work.LEASE_SECONDS, "it may not show anything before the edit is through"
+    rung = len(world.bus.runs)
+    go_on.set()
+    await editing
+    assert world.bus.runs[rung:] == [(conversation_id(thread(1)), 1)]
+    assert await run(world, 1) == 0.0
+    assert shown(world, 1).startswith("ended finished")
+
+
+async def test_a_run_that_is_going_on_is_left_alone(world: World) -> None:
+    await admit(world, 1)
+    later(world, SHOWN_AFTER + 1)
+    await world.services.leases.take(conversation_id(thread(1)), "worker/1", 30)
+    calls = len(world.forge.calls)
+    await Positions()(world.services, world.shop)
+    assert len(world.forge.calls) == calls
+
+
+async def test_a_provider_that_refuses_the_edit_is_asked_again_at_the_next_turn(world: World) -> None:
+    positions = Positions()
+    await admit(world, 1)
+    await admit(world, 2)
+    later(world, SHOWN_AFTER + 1)
+    world.forge.fail(Say, ProviderError("unavailable", "away", retry_after=99))
+    assert await positions(world.services, world.shop) == 2
+    assert await positions(world.services, world.shop) == 1
+    assert shown(world, 2) == "queued after 1"

@@ -1,0 +1,32 @@
+"""How long a job waits before it comes back."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from arq import Retry
+
+from bot.core.errors import ProviderError, ProviderWord
+from workers import jobs
+
+
+@pytest.mark.parametrize(
+    ("word", "tries", "seconds"),
+    [
+        ("unavailable", 1, 2.0),
+        ("unavailable", 30, 300.0),
+        ("unauthorized", 3, 8.0),
+        ("unauthorized", 30, 3600.0),
+    ],
+)
+async def test_a_job_comes_back_ever_more_seldom_and_seldom_with_a_token_that_is_not_accepted(
+    word: ProviderWord, tries: int, seconds: float
+) -> None:
+    class Log:
+        async def read(self, *_: Any, **__: Any) -> Any:
+            raise ProviderError(word, "no")
+
+    services: Any = SimpleNamespace(log=Log())
+    with pytest.raises(Retry) as again:
+        await jobs.acknowledge({"services": services, "job_try": tries}, "c1", 1)
+    assert again.value.defer_score == seconds * 1000
