@@ -255,21 +255,24 @@ async def files_and_interrupts_do_not_wait_for_a_command(sandboxes: Sandboxes) -
 @_contract
 async def boxes_over_one_folder_change_only_their_own_view_of_it(sandboxes: Sandboxes) -> None:
     with tempfile.TemporaryDirectory(prefix="onhand-tree-") as name:
-        tree = Path(name, "tree")
-        tree.mkdir()
-        (tree / "file").write_text("shared\n")
-        (tree / "link").symlink_to("file")
-        for path in (tree, *tree.iterdir()) if os.geteuid() == 0 else ():
-            os.lchown(path, 1000, 1000)
+        tree = _tree(Path(name, "tree"))
         async with _box(sandboxes) as one, _box(sandboxes) as two:
-            own = {"mine/hook": b"#!/bin/sh\necho hooked\n"}
-            laid = [await box.lay_over(tree, own) for box in (one, two)]
+            laid = [await box.lay_over(tree, {"mine/hook": b"#!/bin/sh\necho hooked\n"}) for box in (one, two)]
             expect(laid, [one.lays_over] * 2, "whether they were laid over it")
             for box in (one, two) if one.lays_over else ():
                 look = "cat file link; mine/hook; ls; find . ! -user $(id -u)"
                 expect(await _said(box, look), "shared\nshared\nhooked\nfile\nlink\nmine", "what is seen of it")
                 await _said(box, "echo changed >link; echo x >mine/hook; mkdir new; rm link")
         expect((tree / "file").read_text(), "shared\n", "the folder's file")
+
+
+def _tree(path: Path) -> Path:
+    path.mkdir()
+    (path / "file").write_text("shared\n")
+    (path / "link").symlink_to("file")
+    for part in (path, *path.iterdir()) if os.geteuid() == 0 else ():
+        os.lchown(part, 1000, 1000)
+    return path
 
 
 # --- life ------------------------------------------------------------------------------------------------------------
