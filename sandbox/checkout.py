@@ -22,11 +22,11 @@ from bot.core.outbound import Change
 from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
 from sandbox import rubbish, scripts
-from sandbox.git import GitError, address, branch_ref, commit_id, git, lines, read_ref
+from sandbox.git import GitError, address, branch_ref, commit_id, git, lines, read_loose, read_ref
 from sandbox.layout import Working, carry_in, in_box, lay_over
 from sandbox.lfs import kept_in_lfs
 from sandbox.rebase import rebased
-from sandbox.shelf import Shelf
+from sandbox.shelf import Shelf, clear_up, lived_on
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
 _NETWORK_SECONDS = 900.0
@@ -43,6 +43,8 @@ class GitCheckout:
     async def fetch(self, source: Source, token: Secret) -> str:
         url, head = address(source.url), _start(source)
         async with self._mirror(source) as mirror:
+            if source.commit and not source.head and read_loose(mirror, _mirrored(head)) == source.commit:
+                return source.commit
             try:
                 await _fetch(mirror, url, token, {branch_ref(source.base), head})
             except GitError as failed:
@@ -55,7 +57,8 @@ class GitCheckout:
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
     ) -> None:
         branch_ref(branch)
-        onto = await _existing(self._place(source), _mirrored(branch_ref(source.base)))
+        base = _mirrored(branch_ref(source.base))
+        onto = read_loose(self._place(source), base) or await _existing(self._place(source), base)
         shelf = await self._shelf(source, commit_id(commit), onto, tree=sandbox.lays_over)
         mine = Working(branch, commit, source.base, onto, author, co_author)
         if not sandbox.lays_over or not await lay_over(sandbox, shelf, mine):
@@ -122,7 +125,8 @@ class GitCheckout:
         found = await asyncio.to_thread(rubbish.left_over, self._folder)
         for mirror in sorted(self._folder.glob("*.git")):
             async with _held(mirror, wait=False) as last_used:
-                if last_used is not None and last_used < time.time() - unused_seconds:
+                found += await asyncio.to_thread(clear_up, mirror) if last_used is not None else 0
+                if last_used is not None and last_used < time.time() - unused_seconds and not lived_on(mirror):
                     found += await asyncio.to_thread(rubbish.remove, mirror)
                 elif last_used is not None and (mirror / "HEAD").exists():
                     found += await rubbish.sweep_out(mirror, (f"{_OURS}/put", f"{_OURS}/taken"))

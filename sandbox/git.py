@@ -189,6 +189,14 @@ def read_ref(name: str) -> str:
     return name
 
 
+def read_loose(mirror: Path, ref: str) -> str:
+    """Return the commit of a ref that is a file of its own, as all are in mirrors; nothing where it is not."""
+    try:
+        return commit_id((mirror / ref).read_text("ascii").strip())
+    except (OSError, ValueError, Refused):
+        return ""
+
+
 def address(url: str) -> str:
     """Return the address if it is one of git over HTTP without credentials in it. Raises Refused."""
     parts = urlsplit(url)

@@ -67,12 +67,21 @@ def copy(tree: Path, to: Path, own: Mapping[str, bytes], peer: Peer) -> None:
 
     Raises SandboxError.
     """
-    command = ["cp", "--archive", "--reflink=auto", "--no-target-directory", "--", str(tree), str(to)]
+    command = [
+        "cp",
+        "--archive",
+        "--no-preserve=ownership",
+        "--reflink=auto",
+        "--no-target-directory",
+        "--",
+        str(tree),
+        str(to),
+    ]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         raise SandboxError(f"the working copy could not be copied into the box: {done.stderr.strip()[-500:]}")
     _write(to, own)
-    if os.geteuid() == 0:
+    if peer.uid != os.geteuid():
         for path in (to, *to.rglob("*")):
             os.lchown(path, peer.uid, peer.gid)
     index = to / ".git" / "index"

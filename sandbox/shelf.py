@@ -52,7 +52,7 @@ class Shelf:
         """Make what is missing: the pack, and where asked for the tree. Raises GitError."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.touch()
-        await asyncio.to_thread(_clear_up, self.folder)
+        await asyncio.to_thread(clear_up, self._mirror)
         if not self.index.exists():
             await self._make_pack()
         if tree and not self.tree.exists():
@@ -146,9 +146,26 @@ def _below(folder: bytes) -> Iterable[bytes]:
             yield entry.path
 
 
-def _clear_up(keep: Path) -> None:
-    """Remove the shelves beside `keep` that nobody has used for a while and no box lives on."""
-    for shelf in keep.parent.iterdir():
-        idle = time.time() - shelf.stat().st_mtime
-        if shelf != keep and idle > _KEEP_SECONDS and not any(user.exists() for user in shelf.glob("users/*")):
-            shutil.rmtree(shelf, ignore_errors=True)
+def clear_up(mirror: Path) -> int:
+    """Remove the shelves of a mirror that nobody has used for a while and no box lives on; return how many.
+
+    The caller holds the mirror's lock.
+    """
+    idle = [shelf for shelf in _shelves(mirror) if time.time() - shelf.stat().st_mtime > _KEEP_SECONDS]
+    idle = [shelf for shelf in idle if not _has_boxes(shelf)]
+    for shelf in idle:
+        shutil.rmtree(shelf, ignore_errors=True)
+    return len(idle)
+
+
+def lived_on(mirror: Path) -> bool:
+    """Whether the working copy of a box lies over a shelf of this mirror."""
+    return any(_has_boxes(shelf) for shelf in _shelves(mirror))
+
+
+def _shelves(mirror: Path) -> list[Path]:
+    return [path for path in (mirror / "shelves").glob("*") if path.is_dir()]
+
+
+def _has_boxes(shelf: Path) -> bool:
+    return any(user.exists() for user in (shelf / "users").glob("*"))

@@ -56,7 +56,7 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
     inside = trigger.change and trigger.thread.place == repository.name
     source = await forge.source(repository, trigger.thread.item if inside else "", await grant.token())
     if base := trigger.request.options.get("branch"):
-        source = msgspec.structs.replace(source, base=base)
+        source = msgspec.structs.replace(source, base=base, commit="")
     branch = source.head or state.branch or branch_name(trigger)
     if not source.head and any(topic.startswith(_PUSH) for topic in state.topics):
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off

@@ -1,5 +1,6 @@
 """The front desk: admits a request or says why not, acknowledges it at once, and answers what needs no agent."""
 
+import asyncio
 import logging
 
 from bot.core.conversation import RequestState, State
@@ -69,12 +70,15 @@ async def answer_late_stops(services: Services, log: ConversationLog) -> None:
 
 async def _welcome(services: Services, log: ConversationLog, request: RequestState, grant: Grant) -> None:
     reporter = _reporter(services, log, request, grant.token)
-    await reporter.react(request)
-    answered = False
-    if not request.needs_run:
-        answered = await _answer(reporter, log.state, request)
-    elif not _under_way(log.state, request):
-        await reporter.show(request, Status("queued", ahead=await _ahead(services)))
+    reacting = asyncio.create_task(reporter.react(request))  # beside the message: neither needs the other
+    try:
+        answered = False
+        if not request.needs_run:
+            answered = await _answer(reporter, log.state, request)
+        elif not _under_way(log.state, request):
+            await reporter.show(request, Status("queued", ahead=await _ahead(services)))
+    finally:
+        await reacting
     drafts = [Draft(Admitted(request=request.seq, user=grant.user.id, token=grant.token_class))]
     if answered:
         drafts.append(Draft(Closed(requests=[request.seq], ending="finished")))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import replace as with_fields
 from typing import Any
 
@@ -205,11 +206,9 @@ class Run:
 
     async def _prepare(self, grant: Grant) -> Sandbox:
         """Attach to the run's box or make a new one with the working copy in it."""
-        self._place = await patiently(
-            lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant)
-        )
         lost = False
         if (boxed := self._log.state.box) is not None:
+            self._place = await self._workplace(grant)
             try:
                 self._box = await self._shop.sandboxes.attach(boxed.state)
                 self._place = with_fields(self._place, base=boxed.base, branch=boxed.branch)
@@ -219,21 +218,26 @@ class Run:
                 if self._state.outcome is not None:
                     raise
                 lost = self._state.steps > 0
-        return await self._new_box(self._place, grant, lost)
+        return await self._new_box(grant, lost)
 
-    async def _new_box(self, place: Workplace, grant: Grant, lost: bool) -> Sandbox:
-        checkout = self._shop.checkout
-        self._place = place = await start_from(checkout, place, grant)
-        source, base = place.source, place.base
-        self._box = box = await self._shop.sandboxes.create({"conversation": self._log.conversation_id})
+    async def _workplace(self, grant: Grant) -> Workplace:
+        return await patiently(lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant))
+
+    async def _new_box(self, grant: Grant, lost: bool) -> Sandbox:
+        """Make a box, and fetch the code meanwhile."""
+        checkout, labels = self._shop.checkout, {"conversation": self._log.conversation_id}
+        coming = asyncio.create_task(self._shop.sandboxes.create(labels))
         try:
-            await checkout.put(source, base, place.branch, box, place.author, place.co_author)
+            place = await self._workplace(grant)
+            self._place = place = await start_from(checkout, place, grant)
+            self._box = box = await asyncio.shield(coming)
+            await checkout.put(place.source, place.base, place.branch, box, place.author, place.co_author)
         except BaseException:
             self._box = None
-            await asyncio.shield(box.remove())
+            await asyncio.shield(_remove(coming))
             raise
         kind = self._shop.sandboxes.name
-        drafts = [Draft(Boxed(sandbox=kind, state=box.state, base=base, branch=place.branch))]
+        drafts = [Draft(Boxed(sandbox=kind, state=box.state, base=place.base, branch=place.branch))]
         if lost:
             text = "The sandbox was lost. This is a new one with a fresh working copy; what was not pushed is gone."
             drafts.append(Draft(Notice(content=text, reason="sandbox_lost")))
@@ -285,6 +289,12 @@ class Run:
 
 def _stopped_by(stop: RequestState) -> Outcome:
     return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.login} asked.")
+
+
+async def _remove(coming: asyncio.Task[Sandbox]) -> None:
+    """Remove a box that is not wanted any more, once it is there."""
+    with suppress(SandboxError):
+        await (await coming).remove()
 
 
 def _limits(limits: Limits, request: RequestState) -> Limits:

@@ -14,6 +14,7 @@ to the hooks as GitHub would, and so is what comes in over the API. Every API re
 import asyncio
 import json
 import re
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping
@@ -55,6 +56,10 @@ class Enrolled:
     login: str
     id: int
     token: str
+
+
+_PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For hooks on loopback: reading every certificate of this machine takes longer than a delivery."""
 
 
 class GitHubServer:
@@ -319,7 +324,7 @@ class GitHubServer:
         """Post a delivery to every hook, under its own id; sending one again is a redelivery."""
         delivery.status, delivery.answer = 0, ""
         try:
-            async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+            async with httpx.AsyncClient(timeout=30, trust_env=False, verify=_PLAIN) as client:
                 responses = [
                     await client.post(url, content=delivery.body, headers=signed_headers(delivery, secret))
                     for url, secret in self._hooks

@@ -14,6 +14,7 @@ import asyncio
 import json
 import os
 import re
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -249,6 +250,29 @@ async def files_and_interrupts_do_not_wait_for_a_command(sandboxes: Sandboxes) -
             expect(await box.read("note"), b"x", "a file written while a command runs")
         await box.interrupt()
         await running
+
+
+@_contract
+async def boxes_over_one_folder_change_only_their_own_view_of_it(sandboxes: Sandboxes) -> None:
+    with tempfile.TemporaryDirectory(prefix="onhand-tree-") as name:
+        tree = _tree(Path(name, "tree"))
+        async with _box(sandboxes) as one, _box(sandboxes) as two:
+            laid = [await box.lay_over(tree, {"mine/hook": b"#!/bin/sh\necho hooked\n"}) for box in (one, two)]
+            expect(laid, [one.lays_over] * 2, "whether they were laid over it")
+            for box in (one, two) if one.lays_over else ():
+                look = "cat file link; mine/hook; ls; find . ! -user $(id -u)"
+                expect(await _said(box, look), "shared\nshared\nhooked\nfile\nlink\nmine", "what is seen of it")
+                await _said(box, "echo changed >link; echo x >mine/hook; mkdir new; rm link")
+        expect((tree / "file").read_text(), "shared\n", "the folder's file")
+
+
+def _tree(path: Path) -> Path:
+    path.mkdir()
+    (path / "file").write_text("shared\n")
+    (path / "link").symlink_to("file")
+    for part in (path, *path.iterdir()) if os.geteuid() == 0 else ():
+        os.lchown(part, 1000, 1000)
+    return path
 
 
 # --- life ------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ class Serving:
 
     def __init__(self, app: Any, port: int = 0) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
+        self._socket.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # asyncio sees no TCP in such a socket, and leaves it
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(

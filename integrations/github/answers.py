@@ -90,6 +90,18 @@ class Repo(Struct, frozen=True):
     owner: Person | None = None
 
 
+class Tip(Struct, frozen=True):
+    """The commit of a branch."""
+
+    sha: str
+
+
+class Branch(Struct, frozen=True):
+    """A branch."""
+
+    commit: Tip
+
+
 class Standing(Struct, frozen=True):
     """What a person may do in a repository: a permission of admin, write, read or none, and a role."""
 

@@ -1,5 +1,6 @@
 """Where code lives on GitHub: the repository, the pull request's branch here or in a fork, the description's template."""
 
+import asyncio
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote
@@ -10,7 +11,7 @@ from bot.core.errors import ProviderError, Refused
 from bot.core.inbound import Repository
 from bot.core.ports import Source
 from integrations.github import webhook
-from integrations.github.answers import Answer, Content, Pull, Repo
+from integrations.github.answers import Answer, Branch, Content, Pull, Repo
 
 Read = Callable[[str], Awaitable[Answer]]
 """Reads a path of the API. Raises ProviderError."""
@@ -30,7 +31,8 @@ async def source(read: Read, web: str, repository: Repository, number: str) -> S
     if pull is not None and pull.state == "open":
         return _source_of_pull(web, repository, repo, pull)
     base = pull.base.ref if pull is not None else repo.default_branch
-    return Source(repository, _git(web, repo.full_name), base, template=await _template(read, place))
+    template, commit = await asyncio.gather(_template(read, place), _stands(read, place, base))
+    return Source(repository, _git(web, repo.full_name), base, commit=commit, template=template)
 
 
 def _source_of_pull(web: str, repository: Repository, repo: Repo, pull: Pull) -> Source:
@@ -64,6 +66,16 @@ def number_in(text: str) -> str:
 def _git(web: str, name: str) -> str:
     path_of(name)
     return f"{web}/{name}.git"
+
+
+async def _stands(read: Read, place: str, branch: str) -> str:
+    """Return the commit of a branch; nothing when there is no such branch."""
+    try:
+        return (await read(f"{place}/branches/{quote(branch)}")).read(Branch).commit.sha
+    except ProviderError as error:
+        if error.word == "missing":
+            return ""
+        raise
 
 
 async def _template(read: Read, place: str) -> str:

@@ -128,7 +128,10 @@ class Checkout(Protocol):
     """Working copies into boxes and commits out of them. Built as `factory(folder)`."""
 
     async def fetch(self, source: Source, token: Secret) -> str:
-        """Bring the bare mirror up to date; return the commit that the work starts from. Raises ProviderError, Refused."""
+        """Bring the bare mirror up to date; return the commit that the work starts from. Raises ProviderError, Refused.
+
+        Nobody is asked where `source.commit` says that it is up to date.
+        """
         ...
 
     async def put(

@@ -122,6 +122,8 @@ class Source(Struct, frozen=True):
     """Where that branch is, when it is not in the repository: the address of a fork."""
     head_ref: str = ""
     """Under what name the repository lets that branch be read, when it is not its own: `refs/pull/7/head`."""
+    commit: str = ""
+    """Where `base` stood when the forge was asked; "" where it did not say."""
     pushable: bool = True
     """Whether that branch may be pushed to; where not, the work becomes a patch."""
     template: str = ""
