@@ -80,7 +80,9 @@ class BellWorker(Worker):
                     async with asyncio.timeout(_PATIENCE):
                         await self._wait()
                 except (RedisError, OSError) as error:
-                    log.warning("queue %s: Redis is out of reach: %s", self.queue_name, error)
+                    log.warning(
+                        "queue %s: Redis is out of reach: %s", self.queue_name, error or "it did not answer in time"
+                    )
                     await asyncio.sleep(_LOOK_EVERY)
         finally:
             renewing.cancel()

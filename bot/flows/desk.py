@@ -68,6 +68,8 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
         answered = await _answer(reporter, log.state, request)
     elif not _under_way(log.state, request):
         await reporter.show(request, Status("queued"))
+    if request.phase in ("admitted", "closed"):
+        return  # another desk was quicker, while this one slept
     drafts = [Draft(Admitted(request=request.seq, user=grant.user.id, token=grant.token_class))]
     if answered:
         drafts.append(Draft(Closed(requests=[request.seq], ending="finished")))

@@ -21,6 +21,8 @@ from bot.store.sqlite_writer import Writer
 
 T = TypeVar("T")
 _READERS = 4
+_CONNECT_SECONDS = 10.0
+"""How long a new connection waits for others: whoever closes a database last has it for itself for a moment."""
 _CHECKPOINT_EVERY = 1000
 """Quick writes between two checkpoints, which sync and therefore happen on a thread."""
 
@@ -128,7 +130,7 @@ def sqlite_engine(
     @event.listens_for(engine, "connect")
     def _set_up(raw: Any, _record: Any) -> None:
         raw.isolation_level = None  # no hidden BEGIN of the driver's
-        _use_wal(raw, time.monotonic() + busy_seconds)
+        _use_wal(raw, time.monotonic() + max(busy_seconds, _CONNECT_SECONDS))
         raw.execute(f"PRAGMA synchronous = {synchronous}")
         raw.execute("PRAGMA foreign_keys = ON")
         if not checkpoints:
