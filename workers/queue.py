@@ -90,7 +90,8 @@ class BellWorker(Worker):
                     async with asyncio.timeout(_LOOK_EVERY + _PATIENCE):
                         await self._wait()
                 except (RedisError, OSError) as error:
-                    log.warning("queue %s: Redis is out of reach: %s", self.queue_name, error)
+                    said = error or "it did not answer in time"
+                    log.warning("queue %s: Redis is out of reach: %s", self.queue_name, said)
                     await asyncio.sleep(_PAUSE)
         finally:
             renewing.cancel()

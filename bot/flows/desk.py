@@ -79,6 +79,8 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
             await reporter.show(request, Status("queued", ahead=await _ahead(services)))
     finally:
         await reacting
+    if request.phase in ("admitted", "closed"):
+        return  # another desk was quicker, while this one slept
     drafts = [Draft(Admitted(request=request.seq, user=grant.user.id, token=grant.token_class))]
     if answered:
         drafts.append(Draft(Closed(requests=[request.seq], ending="finished")))

@@ -23,6 +23,8 @@ EDIT_EVERY = 5.0
 """Seconds between two edits of a status message; GitHub allows about 500 content-creating requests an hour."""
 
 _TRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.5, 20.0
+_ENDING_TRIES = 3
+"""How often an ending is said to a platform that refuses: no later message would correct the one that stands there."""
 _IN_FLIGHT = 10.0
 """Seconds for which a call that another writer has begun is taken to be still under way."""
 
@@ -121,24 +123,29 @@ class Reporter:
             )
         return await self._integration.find(call, token)
 
-    async def say(self, call: Call) -> None:
+    async def say(self, call: Call, tries: int = 1) -> None:
         """Perform a call that only tells something. A thread that will never take it (locked, deleted) is given up, and logged.
 
         Raises ProviderError where coming back later may help, a token that was not accepted among it.
         """
-        try:
-            await self.perform(call)
-        except ProviderError as error:
-            if error.worth_retrying or error.word == "unauthorized":
-                raise
-            log.error("%s cannot be said in %s: %s", call.topic, call.thread.key, error)
+        for pause in range(1, tries + 1):
+            try:
+                await self.perform(call)
+            except ProviderError as error:
+                if error.worth_retrying or error.word == "unauthorized":
+                    raise
+                log.error("%s cannot be said in %s: %s", call.topic, call.thread.key, error)
+            else:
+                return
+            if pause < tries:
+                await asyncio.sleep(pause)
 
     async def show(self, request: RequestState, status: Status, topic: str = "") -> None:
         """Make the status message of a request (or the message of another topic) say how it stands. Raises ProviderError."""
         trigger = request.trigger
         topic = topic or f"status:{request.seq}"
         for call in self._integration.render(trigger.thread, status, topic, trigger.origin.thread_id):
-            await self.say(call)
+            await self.say(call, _ENDING_TRIES if status.state == "ended" else 1)
 
     async def react(self, request: RequestState) -> None:
         """Put the eyes on the message that asked. Twice is harmless there, and a provider that cannot is no reason to stop."""

@@ -53,6 +53,8 @@ class Fault:
     message: str = "planned failure"
     after: bool = False
     """Whether the request is carried out first, so that only its answer is lost."""
+    skip: int = 0
+    """How many matching requests pass before."""
     _waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
     _met: threading.Event = field(default_factory=threading.Event)
     _released: bool = False
@@ -110,6 +112,7 @@ class Front:
             status, body, headers = await self._answer(request, asked, credential)
         if fault is not None:
             status, body, headers = fault.status, {"message": fault.message}, dict(fault.headers)
+            body = body if status >= 300 else fault.message
         lost = fault is not None and fault.kind != "answer"
         self.requests.append(request if lost else replace(request, status=status))
         await self._respond(send, fault, status, body, headers)
@@ -193,8 +196,10 @@ class Front:
     def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
             if fault.times > 0 and fault.method == method and fault.path.fullmatch(path):
-                fault.meet()
-                return fault
+                if fault.skip == 0:
+                    fault.meet()
+                    return fault
+                fault.skip -= 1
         return None
 
     async def _respond(self, send: Any, fault: Fault | None, status: int, body: Any, more: dict[str, str]) -> None:

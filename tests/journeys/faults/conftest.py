@@ -67,7 +67,8 @@ def begin(tmp_path: Path, need: Any) -> Begin:
         common = dict(service.environment)
         service.environment.update(web or {})
         service.start("web", "serve")
-        service.environment.update({name: common[name] for name in web or {}})
+        service.environment.clear()
+        service.environment.update(common)
         service.start("worker", "worker")
         try:
             await asyncio.to_thread(service.wait_until_ready)

@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from bot.testing.github import GitHubServer
 from bot.testing.github_http import Fault
 from bot.testing.models import Fault as ModelFault
-from tests.journeys.conftest import PAIRS, Place
+from tests.journeys.conftest import PAIRS, Place, Service
 from tests.journeys.faults.conftest import POSTGRESQL, SQLITE
 from tests.journeys.steps import MEND_CALC, bash, finish
 
@@ -58,17 +59,26 @@ async def stand_at(place: Any, calls: list[tuple[str, str]], after: bool) -> Fau
     return last
 
 
-@pytest.mark.parametrize("scripted", [SQLITE, POSTGRESQL], indirect=True)
-async def test_whatever_a_killed_worker_was_at_ends_once(scripted, tmp_path: Path) -> None:
-    """One conversation stands at each moment when the worker that works on all of them is killed."""
+@asynccontextmanager
+async def standing(
+    service: Service, folder: Path, moments: Mapping[str, tuple[list[tuple[str, str]], bool]]
+) -> AsyncIterator[dict[str, Place]]:
+    """One conversation at each moment, each in a repository of its own, all in the hands of the service's worker."""
     async with AsyncExitStack() as stack:
-        github = await stack.enter_async_context(GitHubServer(tmp_path / "forge", port=scripted.github_port))
-        places = {moment: Place(scripted, github) for moment in MOMENTS}
+        github = await stack.enter_async_context(GitHubServer(folder / "forge", port=service.github_port))
+        places = {moment: Place(service, github) for moment in moments}
         for place in places.values():
             await place.set_up()
             stack.push_async_callback(place.client.aclose)
         github._hooks[1:] = []
-        await asyncio.gather(*(stand_at(places[moment], *MOMENTS[moment]) for moment in MOMENTS))
+        await asyncio.gather(*(stand_at(places[moment], *moments[moment]) for moment in moments))
+        yield places
+
+
+@pytest.mark.parametrize("scripted", [SQLITE, POSTGRESQL], indirect=True)
+async def test_whatever_a_killed_worker_was_at_ends_once(scripted, tmp_path: Path) -> None:
+    """One conversation stands at each moment when the worker that works on all of them is killed."""
+    async with standing(scripted, tmp_path, MOMENTS) as places:
         victim = scripted.processes.pop("worker")
         victim.kill()
         victim.wait()
