@@ -31,7 +31,7 @@ class Outcome(Struct, frozen=True):
 class Status(Struct, frozen=True):
     """What the status message of a request shows at this moment."""
 
-    state: Literal["queued", "running", "ended"]
+    state: Literal["queued", "running", "asking", "ended"]
     run_id: str = ""
     tasks: tuple[Task, ...] = ()
     step: str = ""
@@ -44,6 +44,10 @@ class Status(Struct, frozen=True):
     details_url: str = ""
     ahead: int = 0
     """While it is queued: how many conversations wait for a run before this one."""
+    question: str = ""
+    """What we have to know before we can begin; the request waits for the answer."""
+    choices: tuple[str, ...] = ()
+    """Answers that may be meant: repositories as `github:owner/name`."""
     patch: str = ""
     """The commits as git format-patch(1) writes them, when there was no branch that they could be pushed to."""
 

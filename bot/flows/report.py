@@ -142,9 +142,8 @@ class Reporter:
 
     async def show(self, request: RequestState, status: Status, topic: str = "") -> None:
         """Make the status message of a request (or the message of another topic) say how it stands. Raises ProviderError."""
-        trigger = request.trigger
         topic = topic or f"status:{request.seq}"
-        for call in self._integration.render(trigger.thread, status, topic, trigger.origin.thread_id):
+        for call in self._integration.render(request.trigger, status, topic):
             await self.say(call, _ENDING_TRIES if status.state == "ended" else 1)
 
     async def react(self, request: RequestState) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
+from bot.core.inbound import Account, Delivery, Inbound, Repository, Trigger, Verified
 from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, Status, Task
 from bot.core.ports import CaughtUp, Integration, Proposal, Source
 from bot.core.secret import Secret
@@ -44,6 +44,7 @@ HOSTILE: dict[str, bytes] = {
 ENDINGS: tuple[Status, ...] = (
     Status("queued", run_id="run-1"),
     Status("queued", run_id="run-1", ahead=3),
+    Status("asking", question="Which repository do you mean?", choices=("github:octo/hello", "github:octo/world")),
     Status("running", run_id="run-1", tasks=(Task("look"), Task("mend", "in_progress")), step="make test", steps=3),
     *(
         Status("ended", run_id="run-1", outcome=Outcome(ending, "reason", "What came of it."))
@@ -152,15 +153,13 @@ def _parsed(integration: Integration, inbound: Inbound) -> Delivery | str:
 
 
 def _rendering_problems(integration: Integration, payloads: Sequence[Payload]) -> list[str]:
-    thread = Thread(integration.name, "octo/hello", "1")
-    for payload in payloads:
-        delivery = _parsed(integration, signed(integration, payload.body, payload.event))
-        if isinstance(delivery, Delivery) and delivery.triggers:
-            thread = delivery.triggers[0].thread
-            break
+    deliveries = (_parsed(integration, signed(integration, p.body, p.event)) for p in payloads)
+    trigger = next((d.triggers[0] for d in deliveries if isinstance(d, Delivery) and d.triggers), None)
+    if trigger is None:
+        return ["no payload asks for anything, so nothing could be rendered"]
     problems = []
     for status in ENDINGS:
-        calls = integration.render(thread, status, "status:1")
+        calls = integration.render(trigger, status, "status:1")
         said = [call for call in calls if isinstance(call, Say)]
         name = status.outcome.ending if status.outcome else status.state
         if not calls or any(not call.topic.startswith("status:1") for call in calls):
@@ -230,10 +229,11 @@ class RecordingClient:
     def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
         return {"x-memory": "signed"}
 
-    def render(self, thread: Thread, status: Status, topic: str, beneath: str = "") -> list[Call]:
+    def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
         ending = f" {status.outcome.ending}: {status.outcome.text}" if status.outcome else ""
         state = f"{status.state} after {status.ahead}" if status.ahead else status.state
         said = [(topic, f"{state}{ending} {status.change_url}".strip()), (f"{topic}:patch", status.patch)]
+        thread, beneath = trigger.thread, trigger.origin.thread_id
         return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said if text]
 
     def propose(self, proposal: Proposal) -> list[Call]:

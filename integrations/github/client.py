@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from msgspec import Struct
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
+from bot.core.inbound import Account, Delivery, Inbound, Repository, Trigger, Verified
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
@@ -109,8 +109,8 @@ class GitHub:
 
     # --- what goes out --------------------------------------------------------------------------------------------
 
-    def render(self, thread: Thread, status: Status, topic: str, beneath: str = "") -> list[Call]:
-        return replies.render(thread, status, topic, beneath, self._us.handle)
+    def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
+        return replies.render(trigger, status, topic, self._us.handle)
 
     def propose(self, proposal: Proposal) -> list[Call]:
         return replies.propose(proposal)

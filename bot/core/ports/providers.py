@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Verified
+from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, Change, Receipt, Status
 from bot.core.secret import Secret
 
@@ -48,8 +48,11 @@ class Integration(Protocol):
         """Return the headers under which the platform itself would send this body (for `onhand replay`)."""
         ...
 
-    def render(self, thread: Thread, status: Status, topic: str, beneath: str = "") -> list[Call]:
-        """Return the calls that show a status in the platform's own form, under this topic."""
+    def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
+        """Return the calls that show in the platform's own form how a request stands, under this topic or `topic:...`.
+
+        They may be of kinds that the integration defines itself: nobody but its `perform` and `find` looks into them.
+        """
         ...
 
     def propose(self, proposal: "Proposal") -> list[Call]:

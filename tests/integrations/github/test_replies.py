@@ -4,18 +4,25 @@ from typing import Any
 
 import pytest
 
-from bot.core.inbound import Repository, Thread
-from bot.core.mentions import find_request
+from bot.core.inbound import Account, Origin, Repository, Thread, Trigger
+from bot.core.markdown import closes_nothing, harmless
+from bot.core.mentions import Request, find_request
 from bot.core.outbound import Change, Outcome, Say, Status, Task
 from bot.core.ports import Proposal, Source
-from integrations.github.markdown import LONGEST, carries_mark, closes_nothing, harmless, mark, marked
-from integrations.github.replies import LONGEST_TITLE, filled, propose, render
+from bot.core.wording import LONGEST_TITLE, filled
+from integrations.github.markdown import LONGEST, carries_mark, mark, marked
+from integrations.github.replies import propose, render
 
 THREAD = Thread("github", "octo/hello", "12")
 
 
+def asked(beneath: str = "") -> Trigger:
+    origin = Origin("comment", "5", thread_id=beneath)
+    return Trigger(THREAD, Account("github", "1", "octo-alice"), Request(), "comment:5", "mention", origin)
+
+
 def said(status: Status, beneath: str = "") -> str:
-    (call,) = render(THREAD, status, "status:1", beneath, "@onhand")
+    (call,) = render(asked(beneath), status, "status:1", "@onhand")
     assert isinstance(call, Say)
     assert (call.topic, call.thread, call.beneath) == ("status:1", THREAD, beneath)
     return call.text
@@ -60,6 +67,13 @@ def test_a_queued_request_hears_that_it_was_seen() -> None:
 def test_a_request_in_line_says_how_many_are_before_it() -> None:
     assert said(Status("queued", ahead=1)).startswith("On it: 1 request is before yours. I will")
     assert said(Status("queued", ahead=3)).startswith("On it: 3 requests are before yours. I will")
+
+
+def test_a_question_names_the_choices_and_how_to_answer() -> None:
+    text = said(Status("asking", question="Which repository do you mean?", choices=("github:octo/hello",)))
+    assert "Which repository do you mean?" in text
+    assert "`github:octo/hello`" in text
+    assert "repo=owner/name" in text
 
 
 def test_a_running_request_shows_tasks_step_and_cost() -> None:
@@ -234,7 +248,7 @@ PATCH = "From cccc\n+````\n+<!-- onhand:status:1 --> @octo-alice\n"
 
 def patched(patch: str) -> str:
     status = Status("ended", run_id="r-1", outcome=Outcome("finished", "", "Done."), patch=patch)
-    _, call = render(THREAD, status, "status:1", "", "@onhand")
+    _, call = render(asked(), status, "status:1", "@onhand")
     assert isinstance(call, Say)
     assert call.topic == "status:1:patch"
     return call.text

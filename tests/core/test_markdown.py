@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from integrations.github.markdown import harmless
+from bot.core.markdown import harmless
 
 cmarkgfm = pytest.importorskip("cmarkgfm", reason="cmark-gfm judges these: pip install cmarkgfm")
 Options = pytest.importorskip("cmarkgfm.cmark").Options

@@ -1,0 +1,105 @@
+"""Markdown out of other people's words, made harmless.
+
+What an agent writes may ping nobody, load nothing, hide nothing and forge no mark. `@names` become code spans. Where it
+is not certain which part of a text is code, every `@` and `<` is replaced instead, in code too. Pure.
+"""
+
+import re
+
+from bot.core.untrusted import clean
+
+_FENCE = re.compile(r"(`{3,}(?=[^`]*$)|~{3,})")
+_NOT_IN_TABLE_RULE = re.compile(r"[A-Za-z`]")
+_FENCE_ANYWHERE = re.compile(r"```|~~~")
+_AT_ENTITY = re.compile(r"&(?:#0{0,5}64|#[xX]0{0,5}40|commat);")
+_ADDRESS_AT = re.compile(r"(https?://[^\s@<>`]{1,500})@")
+_AT_NAME = re.compile(r"(?:(?<![A-Za-z0-9\\])\\*|(?<=[A-Za-z0-9])\\+)@([A-Za-z0-9][\w./@-]*(?<![./@-]))?")
+_IMAGE = re.compile(r"!\[")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_CLOSES = re.compile(
+    r"\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(:?\s{1,20})(?=(?:[\w.-]{1,100}/[\w.-]{1,100})?#\d|https?://|GH-\d)",
+    re.IGNORECASE,
+)
+
+
+def cut(text: str, longest: int) -> str:
+    """Return at most `longest` characters; where something is missing, the end says so."""
+    note = "\n\n(cut here: too long for one message)"
+    return text if len(text) <= longest else text[: longest - len(note)] + note
+
+
+def line(text: str, longest: int = 200) -> str:
+    """Return the text on one line, without markup that could reach beyond it."""
+    flat = " ".join(clean(text).replace("`", "'").split())
+    return flat if len(flat) <= longest else flat[: longest - 1] + "…"
+
+
+def code(text: str, longest: int = 160) -> str:
+    """Return the text as a code span that it cannot leave."""
+    return f"`{line(text, longest)}`" if text.strip() else ""
+
+
+def harmless(text: str) -> str:
+    """Return Markdown that reads the same but pings nobody, loads no picture, and holds no HTML (so no mark either)."""
+    text = _AT_ENTITY.sub("@", clean(text))
+    parts = _split(text)
+    if parts is None:
+        return _IMAGE.sub("[", _TAG.sub("&lt;", text)).replace("@", "＠")  # noqa: RUF001  # the wide sign pings nobody
+    return "".join(part if is_code else _quieten(part) for part, is_code in parts)
+
+
+def closes_nothing(text: str) -> str:
+    """Return the text with "fixes #1" turned into "fixes issue #1", which forges do not obey."""
+    return _CLOSES.sub(r"\1\2issue ", text)
+
+
+def _quieten(prose: str) -> str:
+    prose = _IMAGE.sub("[", _TAG.sub("&lt;", prose))
+    prose = _ADDRESS_AT.sub(r"\1%40", prose)
+    return _AT_NAME.sub(lambda m: f"`@{m[1]}`" if m[1] else "＠", prose)  # noqa: RUF001
+
+
+def _split(text: str) -> list[tuple[str, bool]] | None:
+    """Return the text in parts with whether each is code, or None where that is not certain.
+
+    Certain are fences at the very start of a line and code spans within one line; a fence elsewhere, a span over lines,
+    or a run of several backticks is read differently inside lists, quotes and tables.
+    """
+    parts: list[tuple[str, bool]] = []
+    fence, table = "", any(map(_is_table_rule, text.split("\n")))
+    for row in re.split(r"(?<=\n)", text):
+        bare = row.strip()
+        if fence:
+            parts.append((row, True))
+            if len(bare) >= len(fence) and set(bare) == {fence[0]} and not row.startswith(("    ", "\t")):
+                fence = ""
+        elif opened := _FENCE.match(row):
+            fence = opened[1]
+            parts.append((row, True))
+        elif _FENCE_ANYWHERE.search(row) or (spans := _spans(row, table)) is None:
+            return None
+        else:
+            parts += spans
+    return parts
+
+
+def _spans(row: str, table: bool) -> list[tuple[str, bool]] | None:
+    pieces = row.split("`")
+    if len(pieces) % 2 == 0 or "\\`" in row:
+        return None
+    if any(not code.strip() or (table and "|" in code) for code in pieces[1::2]):
+        return None
+    if any(_runs_into_code(prose) for prose in pieces[:-1:2]) or any(p.startswith(("@", "\\")) for p in pieces[2::2]):
+        return None
+    return [(f"`{piece}`" if index % 2 else piece, bool(index % 2)) for index, piece in enumerate(pieces)]
+
+
+def _runs_into_code(prose: str) -> bool:
+    """Whether a name or an address ends where a backtick comes: GitHub takes the backtick as a part of an address."""
+    last = prose.rsplit(None, 1)[-1] if prose and not prose[-1].isspace() else ""
+    return "@" in last or "://" in last or "www." in last
+
+
+def _is_table_rule(row: str) -> bool:
+    """Whether this may be the line below a table's header."""
+    return "|" in row and "-" in row and _NOT_IN_TABLE_RULE.search(row) is None
