@@ -92,7 +92,8 @@ class DockerSandboxes:
             try:
                 await box.connected()
             except SandboxGone:
-                await _Container(self._docker, folder).ask("kill")
+                with contextlib.suppress(SandboxError):  # it may be ending by itself at this moment
+                    await _Container(self._docker, folder).ask("kill")
                 return await self._begin(_Container(self._docker, folder))
         return box
 

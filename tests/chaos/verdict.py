@@ -167,7 +167,7 @@ def _taken_at(events: Sequence[Event], kill: Kill) -> float:
 
 
 async def _of_redis(verdict: Verdict, built: Built) -> None:
-    for _ in range(100):
+    for _ in range(int(SWEPT_WITHIN / 0.1)):
         waiting = await built.bus.redis.zcard(RUNS)
         held = [key async for key in built.bus.redis.scan_iter("arq:in-progress:run:*")]
         if not waiting and not held:
