@@ -228,7 +228,7 @@ class Linear:
         """Change something; return it. Raises ProviderError, also where Linear says no without an error."""
         done = await self._api.ask(token, document, variables, dict[str, dict[str, msgspec.Raw]])
         payload = next(iter(done.values()), {})
-        if payload.pop("success", msgspec.Raw(b"false")) != b"true":
+        if bytes(payload.pop("success", b"false")) != b"true":
             raise ProviderError("invalid", f"Linear did not do {document.split('(', maxsplit=1)[0]}")
         made = msgspec.json.decode(next(iter(payload.values()), b"{}"), type=Made)
         return Receipt(made.id, made.url or "")

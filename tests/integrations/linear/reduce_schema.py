@@ -44,6 +44,7 @@ class Used(Visitor):
     def __init__(self, schema: GraphQLSchema, info: TypeInfo) -> None:
         super().__init__()
         self.fields: dict[str, set[str]] = {}
+        self.arguments: set[str] = set()
         self._schema, self._info = schema, info
 
     def enter_field(self, node: FieldNode, *_: object) -> None:
@@ -52,8 +53,9 @@ class Used(Visitor):
         assert field is not None, f"{node.name.value} is not in the schema"
         self.fields.setdefault(parent.name, set()).add(node.name.value)
         self.fields.setdefault(get_named_type(field.type).name, set())
-        for argument in field.args.values():
-            self.fields.setdefault(get_named_type(argument.type).name, set())
+        for argument in node.arguments or ():
+            self.arguments.add(argument.name.value)
+            self.fields.setdefault(get_named_type(field.args[argument.name.value].type).name, set())
 
     def enter_object_field(self, node: ObjectFieldNode, *_: object) -> None:
         parent = get_named_type(self._info.get_parent_input_type())
@@ -79,12 +81,12 @@ def reduced(text: str) -> str:
     used = Used(schema, info)
     for document in ours():
         visit(document, TypeInfoVisitor(info, used))
-    kept = [_kept(node, used.fields) for node in parse(text, no_location=True).definitions]
+    kept = [_kept(node, used) for node in parse(text, no_location=True).definitions]
     return "\n\n".join(print_ast(node) for node in kept if node is not None) + "\n"
 
 
-def _kept(node: ast.DefinitionNode, used: dict[str, set[str]]) -> ast.DefinitionNode | None:
-    name = node.name.value if isinstance(node, ast.TypeDefinitionNode) else ""
+def _kept(node: ast.DefinitionNode, whole: Used) -> ast.DefinitionNode | None:
+    used, name = whole.fields, node.name.value if isinstance(node, ast.TypeDefinitionNode) else ""
     if name not in used:
         return None
     bare = {"description": None, "directives": ()}
@@ -93,7 +95,7 @@ def _kept(node: ast.DefinitionNode, used: dict[str, set[str]]) -> ast.Definition
     if isinstance(node, ast.EnumTypeDefinitionNode):
         return replace(node, **bare, values=tuple(replace(v, **bare) for v in node.values or ()))
     if isinstance(node, ast.ObjectTypeDefinitionNode):
-        fields = tuple(_field(f, used) for f in node.fields or () if f.name.value in used[name])
+        fields = tuple(_field(f, whole) for f in node.fields or () if f.name.value in used[name])
         return replace(node, **bare, fields=fields, interfaces=())
     if isinstance(node, ast.InputObjectTypeDefinitionNode):
         return replace(
@@ -102,10 +104,9 @@ def _kept(node: ast.DefinitionNode, used: dict[str, set[str]]) -> ast.Definition
     return replace(node, **bare)
 
 
-def _field(field: ast.FieldDefinitionNode, used: dict[str, set[str]]) -> ast.FieldDefinitionNode:
-    arguments = tuple(
-        replace(a, description=None, directives=()) for a in field.arguments or () if _name(a.type) in used
-    )
+def _field(field: ast.FieldDefinitionNode, whole: Used) -> ast.FieldDefinitionNode:
+    wanted = (a for a in field.arguments or () if a.name.value in whole.arguments and _name(a.type) in whole.fields)
+    arguments = tuple(replace(a, description=None, directives=()) for a in wanted)
     return replace(field, description=None, directives=(), arguments=arguments)
 
 
