@@ -6,7 +6,7 @@
     │   ├── Refused         the request may not or can not be served
     │   └── NeedsAccount    the person must connect an account first
     ├── ConfigError         a setting is wrong; said at start
-    ├── Unavailable         the database or Redis cannot take it now; the same may succeed later
+    ├── Unavailable         the database, Redis or our disk cannot take it now; the same may succeed later
     ├── Conflict            the log has moved on since it was read
     ├── LeaseLost           another holder goes on with this conversation
     ├── ProviderError       a platform's API said no, or nothing
@@ -57,7 +57,7 @@ class ConfigError(OnhandError):
 
 
 class Unavailable(OnhandError):
-    """The database or Redis did not take it now (locked, full, restarting, out of reach). Nothing was stored."""
+    """The database, Redis or the disk did not take it now (locked, full, restarting, out of reach). Nothing was stored."""
 
 
 class Conflict(OnhandError):
