@@ -26,7 +26,7 @@ async def open_with(database_url: str) -> AsyncIterator[Open]:
     """Open the test's database with other keys."""
     opened: list[Store] = []
 
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     async def open_it(*keys: Secret) -> Store:
         opened.append(await open_store(database_url, clock=time.time, redact=str, grown=grown, keys=keys))
