@@ -31,7 +31,7 @@ class _Driver(Protocol):
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T: ...
 
-    async def read(self, work: Callable[[Connection], T]) -> T: ...
+    async def read(self, work: Callable[[Connection], T], *, few: bool) -> T: ...
 
 
 class Database:
@@ -65,9 +65,12 @@ class Database:
         """
         return await self._driver.write(work, durable=durable)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` finds, as of one moment (SQLite) or of each statement (PostgreSQL)."""
-        return await self._driver.read(work)
+    async def read(self, work: Callable[[Connection], T], *, few: bool = False) -> T:
+        """Return what `work` finds, as of one moment (SQLite) or of each statement (PostgreSQL).
+
+        `few`: it is one look at few rows, for which SQLite needs less time than handing the work to a thread.
+        """
+        return await self._driver.read(work, few=few)
 
 
 def parse(url: str) -> URL:

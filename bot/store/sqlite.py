@@ -11,12 +11,13 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
 from bot.core.errors import Unavailable
 from bot.store.sqlite_sync import LogSync
@@ -69,8 +70,11 @@ class Sqlite:
                 await self._sync.all_until_now()
         return result
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], *, few: bool) -> T:
         with unavailable_sqlite():
+            if few and self._connection is not None:
+                with suppress(OperationalError):  # somebody repairs the log at this moment: the thread waits for that
+                    return work(self._connection)
             return await asyncio.get_running_loop().run_in_executor(self._threads, _transact, self._reader, work)
 
     def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> T:

@@ -166,6 +166,14 @@ async def test_a_stored_body_is_the_wire_shape_without_id_and_time(store: Store)
     }
 
 
+@pytest.mark.parametrize("limit", [None, 0, 1, 63, 64, 65, 100, 500])
+@pytest.mark.parametrize("after", [0, 86, 87, 149, 150])
+async def test_a_log_of_any_length_is_read_from_anywhere(store: Store, after: int, limit: int | None) -> None:
+    await store.log.append("c", [THINK] * 150, expected=0)
+    found = [event.seq for event in await store.log.read("c", after, limit)]
+    assert found == list(range(after + 1, 151))[:limit]
+
+
 async def test_times_come_from_the_clock_that_was_given(database_url: str) -> None:
     async def grown(_latest: object) -> None: ...
 
