@@ -42,6 +42,8 @@ class Status(Struct, frozen=True):
     change_url: str = ""
     """The pull or merge request, once there is one."""
     details_url: str = ""
+    quiet_minutes: int = 0
+    """For how long nothing new has happened; it grows in steps, so that people see now and then that the work goes on."""
     ahead: int = 0
     """While it is queued: how many conversations wait for a run before this one."""
     question: str = ""
