@@ -13,7 +13,7 @@ from typing import Any, Literal
 from bot.core.inbound import Thread, Trigger
 from bot.core.markdown import line
 from bot.core.outbound import Call, Say, Status, Task
-from bot.core.wording import patch_markdown, status_markdown
+from bot.core.wording import lasting, patch_markdown, status_markdown
 from integrations.linear.webhook import OWN_IDS, SESSION
 
 _NAMESPACE = uuid.UUID("2f0b0f0e-7c55-5d0e-8a7c-6f6e68616e64")
@@ -39,11 +39,13 @@ class Activity(Call, frozen=True, kw_only=True):
     """Of an elicitation: where an account is connected."""
     account: str = ""
     """Whose account, by the id of the user."""
+    steps: int = 0
+    """How far the run is: the same words later are said once more."""
 
     @property
     def id(self) -> str:
         """The same for the same words under the same topic."""
-        return own_id(self.topic, self.session, self.form, self.body)
+        return own_id(self.topic, self.session, self.form, self.body, str(self.steps))
 
     @property
     def input(self) -> dict[str, Any]:
@@ -161,15 +163,22 @@ def _activity(thread: Thread, session: str, status: Status, topic: str, handle: 
     if topic.startswith("reply:"):  # somebody asked for the status, and the work goes on
         ephemeral = False
     elif status.state == "running" and status.step:
-        kind, text = "action", line(status.step)
+        kind, text = "action", line(status.step) + lasting(status)
     elif status.state == "running":
-        text = "Working on it."
+        text = f"Working on it{lasting(status)}."
     elif status.state == "asking":
         kind, text, ephemeral = "elicitation", line(status.question), False
     elif status.state == "ended":
         kind, ephemeral = "error" if status.outcome and status.outcome.ending in _AS_ERROR else "response", False
     return Activity(
-        topic=topic, thread=thread, session=session, form=kind, body=text, ephemeral=ephemeral, choices=choices
+        topic=topic,
+        thread=thread,
+        session=session,
+        form=kind,
+        body=text,
+        ephemeral=ephemeral,
+        choices=choices,
+        steps=status.steps,
     )
 
 
