@@ -240,7 +240,7 @@ async def test_the_stop_button_ends_a_run_and_is_confirmed(ground: Ground) -> No
 
 
 async def test_verbs_are_answered_in_the_session(ground: Ground) -> None:
-    ground.script(bash("sleep 4"), finish())
+    ground.script(bash("sleep 12"), finish())
     issue = ground.issue()
     session = await ground.linear.mention(issue, ground.alice, "@onhand fix it")
     await ground.until(lambda: any(a["content"]["type"] == "action" for a in ground.linear.said(session)))
@@ -358,9 +358,8 @@ async def test_an_unlinked_person_gets_a_link_and_goes_on_once_linked(
             link = ("users", "link", "--user", "alice", "--id")
             await _onhand(service.environment, *link, str(person.id), "github:alice")
             await _onhand(service.environment, *link, ground.alice["id"], "linear:alice")
-            await ground.ended(issue)
+            await ground.until(lambda: ground.bodies(session, "response"))
             assert len(ground.pulls()) == 1
-            assert len(ground.bodies(session, "response")) == 1
     finally:
         await asyncio.to_thread(begun.close)
 
