@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from bot.core.mentions import Request
 
@@ -76,7 +76,7 @@ class Trigger(Struct, frozen=True):
     request: Request
     meaning: str
     """Equal for the same wish however often and by whatever hook it is delivered."""
-    by: Literal["mention", "label", "assignment", "review_request"]
+    by: Literal["mention", "label", "assignment", "review_request", "button"]
     origin: Origin
     title: str = ""
     body: str = ""
@@ -85,6 +85,12 @@ class Trigger(Struct, frozen=True):
     change: bool = False
     """Whether the thread is a pull or merge request."""
     repository: Repository | None = None
+
+    def described_by(self, before: "Trigger | None") -> "Trigger":
+        """Return it with what an earlier one in the thread knew about the thread, where this one was a button and knows nothing."""
+        if before is None or self.by != "button":
+            return self
+        return structs.replace(self, title=before.title, body=before.body, url=before.url, change=before.change)
 
 
 class Delivery(Struct, frozen=True):
