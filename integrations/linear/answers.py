@@ -35,24 +35,6 @@ class User(Struct, frozen=True):
     guest: bool = True
 
 
-class ViewerFound(Struct, frozen=True):
-    """Viewer"""
-
-    viewer: User
-
-
-class UserFound(Struct, frozen=True):
-    """User"""
-
-    user: User
-
-
-class UsersFound(Struct, frozen=True):
-    """Users"""
-
-    users: Nodes[User]
-
-
 class State(Struct, frozen=True):
     """A state of issues."""
 
@@ -76,13 +58,6 @@ class Issue(Struct, frozen=True):
     delegate: Made | None = None
 
 
-class IssueFound(Struct, frozen=True):
-    """Issue"""
-
-    viewer: Made
-    issue: Issue
-
-
 class Suggestion(Struct, frozen=True):
     """A repository that may be meant; `confidence` is from 0 to 1."""
 
@@ -90,16 +65,10 @@ class Suggestion(Struct, frozen=True):
     confidence: float
 
 
-class Suggested(Struct, frozen=True):
+class Suggestions(Struct, frozen=True):
     """Several of them."""
 
     suggestions: list[Suggestion] = []
-
-
-class Suggestions(Struct, frozen=True):
-    """Suggestions"""
-
-    issueRepositorySuggestions: Suggested  # noqa: N815
 
 
 class Remark(Comment, frozen=True):
@@ -116,23 +85,11 @@ class Thread(Struct, frozen=True):
     comments: Nodes[Remark]
 
 
-class Said(Struct, frozen=True):
-    """Said"""
-
-    issue: Thread
-
-
 class SessionFound(Session, frozen=True):
     """A session, as the sweep finds it."""
 
     createdAt: str = ""  # noqa: N815
     sourceComment: Comment | None = None  # noqa: N815
-
-
-class SessionsFound(Struct, frozen=True):
-    """Sessions"""
-
-    agentSessions: Nodes[SessionFound]  # noqa: N815
 
 
 class Prompt(Activity, frozen=True):
@@ -141,12 +98,6 @@ class Prompt(Activity, frozen=True):
     createdAt: str = ""  # noqa: N815
     agentSession: SessionFound | None = None  # noqa: N815
     sourceComment: Comment | None = None  # noqa: N815
-
-
-class PromptsFound(Struct, frozen=True):
-    """Prompts"""
-
-    agentActivities: Nodes[Prompt]  # noqa: N815
 
 
 class Author(Person, frozen=True):
@@ -160,9 +111,3 @@ class CommentData(Data, frozen=True):
 
     user: Author | None = None
     editedAt: str | None = None  # noqa: N815
-
-
-class CommentsFound(Struct, frozen=True):
-    """Comments"""
-
-    comments: Nodes[CommentData]

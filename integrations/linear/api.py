@@ -77,7 +77,7 @@ class Api:
         self._client: httpx.AsyncClient | None = None
 
     async def ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T]) -> T:
-        """Send a document and return its data as a value of this type. Raises ProviderError."""
+        """Send a document and return what its one field at the top brings, as a value of this type. Raises ProviderError."""
         key = token.reveal()
         headers = {"authorization": key if key.startswith(_PERSONAL) else f"Bearer {key}"}
         what = document.split("(", maxsplit=1)[0].split("{", maxsplit=1)[0].strip()
@@ -86,8 +86,8 @@ class Api:
         if body is None or body.errors or not answer.is_success:
             raise _refusal(answer, body, what, time.time())
         try:
-            return msgspec.json.decode(body.data, type=kind)
-        except msgspec.MsgspecError as error:
+            return next(iter(msgspec.json.decode(body.data, type=dict[str, kind]).values()))  # type: ignore[valid-type]
+        except (msgspec.MsgspecError, StopIteration) as error:
             raise ProviderError("unavailable", f"Linear's answer to {what} was not understood: {error}") from None
 
     async def _post(self, what: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:

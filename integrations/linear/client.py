@@ -199,13 +199,13 @@ class Linear:
         return await self._send(token, documents.REACT, {"input": made})
 
     async def _begin(self, call: Begin, token: Secret) -> Receipt:
-        found = await self._api.ask(token, documents.ISSUE, {"id": call.thread.item}, answers.IssueFound)
-        issue, states = found.issue, sorted(found.issue.team.states.nodes, key=lambda state: state.position)
+        issue = await self._api.ask(token, documents.ISSUE, {"id": call.thread.item}, answers.Issue)
+        states = sorted(issue.team.states.nodes, key=lambda state: state.position)
         wanted: dict[str, str] = {}
         if states and issue.state.type not in _DONE:
             wanted["stateId"] = states[0].id
-        if call.delegate and issue.delegate is None:
-            wanted["delegateId"] = found.viewer.id
+        if call.delegate and issue.delegate is None and self._us.app_user_id:
+            wanted["delegateId"] = self._us.app_user_id
         if wanted:
             await self._send(token, documents.UPDATE_ISSUE, {"id": issue.id, "input": wanted})
         return Receipt(issue.id)
@@ -221,13 +221,12 @@ class Linear:
             found = await self._api.ask(token, documents.SUGGESTIONS, asked, answers.Suggestions)
         except ProviderError:
             return call.choices  # a courtesy
-        ranks = {s.repositoryFullName.casefold(): s.confidence for s in found.issueRepositorySuggestions.suggestions}
+        ranks = {s.repositoryFullName.casefold(): s.confidence for s in found.suggestions}
         return tuple(sorted(call.choices, key=lambda c: -ranks.get(c.partition(":")[2].casefold(), 0.0)))
 
     async def _send(self, token: Secret, document: str, variables: Mapping[str, Any]) -> Receipt:
         """Change something; return it. Raises ProviderError, also where Linear says no without an error."""
-        done = await self._api.ask(token, document, variables, dict[str, dict[str, msgspec.Raw]])
-        payload = next(iter(done.values()), {})
+        payload = await self._api.ask(token, document, variables, dict[str, msgspec.Raw])
         if bytes(payload.pop("success", b"false")) != b"true":
             raise ProviderError("invalid", f"Linear did not do {document.split('(', maxsplit=1)[0]}")
         made = msgspec.json.decode(next(iter(payload.values()), b"{}"), type=Made)
@@ -235,19 +234,19 @@ class Linear:
 
     async def _look(self, token: Secret, document: str, made: str) -> Receipt | None:
         try:
-            found = await self._api.ask(token, document, {"id": made}, dict[str, Made])
+            found = await self._api.ask(token, document, {"id": made}, Made)
         except ProviderError as error:
             if error.word in ("missing", "invalid"):
                 return None
             raise
-        return next((Receipt(one.id, one.url or "") for one in found.values()), None)
+        return Receipt(found.id, found.url or "")
 
     # --- who, and what was said -----------------------------------------------------------------------------------
 
     async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
         """Members of the workspace may; guests, apps, people of connected channels and those who left may not."""
         try:
-            user = (await self._api.ask(token, documents.USER, {"id": account.id}, answers.UserFound)).user
+            user = await self._api.ask(token, documents.USER, {"id": account.id}, answers.User)
         except ProviderError as error:
             if error.word == "missing":
                 return False
@@ -258,8 +257,8 @@ class Linear:
         """The comments on the issue. What Linear sends along with a session has them already."""
         if trigger.body.startswith("<issue ") or trigger.thread.place == "session":
             return ()
-        found = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Said)
-        comments = [c for c in found.issue.comments.nodes if c.id != trigger.origin.id and (c.body or "").strip()]
+        issue = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Thread)
+        comments = [c for c in issue.comments.nodes if c.id != trigger.origin.id and (c.body or "").strip()]
         comments.sort(key=lambda comment: comment.createdAt, reverse=True)
         return [
             Message(
@@ -272,10 +271,10 @@ class Linear:
         ]
 
     async def identify(self, token: Secret) -> Account:
-        return _account((await self._api.ask(token, documents.VIEWER, {}, answers.ViewerFound)).viewer)
+        return _account(await self._api.ask(token, documents.VIEWER, {}, answers.User))
 
     async def account(self, login: str, token: Secret) -> Account:
-        found = (await self._api.ask(token, documents.USERS, {"login": login}, answers.UsersFound)).users.nodes
+        found = (await self._api.ask(token, documents.USERS, {"login": login}, answers.Nodes[answers.User])).nodes
         if len(found) != 1:
             raise ProviderError("missing", f"expected one user of Linear named {login}, found {len(found) or 'none'}")
         return _account(found[0])

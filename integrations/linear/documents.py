@@ -36,7 +36,6 @@ UPDATE_COMMENT = """mutation UpdateComment($id: String!, $input: CommentUpdateIn
 REACT = "mutation React($input: ReactionCreateInput!) { reactionCreate(input: $input) { success reaction { id } } }"
 
 ISSUE = """query Issue($id: String!) {
-  viewer { id }
   issue(id: $id) {
     id
     state { type }

@@ -32,14 +32,12 @@ async def missed(ask: Ask, since: float, us: webhook.Us) -> tuple[Delivery, ...]
     begin = datetime.fromtimestamp(since, UTC).isoformat()
     payloads: list[Payload] = []
     if us.app_user_id:
-        sessions = await ask(documents.SESSIONS, {}, answers.SessionsFound)
-        payloads += (
-            _created(session) for session in sessions.agentSessions.nodes if moment(session.createdAt) >= since
-        )
-        prompts = await ask(documents.PROMPTS, {"since": begin}, answers.PromptsFound)
-        payloads += (_prompted(prompt) for prompt in prompts.agentActivities.nodes if not _begins(prompt))
-    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, answers.CommentsFound)
-    payloads += (_commented(comment) for comment in comments.comments.nodes if _counts(comment))
+        sessions = await ask(documents.SESSIONS, {}, answers.Nodes[answers.SessionFound])
+        payloads += (_created(session) for session in sessions.nodes if moment(session.createdAt) >= since)
+        prompts = await ask(documents.PROMPTS, {"since": begin}, answers.Nodes[answers.Prompt])
+        payloads += (_prompted(prompt) for prompt in prompts.nodes if not _begins(prompt))
+    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, answers.Nodes[answers.CommentData])
+    payloads += (_commented(comment) for comment in comments.nodes if _counts(comment))
     return tuple(Delivery("linear", f"swept:{t.meaning}", "sweep", (t,)) for t in _triggers(payloads, us))
 
 
