@@ -1,13 +1,13 @@
 """Linear's GraphQL API, request by request. What it refuses becomes a ProviderError, also where HTTP says 200.
 
-The only file that reaches the network.
+With tokens.py the only file that reaches the network.
 
 https://linear.app/developers/graphql, https://linear.app/developers/rate-limiting
 """
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import httpx
@@ -69,15 +69,27 @@ class Body(Struct, frozen=True):
     errors: list[Problem] | None = None
 
 
+Renew = Callable[[Secret], Awaitable[Secret]]
+"""Returns the token that takes the place of one that Linear does not take any more. Raises ProviderError."""
+
+
 class Api:
     """One Linear; `timeout` is in seconds. Connections are opened by the first request."""
 
-    def __init__(self, url: str, timeout: float) -> None:
-        self._url, self._timeout = url, timeout
+    def __init__(self, url: str, timeout: float, renew: Renew | None = None) -> None:
+        self._url, self._timeout, self._renew = url, timeout, renew
         self._client: httpx.AsyncClient | None = None
 
     async def ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T]) -> T:
         """Send a document and return what its one field at the top brings, as a value of this type. Raises ProviderError."""
+        try:
+            return await self._ask(token, document, variables, kind)
+        except ProviderError as error:
+            if error.word != "unauthorized" or self._renew is None:
+                raise
+        return await self._ask(await self._renew(token), document, variables, kind)
+
+    async def _ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T]) -> T:
         key = token.reveal()
         headers = {"authorization": key if key.startswith(_PERSONAL) else f"Bearer {key}"}
         what = document.split("(", maxsplit=1)[0].split("{", maxsplit=1)[0].strip()

@@ -1,6 +1,8 @@
 """Linear as an Integration: what a worker does there with a token. api.py is the way there."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -14,10 +16,11 @@ from bot.core.ports import CaughtUp, Proposal, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from bot.core.untrusted import clean
-from integrations.linear import answers, documents, replies, sweep, webhook
+from integrations.linear import answers, documents, replies, set_up, sweep, webhook
 from integrations.linear.answers import Made
 from integrations.linear.api import Api
 from integrations.linear.replies import Activity, Begin, Board, own_id
+from integrations.linear.tokens import AppToken
 from integrations.linear.webhook import SESSION
 
 _DONE = ("started", "completed", "canceled")
@@ -36,7 +39,11 @@ class Linear:
         webhook_secret: Secret | None = None
         """The signing secret of the webhook. Without one there is no endpoint."""
         token: Secret | None = None
-        """OAuth token of the app (actor=app), or a person's API key. README.md here lists what it must be allowed."""
+        """A person's API key, or a token of the app that somebody else renews. README.md here lists what it must be allowed."""
+        client_id: str = ""
+        """Of the OAuth application, instead of a token: with its secret onhand asks for tokens by itself."""
+        client_secret: Secret | None = None
+        """Secret of the OAuth application."""
         app_user_id: str = ""
         """Id of the app's user in the workspace, where agents are used; `onhand doctor` shows it."""
         api_url: str = "https://api.linear.app/graphql"
@@ -49,13 +56,28 @@ class Linear:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
             raise ConfigError(f"linear.api_url: expected https://api.linear.app/graphql, found {settings.api_url!r}")
         self._settings = settings
-        self._api = Api(settings.api_url, settings.timeout)
+        self._app = _app(settings)
+        self._api = Api(settings.api_url, settings.timeout, self._app.get if self._app else None)
         self._us = webhook.Us(us.handle, us.label, settings.app_user_id.strip())
+
+    @staticmethod
+    async def set_up(settings: "Linear.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """See `bot.core.ports.Registration`. It takes no arguments."""
+        address = f"{public_url}/api/integration/linear/events"
+        linear = Linear(settings, Us(public_url=public_url))
+        try:
+            token = await linear.token("")
+            if not token:
+                return set_up.by_hand(address)
+            return await set_up.with_token(partial(linear._api.ask, token), address, settings.webhook_secret)
+        finally:
+            await linear.close()
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
     def secrets(self) -> Sequence[Secret]:
-        return [secret for secret in (self._settings.webhook_secret, self._settings.token) if secret]
+        s = self._settings
+        return [secret for secret in (s.webhook_secret, s.token, s.client_secret) if secret]
 
     @property
     def receives(self) -> bool:
@@ -93,15 +115,16 @@ class Linear:
         return []  # code lives elsewhere
 
     async def token(self, place: str, use: str = "") -> Secret | None:
-        return self._settings.token or None
+        return await self._app.get() if self._app else self._settings.token or None
 
     async def give_back(self, use: str) -> None:
         """Its one token is not made for a use."""
 
     async def check(self) -> str:
-        if not self._settings.token:
-            raise ConfigError("no token; set ONHAND_LINEAR__TOKEN")
-        us = await self.identify(self._settings.token)
+        token = await self.token("")
+        if not token:
+            raise ConfigError("no token; set ONHAND_LINEAR__CLIENT_ID and __CLIENT_SECRET, or __TOKEN")
+        us = await self.identify(token)
         if self._us.app_user_id and self._us.app_user_id != us.id:
             raise ConfigError(
                 f"linear.app_user_id is {self._us.app_user_id}, and the token acts as {us.login}, {us.id}"
@@ -109,10 +132,10 @@ class Linear:
         return f"acts as {us.login}, whose id is {us.id}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        token = self._settings.token
-        if not token or not self.receives:
+        token = await self.token("") if self.receives else None
+        if not token:
             return CaughtUp()
-        return CaughtUp(read=await sweep.missed(lambda d, v, k: self._api.ask(token, d, v, k), since, self._us))
+        return CaughtUp(read=await sweep.missed(partial(self._api.ask, token), since, self._us))
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         if isinstance(call, Say | React):
@@ -281,6 +304,18 @@ class Linear:
 
     async def close(self) -> None:
         await self._api.close()
+
+
+def _app(settings: Linear.Settings) -> AppToken | None:
+    if not settings.client_id and not settings.client_secret:
+        return None
+    if settings.token:
+        raise ConfigError(
+            "linear.token and linear.client_id are both set; onhand acts with one of them: remove the other"
+        )
+    if not settings.client_id or not settings.client_secret:
+        raise ConfigError("linear.client_id and linear.client_secret belong together; set both, or a token instead")
+    return AppToken(settings.api_url, settings.client_id, settings.client_secret, settings.timeout, time.time)
 
 
 def _comment_id(call: Say, deleted: Receipt | None = None) -> str:

@@ -3,7 +3,7 @@
 https://github.com/linear/linear/blob/master/packages/sdk/src/schema.graphql
 """
 
-VIEWER = "query Viewer { viewer { id name displayName } }"
+VIEWER = "query Viewer { viewer { id name displayName app } }"
 
 USER = "query User($id: String!) { user(id: $id) { id name displayName active app guest } }"
 
@@ -58,6 +58,12 @@ SAID = """query Said($id: String!) {
   issue(id: $id) {
     comments(first: 100) { nodes { id body createdAt url user { name } } }
   }
+}"""
+
+WEBHOOKS = "query Webhooks { webhooks(first: 100) { nodes { url } } }"
+
+CREATE_WEBHOOK = """mutation CreateWebhook($input: WebhookCreateInput!) {
+  webhookCreate(input: $input) { success webhook { id } }
 }"""
 
 _SESSION = "id url createdAt creator { id name } comment { id body } issue { id identifier title description url team { key } }"

@@ -18,34 +18,25 @@ import re
 import ssl
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import parse_qsl
 
 import httpx
-from graphql import GraphQLError, build_schema, graphql_sync
+from graphql import build_schema, graphql_sync
 
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from bot.testing.serving import Serving, answer, read_body
+from tests.standins.linear_api import Root, new, now
 
 Json = dict[str, Any]
 
 SCHEMA = build_schema((Path(__file__).parents[1] / "integrations" / "linear" / "schema.graphql").read_text())
-FIELDS = {
-    "thought": {"body"},
-    "elicitation": {"body"},
-    "response": {"body"},
-    "error": {"body"},
-    "action": {"action", "parameter"},
-}
-"""What an activity of each type must say. https://linear.app/developers/agent-interaction#activity-content-payload"""
 _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For hooks on loopback: reading every certificate of this machine takes longer than a delivery."""
-_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
 @dataclass
@@ -98,6 +89,9 @@ class LinearServer:
         self.reactions: dict[str, Json] = {}
         self.suggested: dict[str, float] = {}
         """How sure Linear is of a repository, by its name."""
+        self.webhooks: list[Json] = []
+        self.applications: dict[str, tuple[str, str]] = {}
+        """The secret and the app's user of each OAuth application, by client id."""
         self.requests: list[Request] = []
         self.problems: list[str] = []
         self.deliveries: list[Delivery] = []
@@ -133,7 +127,7 @@ class LinearServer:
         place = self.teams.setdefault(team, self._team(team))
         number = 1 + sum(issue["team"]["key"] == team for issue in self.issues.values())
         made = {
-            "id": _new(),
+            "id": new(),
             "identifier": f"{team}-{number}",
             "number": number,
             "title": title,
@@ -152,7 +146,7 @@ class LinearServer:
             {"id": "review", "type": "started", "position": 2.0},
             {"id": "doing", "type": "started", "position": 1.0},
         ]
-        return {"id": _new(), "key": key, "name": key, "states": lambda info, **_: {"nodes": states}}
+        return {"id": new(), "key": key, "name": key, "states": lambda info, **_: {"nodes": states}}
 
     def fail(self, name: str, code: str = "", *, status: int = 200, times: int = 1, **more: Any) -> None:
         """Answer the next operations of this name with an error of this code, or with a bare HTTP status."""
@@ -181,7 +175,7 @@ class LinearServer:
 
     async def mention(self, issue: Json, who: Json, text: str) -> Json:
         """Mention the app in a comment, which begins a session; return the session."""
-        comment = self._comment(issue, who, text)
+        comment = self.add_comment(issue, who, text)
         return await self._begin(issue, who, comment)
 
     async def delegate(self, issue: Json, who: Json) -> Json:
@@ -189,17 +183,17 @@ class LinearServer:
         issue["delegate"] = self._app_user()
         nobody = {"id": None, "name": "Linear", "app": True}
         return await self._begin(
-            issue, who, self._comment(issue, nobody, "This thread is for an agent session with onhand.")
+            issue, who, self.add_comment(issue, nobody, "This thread is for an agent session with onhand.")
         )
 
     async def _begin(self, issue: Json, who: Json, comment: Json) -> Json:
         creator = _shown(who)
         session = {
-            "id": _new(),
+            "id": new(),
             "issue": issue,
             "comment": comment,
             "creator": creator,
-            "createdAt": _now(),
+            "createdAt": now(),
             "url": None,
         }
         session |= {"plan": None, "externalUrls": [], "sourceComment": None, "status": "pending"}
@@ -210,7 +204,7 @@ class LinearServer:
 
     async def prompt(self, session: Json, who: Json, text: str, signal: str | None = None) -> None:
         """Say something in a session, or press stop (`signal`)."""
-        activity = {"id": _new(), "session": session["id"], "signal": signal, "createdAt": _now(), "ephemeral": False}
+        activity = {"id": new(), "session": session["id"], "signal": signal, "createdAt": now(), "ephemeral": False}
         activity |= {"content": {"type": "prompt", "body": text}, "user": _shown(who), "sourceComment": None}
         self.activities[activity["id"]] = activity
         shown = {k: activity[k] for k in ("id", "signal", "createdAt", "content", "user")}
@@ -218,7 +212,7 @@ class LinearServer:
 
     async def comment(self, issue: Json, who: Json, text: str, parent: str | None = None) -> Json:
         """Comment on an issue."""
-        comment = self._comment(issue, who, text, parent=parent)
+        comment = self.add_comment(issue, who, text, parent=parent)
         await self._happen("Comment", "create", who, {**self._flat(comment), "issue": self._plain(issue)})
         return comment
 
@@ -226,7 +220,7 @@ class LinearServer:
         """Set a label."""
         before = [label["id"] for label in issue["labels"]]
         issue["labels"] = [*issue["labels"], {"id": f"label-{name}", "name": name}]
-        data = {**self._plain(issue), "labels": issue["labels"], "updatedAt": _now()}
+        data = {**self._plain(issue), "labels": issue["labels"], "updatedAt": now()}
         data["labelIds"] = [label["id"] for label in issue["labels"]]
         await self._happen("Issue", "update", who, data, updatedFrom={"labelIds": before})
 
@@ -236,7 +230,7 @@ class LinearServer:
         """Post a body as a delivery; the same one again is a retry."""
         assert self._hook is not None
         url, secret = self._hook
-        delivery = Delivery(delivery_id or _new(), body)
+        delivery = Delivery(delivery_id or new(), body)
         self.deliveries.append(delivery)
         headers = {
             "content-type": "application/json; charset=utf-8",
@@ -269,20 +263,20 @@ class LinearServer:
         )
 
     async def _deliver(self, payload: Json) -> None:
-        stamped = {**payload, "createdAt": _now(), "webhookTimestamp": int(time.time() * 1000), "webhookId": "w-1"}
+        stamped = {**payload, "createdAt": now(), "webhookTimestamp": int(time.time() * 1000), "webhookId": "w-1"}
         if self._hook is not None:
             await self.send(json.dumps(stamped).encode())
 
-    def _comment(self, issue: Json, who: Json, text: str, made: str = "", parent: str | None = None) -> Json:
-        comment = {"id": made or _new(), "body": text, "issue": issue, "user": who, "parentId": parent}
-        comment |= {"createdAt": _now(), "editedAt": None}
+    def add_comment(self, issue: Json, who: Json, text: str, made: str = "", parent: str | None = None) -> Json:
+        comment = {"id": made or new(), "body": text, "issue": issue, "user": who, "parentId": parent}
+        comment |= {"createdAt": now(), "editedAt": None}
         comment["url"] = f"{issue['url']}#comment-{comment['id'][:8]}"
         self.comments[comment["id"]] = comment
         return comment
 
     def _flat(self, comment: Json) -> Json:
         kept = ("id", "body", "createdAt", "editedAt", "url", "parentId")
-        return {**{k: comment[k] for k in kept}, "updatedAt": _now(), "user": _shown(comment["user"])}
+        return {**{k: comment[k] for k in kept}, "updatedAt": now(), "user": _shown(comment["user"])}
 
     def _plain(self, issue: Json) -> Json:
         kept = ("id", "identifier", "number", "title", "description", "url")
@@ -294,6 +288,9 @@ class LinearServer:
     # --- the API ------------------------------------------------------------------------------------------------------
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/oauth/token":
+            await self._grant(send, dict(parse_qsl((await read_body(receive)).decode())))
+            return
         asked = json.loads(await read_body(receive))
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         name = re.match(r"(?:query|mutation) (\w+)", asked["query"])
@@ -312,6 +309,21 @@ class LinearServer:
         extra = fault.headers if fault is not None else {}
         await answer(send, request.status, data, {"content-type": "application/json", **extra})
 
+    async def _grant(self, send: Any, form: Json) -> None:
+        """Grant a token of the app's user; the one before it ends."""
+        secret, user = self.applications.get(form.get("client_id", ""), ("", ""))
+        if form.get("grant_type") != "client_credentials" or not secret or form.get("client_secret") != secret:
+            await answer(send, 401, b'{"error":"invalid_client"}')
+            return
+        if "app:mentionable" not in form["scope"].split(","):
+            self.problems.append(f"scopes: {form['scope']}")
+        for token in [token for token, whose in self.tokens.items() if whose == user]:
+            del self.tokens[token]
+        token = f"lin_oauth_{uuid.uuid4().hex}"
+        self.tokens[token] = user
+        granted = {"access_token": token, "token_type": "Bearer", "expires_in": 2_591_999, "scope": form["scope"]}
+        await answer(send, 200, json.dumps(granted).encode(), {"content-type": "application/json"})
+
     def _carry_out(self, request: Request, document: str) -> tuple[int, Json]:
         viewer = self.people.get(self.tokens.get(request.token.removeprefix("Bearer "), ""))
         if viewer is None:
@@ -324,129 +336,6 @@ class LinearServer:
         return (400 if unplanned else 200), done.formatted  # type: ignore[return-value]
 
 
-class Root:
-    """What each operation does. Names are the schema's."""
-
-    def __init__(self, server: LinearServer, viewer: Json) -> None:
-        self._server, self.viewer = server, viewer
-
-    def user(self, info: Any, id: str) -> Json:  # noqa: A002
-        return _known(self._server.people, id, "User")
-
-    def users(self, info: Any, first: int, filter: Json) -> Json:  # noqa: A002
-        login = filter["or"][0]["displayName"]["eqIgnoreCase"].lower()
-        return {"nodes": [who for who in self._server.people.values() if who["displayName"] == login]}
-
-    def issue(self, info: Any, id: str) -> Json:  # noqa: A002
-        found = _known(self._server.issues, id, "Issue")
-        there = [c for c in self._server.comments.values() if c["issue"] is found]
-        return {**found, "comments": {"nodes": there}}
-
-    def comment(self, info: Any, id: str) -> Json:  # noqa: A002
-        return _known(self._server.comments, id, "Comment")
-
-    def agentActivity(self, info: Any, id: str) -> Json:  # noqa: A002, N802
-        return _known(self._server.activities, id, "AgentActivity")
-
-    def agentSessions(self, info: Any, first: int) -> Json:  # noqa: N802
-        return {"nodes": list(self._server.sessions.values())}
-
-    def agentActivities(self, info: Any, first: int, filter: Json) -> Json:  # noqa: A002, N802
-        prompts = [a for a in self._server.activities.values() if a["content"]["type"] == "prompt"]
-        shown = {"__typename": "AgentActivityPromptContent"}
-        sessions = self._server.sessions
-        return {
-            "nodes": [
-                {**a, "content": {**a["content"], **shown}, "agentSession": sessions[a["session"]]} for a in prompts
-            ]
-        }
-
-    def comments(self, info: Any, first: int, filter: Json) -> Json:  # noqa: A002
-        word = filter["body"]["containsIgnoreCase"].lower()
-        return {"nodes": [c for c in self._server.comments.values() if word in c["body"].lower() and c["user"]["id"]]}
-
-    def issueRepositorySuggestions(self, info: Any, candidateRepositories: list[Json], **_: Any) -> Json:  # noqa: N802, N803
-        names = [c["repositoryFullName"] for c in candidateRepositories]
-        sure = self._server.suggested
-        return {"suggestions": [{"repositoryFullName": n, "confidence": sure[n]} for n in names if n in sure]}
-
-    def agentActivityCreate(self, info: Any, input: Json) -> Json:  # noqa: A002, N802
-        _known(self._server.sessions, input["agentSessionId"], "AgentSession")
-        self._server.problems += _activity_problems(input)
-        self._new_id(self._server.activities, input["id"])
-        activity = {**input, "session": input["agentSessionId"], "user": self.viewer, "createdAt": _now()}
-        activity.setdefault("signal", None)
-        self._server.activities[input["id"]] = activity
-        return {"success": True, "agentActivity": activity}
-
-    def agentSessionUpdate(self, info: Any, id: str, input: Json) -> Json:  # noqa: A002, N802
-        session = _known(self._server.sessions, id, "AgentSession")
-        for step in input.get("plan") or []:
-            if set(step) != {"content", "status"} or step["status"] not in (
-                "pending",
-                "inProgress",
-                "completed",
-                "canceled",
-            ):
-                self._server.problems.append(f"no step of a plan: {step}")
-        session.update(input)
-        return {"success": True, "agentSession": session}
-
-    def commentCreate(self, info: Any, input: Json) -> Json:  # noqa: A002, N802
-        issue = _known(self._server.issues, input["issueId"], "Issue")
-        if parent := input.get("parentId"):
-            _known(self._server.comments, parent, "Comment")
-        self._new_id(self._server.comments, input["id"])
-        made = self._server._comment(issue, self.viewer, input["body"], input["id"], parent)
-        return {"success": True, "comment": made}
-
-    def commentUpdate(self, info: Any, id: str, input: Json) -> Json:  # noqa: A002, N802
-        comment = _known(self._server.comments, id, "Comment")
-        comment["body"], comment["editedAt"] = input["body"], _now()
-        return {"success": True, "comment": comment}
-
-    def reactionCreate(self, info: Any, input: Json) -> Json:  # noqa: A002, N802
-        self._server.reactions[input["id"]] = input
-        return {"success": True, "reaction": input}
-
-    def issueUpdate(self, info: Any, id: str, input: Json) -> Json:  # noqa: A002, N802
-        issue = next(issue for issue in self._server.issues.values() if issue["id"] == id)
-        if "stateId" in input:
-            issue["state"] = {"id": input["stateId"], "type": "started"}
-        if "delegateId" in input:
-            issue["delegate"] = self._server.people[input["delegateId"]]
-        return {"success": True, "issue": issue}
-
-    def _new_id(self, there: Mapping[str, Json], made: str) -> None:
-        if not _UUID4.fullmatch(made):
-            self._server.problems.append(f"no UUID of version 4: {made}")
-        if made in there:
-            raise GraphQLError("Entity already exists", extensions={"code": "INVALID_INPUT", "type": "invalid input"})
-
-
-def _activity_problems(given: Json) -> list[str]:
-    content, signal = given["content"], given.get("signal")
-    kind = content.get("type", "")
-    problems = [] if kind in FIELDS else [f"no type of an activity: {kind!r}"]
-    if set(content) - {"type", "result"} != FIELDS.get(kind, set()) or not all(map(str.strip, content.values())):
-        problems.append(f"no content of an activity: {content}")
-    if given.get("ephemeral") and kind not in ("thought", "action"):
-        problems.append(f"{kind} cannot be ephemeral")
-    if signal and kind != "elicitation":
-        problems.append(f"{kind} has no signal")
-    if signal == "select" and not all(option.get("value") for option in given["signalMetadata"]["options"]):
-        problems.append("an option without a value")
-    if signal == "auth" and not given["signalMetadata"].get("url"):
-        problems.append("auth without an address")
-    return problems
-
-
-def _known(there: Mapping[str, Json], key: str, kind: str) -> Json:
-    if key not in there:
-        raise GraphQLError(f"Entity not found: {kind}", extensions={"code": "INPUT_ERROR", "type": "invalid input"})
-    return there[key]
-
-
 def _shown(who: Json) -> Json:
     return {
         "id": who["id"],
@@ -454,11 +343,3 @@ def _shown(who: Json) -> Json:
         "email": f"{who['name']}@example.com",
         "url": "https://linear.app/octo",
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _new() -> str:
-    return str(uuid.uuid4())

@@ -14,6 +14,7 @@ from bot.core.outbound import OpenChange, Outcome, React, Receipt, Say, Status, 
 from bot.core.ports import Us
 from bot.core.secret import Secret
 from integrations.linear.client import Linear
+from tests.standins.linear import LinearServer
 
 Json = dict[str, Any]
 
@@ -362,3 +363,66 @@ async def test_what_was_missed_is_read_as_its_delivery_would_have_been(server, c
     assert "look here" in texts
     assert "and here" not in texts
     assert len({delivery.id for delivery in found}) == len(set(meanings))
+
+
+# --- tokens of the app, and setting up ---------------------------------------------------------------------------------
+
+
+def as_application(server: LinearServer, secret: str = "hush") -> Linear:
+    settings = Linear.Settings(
+        webhook_secret=Secret("s3cret"), client_id="c-1", client_secret=Secret(secret), api_url=server.url
+    )
+    return Linear(settings, Us())
+
+
+async def test_an_application_asks_for_its_token_and_again_when_it_has_ended(server, app) -> None:
+    server.applications["c-1"] = ("hush", app["id"])
+    client, beside = as_application(server), as_application(server)
+    first = await client.token("ENG")
+    assert first == await client.token("ENG")
+    assert await beside.token("ENG") != first, "the other worker's ends ours"
+    assert (await client.identify(first)).id == app["id"]
+    assert await client.token("ENG") != first
+    await client.close()
+    await beside.close()
+
+
+async def test_a_wrong_secret_of_the_application_is_told(server, app) -> None:
+    server.applications["c-1"] = ("hush", app["id"])
+    client = as_application(server, "wrong")
+    with pytest.raises(ProviderError) as refused:
+        await client.check()
+    assert refused.value.word == "unauthorized"
+    await client.close()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"api_url": "linear.app"},
+        {"client_id": "c-1"},
+        {"client_secret": Secret("x")},
+        {"token": Secret("t"), "client_id": "c-1", "client_secret": Secret("x")},
+    ],
+)
+def test_settings_that_cannot_work_are_told(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="linear"):
+        Linear(Linear.Settings(**settings), Us())
+
+
+async def test_init_tells_what_to_do_and_then_as_whom_we_act(server, app) -> None:
+    by_hand = await Linear.set_up(Linear.Settings(api_url=server.url), "https://onhand.test", [])
+    assert any("https://onhand.test/api/integration/linear/events" in line for line in by_hand)
+    server.applications["c-1"] = ("hush", app["id"])
+    settings = Linear.Settings(client_id="c-1", client_secret=Secret("hush"), api_url=server.url)
+    assert f"set ONHAND_LINEAR__APP_USER_ID={app['id']}" in await Linear.set_up(settings, "https://onhand.test", [])
+    assert server.webhooks == []
+
+
+async def test_init_makes_a_persons_webhook_once(server, alice) -> None:
+    settings = Linear.Settings(token=Secret(alice["token"]), webhook_secret=Secret("s3cret"), api_url=server.url)
+    said = [await Linear.set_up(settings, "https://onhand.test", []) for _ in range(2)]
+    [hook] = server.webhooks
+    assert (hook["url"], hook["secret"]) == ("https://onhand.test/api/integration/linear/events", "s3cret")
+    assert "made" in said[0][-1]
+    assert "is there" in said[1][-1]
