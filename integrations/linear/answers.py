@@ -76,7 +76,6 @@ class Remark(Comment, frozen=True):
 
     createdAt: str = ""  # noqa: N815
     url: str | None = None
-    user: Person | None = None
 
 
 class Thread(Struct, frozen=True):

@@ -21,7 +21,7 @@ from integrations.linear.answers import Made
 from integrations.linear.api import Api
 from integrations.linear.replies import Activity, Begin, Board, own_id
 from integrations.linear.tokens import AppToken
-from integrations.linear.webhook import SESSION
+from integrations.linear.webhook import OWN_IDS, SESSION
 
 _DONE = ("started", "completed", "canceled")
 """Types of states in which an issue is left as it is."""
@@ -281,7 +281,7 @@ class Linear:
         if trigger.body.startswith("<issue ") or trigger.thread.place == "session":
             return ()
         issue = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Thread)
-        comments = [c for c in issue.comments.nodes if c.id != trigger.origin.id and (c.body or "").strip()]
+        comments = [c for c in issue.comments.nodes if self._tells(c, trigger)]
         comments.sort(key=lambda comment: comment.createdAt, reverse=True)
         return [
             Message(
@@ -292,6 +292,12 @@ class Linear:
             )
             for c in comments
         ]
+
+    def _tells(self, comment: answers.Remark, trigger: Trigger) -> bool:
+        """Whether a comment says something that neither the request says nor we have said."""
+        ours = comment.id.endswith(OWN_IDS) or (comment.user is not None and comment.user.id == self._us.app_user_id)
+        said = (comment.body or "").strip()
+        return not ours and comment.id != trigger.origin.id and said not in ("", trigger.request.text)
 
     async def identify(self, token: Secret) -> Account:
         return _account(await self._api.ask(token, documents.VIEWER, {}, answers.User))

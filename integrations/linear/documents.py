@@ -37,10 +37,7 @@ REACT = "mutation React($input: ReactionCreateInput!) { reactionCreate(input: $i
 
 ISSUE = """query Issue($id: String!) {
   issue(id: $id) {
-    id
-    state { type }
-    delegate { id }
-    team { states(filter: {type: {eq: "started"}}) { nodes { id position } } }
+    id state { type } delegate { id } team { states(filter: {type: {eq: "started"}}) { nodes { id position } } }
   }
 }"""
 
@@ -55,9 +52,7 @@ SUGGESTIONS = """query Suggestions($issue: String!, $session: String, $candidate
 }"""
 
 SAID = """query Said($id: String!) {
-  issue(id: $id) {
-    comments(first: 100) { nodes { id body createdAt url user { name } } }
-  }
+  issue(id: $id) { comments(first: 100) { nodes { id body createdAt url user { id name } } } }
 }"""
 
 WEBHOOKS = "query Webhooks { webhooks(first: 100) { nodes { url } } }"
@@ -66,37 +61,25 @@ CREATE_WEBHOOK = """mutation CreateWebhook($input: WebhookCreateInput!) {
   webhookCreate(input: $input) { success webhook { id } }
 }"""
 
-_SESSION = "id url createdAt creator { id name } comment { id body } issue { id identifier title description url team { key } }"
+_ISSUE = "issue { id identifier title description url team { key } }"
+_SESSION = f"id url createdAt creator {{ id name }} comment {{ id body user {{ id }} }} {_ISSUE}"
 
 SESSIONS = f"""query Sessions {{
-  agentSessions(first: 50) {{ nodes {{ sourceComment {{ id body }} {_SESSION} }} }}
+  agentSessions(first: 50) {{ nodes {{ sourceComment {{ id body user {{ id }} }} {_SESSION} }} }}
 }}"""
 
 PROMPTS = f"""query Prompts($since: DateTimeOrDuration!) {{
   agentActivities(first: 50, filter: {{type: {{eq: "prompt"}}, createdAt: {{gte: $since}}}}) {{
     nodes {{
-      id
-      signal
-      createdAt
-      user {{ id name }}
-      sourceComment {{ id }}
+      id signal createdAt user {{ id name }} sourceComment {{ id }}
       content {{ ... on AgentActivityPromptContent {{ body }} }}
       agentSession {{ {_SESSION} }}
     }}
   }}
 }}"""
 
-COMMENTS = """query Comments($since: DateTimeOrDuration!, $handle: String!) {
-  comments(first: 50, filter: {createdAt: {gte: $since}, body: {containsIgnoreCase: $handle}}) {
-    nodes {
-      id
-      body
-      url
-      createdAt
-      editedAt
-      parentId
-      user { id name app }
-      issue { id identifier title description url team { key } }
-    }
-  }
-}"""
+COMMENTS = f"""query Comments($since: DateTimeOrDuration!, $handle: String!) {{
+  comments(first: 50, filter: {{createdAt: {{gte: $since}}, body: {{containsIgnoreCase: $handle}}}}) {{
+    nodes {{ id body url createdAt editedAt parentId user {{ id name app }} {_ISSUE} }}
+  }}
+}}"""

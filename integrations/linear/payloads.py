@@ -59,6 +59,12 @@ class Comment(Struct, frozen=True):
 
     id: str = ""
     body: str | None = None
+    userId: str | None = None  # noqa: N815
+    user: Person | None = None
+
+    def is_by(self, person: Person) -> bool:
+        """Whether nothing says that somebody else wrote it."""
+        return (self.userId or (self.user.id if self.user else "")) in ("", person.id)
 
 
 class Session(Struct, frozen=True):

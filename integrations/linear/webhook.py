@@ -125,10 +125,11 @@ def _decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 def _created(payload: Payload, us: Us) -> Trigger | str:
     """A session: somebody mentioned our app's user, or delegated an issue to it."""
     session = _session(payload)
-    said = _mention_in(session, payload)
     if session.creator is None or not session.creator.id:
         return "no_creator"  # an automation, or another agent: nobody whose rights could be asked for
-    delegated = said is None and not session.sourceCommentId
+    comment = _root(session, payload)
+    delegated = comment is None and not session.sourceCommentId
+    said = comment if comment and comment.is_by(session.creator) else None  # nobody's words become another one's wish
     request = _with_guidance(_said_to_us(said.body if said else "", us), payload, delegated)
     source = session.sourceCommentId or (said.id if said else "")
     meaning = f"comment:{_id(source)}" if source else f"session:{session.id}"
@@ -225,8 +226,8 @@ def _session(payload: Payload) -> Session:
     return session
 
 
-def _mention_in(session: Session, payload: Payload) -> Comment | None:
-    """Return the comment by which we were called; None where an issue was delegated, or where only its id is known."""
+def _root(session: Session, payload: Payload) -> Comment | None:
+    """Return the comment that the session began with; None where an issue was delegated, or where only its id is known."""
     near = {comment.id: comment for comment in payload.previousComments or ()}
     if session.sourceCommentId and session.sourceCommentId in near:
         return near[session.sourceCommentId]

@@ -22,6 +22,7 @@ APP = "6b6d4ba2-0f37-4c1e-9d3f-1a2b3c4d5e6f"
 ALICE = Account("linear", "aacdca22-6266-4c0a-ab3c-8fa70a26765c", "Alice Ames")
 
 EXPECTED: dict[str, str] = {
+    "AgentSessionEvent.created__below_somebody_elses_comment": "mention",
     "AgentSessionEvent.created__by_an_automation": "no_creator",
     "AgentSessionEvent.created__delegation": "assignment",
     "AgentSessionEvent.created__delegation_with_guidance": "assignment",
@@ -213,6 +214,12 @@ def test_a_mention_makes_a_request_of_the_sessions_creator() -> None:
 def test_a_delegation_says_nothing_and_means_the_issue() -> None:
     found = trigger("AgentSessionEvent.created__delegation")
     assert found.request.text == ""
+    assert found.meaning.startswith("linear:session:")
+
+
+def test_what_somebody_else_wrote_is_nobodys_wish() -> None:
+    found = trigger("AgentSessionEvent.created__below_somebody_elses_comment")
+    assert (found.actor, found.request.text) == (ALICE, "")
     assert found.meaning.startswith("linear:session:")
 
 
