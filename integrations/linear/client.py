@@ -1,7 +1,9 @@
 """Linear as an Integration: what a worker does there with a token. api.py is the way there."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -22,6 +24,8 @@ from integrations.linear.api import Api
 from integrations.linear.replies import Activity, Begin, Board, own_id
 from integrations.linear.tokens import AppToken
 from integrations.linear.webhook import OWN_IDS, SESSION
+
+log = logging.getLogger(__name__)
 
 _DONE = ("started", "completed", "canceled")
 """Types of states in which an issue is left as it is."""
@@ -146,10 +150,9 @@ class Linear:
             case Activity():
                 return await self._say_in_session(call, token)
             case Board():
-                await self._send(token, documents.UPDATE_SESSION, {"id": call.session, "input": call.input})
-                return Receipt(call.id)
+                return await self._kindly(call.id, self._send(token, documents.UPDATE_SESSION, call.update))
             case Begin():
-                return await self._begin(call, token)
+                return await self._kindly(call.topic, self._begin(call, token))
         raise ProviderError("invalid", f"Linear has no {type(call).__name__}")
 
     async def find(self, call: Call, token: Secret) -> Receipt | None:
@@ -161,6 +164,16 @@ class Linear:
             case Say():
                 return await self._look(token, documents.COMMENT, _comment_id(call))
         return None  # the others made twice are one
+
+    async def _kindly(self, done: str, work: Awaitable[object]) -> Receipt:
+        """Do what is a courtesy: where it is not allowed it is not tried again at every step."""
+        try:
+            await work
+        except ProviderError as error:
+            if error.worth_retrying or error.word == "unauthorized":
+                raise
+            log.warning("left undone at Linear: %s", error)
+        return Receipt(done)
 
     async def _answer(self, call: Say | React, receipt: Receipt | None, token: Secret) -> Receipt:
         """Say in the session or by a comment, whichever it was asked in."""
@@ -212,8 +225,10 @@ class Linear:
         try:
             return await send()
         except ProviderError as error:
-            if error.word in ("invalid", "conflict") and (there := await look()):
-                return there
+            if error.word in ("invalid", "conflict", "unavailable"):
+                with suppress(ProviderError):
+                    if there := await look():
+                        return there
             raise
 
     async def _react(self, call: React, token: Secret) -> Receipt:
@@ -221,7 +236,7 @@ class Linear:
         made = {"id": own_id(call.topic, call.origin.id), "emoji": call.emoji, target: call.origin.id}
         return await self._send(token, documents.REACT, {"input": made})
 
-    async def _begin(self, call: Begin, token: Secret) -> Receipt:
+    async def _begin(self, call: Begin, token: Secret) -> None:
         issue = await self._api.ask(token, documents.ISSUE, {"id": call.thread.item}, answers.Issue)
         states = sorted(issue.team.states.nodes, key=lambda state: state.position)
         wanted: dict[str, str] = {}
@@ -231,7 +246,6 @@ class Linear:
             wanted["delegateId"] = self._us.app_user_id
         if wanted:
             await self._send(token, documents.UPDATE_ISSUE, {"id": issue.id, "input": wanted})
-        return Receipt(issue.id)
 
     async def _ranked(self, call: Activity, token: Secret) -> tuple[str, ...]:
         """Return the choices as Linear ranks them for the issue, best first; as they are, where it has no opinion."""
@@ -278,7 +292,7 @@ class Linear:
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         """The comments on the issue. What Linear sends along with a session has them already."""
-        if trigger.body.startswith("<issue ") or trigger.thread.place == "session":
+        if trigger.body.startswith("<issue ") or trigger.thread.place == webhook.NO_ISSUE:
             return ()
         issue = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Thread)
         comments = [c for c in issue.comments.nodes if self._tells(c, trigger)]
@@ -325,7 +339,7 @@ def _app(settings: Linear.Settings) -> AppToken | None:
 
 
 def _comment_id(call: Say, deleted: Receipt | None = None) -> str:
-    return own_id(call.topic, call.thread.key, deleted.id if deleted else "")
+    return own_id(call.topic, call.thread.key, call.beneath, deleted.id if deleted else "")
 
 
 def _account(user: answers.User) -> Account:

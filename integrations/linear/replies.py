@@ -14,7 +14,7 @@ from bot.core.inbound import Thread, Trigger
 from bot.core.markdown import line
 from bot.core.outbound import Call, Say, Status, Task
 from bot.core.wording import lasting, patch_markdown, status_markdown
-from integrations.linear.webhook import OWN_IDS, SESSION
+from integrations.linear.webhook import NO_ISSUE, OWN_IDS, SESSION
 
 _NAMESPACE = uuid.UUID("2f0b0f0e-7c55-5d0e-8a7c-6f6e68616e64")
 _PLAN = {"todo": "pending", "in_progress": "inProgress", "done": "completed"}
@@ -84,10 +84,15 @@ class Board(Call, frozen=True, kw_only=True):
 
     @property
     def input(self) -> dict[str, Any]:
-        """The AgentSessionUpdateInput. A plan is replaced as a whole; links that there are none of stay as they are."""
+        """The AgentSessionUpdateInput. A plan is replaced as a whole; where there is none yet, none is sent."""
         plan = [{"content": line(task.title), "status": _PLAN[task.status]} for task in self.tasks]
         links = [{"label": label, "url": url} for label, url in self.links]
         return {**({"plan": plan} if plan else {}), **({"externalUrls": links} if links else {})}
+
+    @property
+    def update(self) -> dict[str, Any]:
+        """The variables of the mutation."""
+        return {"id": self.session, "input": self.input}
 
 
 class Begin(Call, frozen=True, kw_only=True):
@@ -106,16 +111,15 @@ def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Ca
     """Return the calls that show how a request stands, where it was asked."""
     beneath = trigger.origin.thread_id
     asked_in_session = beneath.startswith(SESSION)
-    calls: list[Call] = []
-    if status.state == "running":
-        calls.append(Begin(topic=f"{topic}:begin", thread=trigger.thread, delegate=asked_in_session))
+    thread, begin = trigger.thread, list[Call]()
+    if status.state == "running" and thread.place != NO_ISSUE:
+        begin.append(Begin(topic=f"{topic}:begin", thread=thread, delegate=asked_in_session))
     if asked_in_session:
-        return calls + _in_session(trigger.thread, beneath.removeprefix(SESSION), status, topic, handle)
-    text = _pings_nobody(status_markdown(status, handle))
-    calls.append(Say(topic=topic, thread=trigger.thread, text=text, beneath=beneath))
+        return _in_session(thread, beneath.removeprefix(SESSION), status, topic, handle) + begin
+    texts = {topic: _pings_nobody(status_markdown(status, handle))}
     if status.patch:
-        calls.append(Say(topic=f"{topic}:patch", thread=trigger.thread, text=_patch(status.patch), beneath=beneath))
-    return calls
+        texts[f"{topic}:patch"] = _patch(status.patch)
+    return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in texts.items()] + begin
 
 
 def said(call: Say) -> Activity:
@@ -139,22 +143,13 @@ def seen(topic: str, thread: Thread, session: str) -> Activity:
 
 
 def _in_session(thread: Thread, session: str, status: Status, topic: str, handle: str) -> list[Call]:
-    calls: list[Call] = []
-    links = (("Details", status.details_url), ("Pull request", status.change_url))
-    board = Board(
-        topic=f"{topic}:session",
-        thread=thread,
-        session=session,
-        tasks=status.tasks,
-        links=tuple(pair for pair in links if pair[1]),
-    )
-    if board.input:
-        calls.append(board)
-    if status.patch:
-        calls.append(
-            Activity(topic=f"{topic}:patch", thread=thread, session=session, form="thought", body=_patch(status.patch))
-        )
-    return [*calls, _activity(thread, session, status, topic, handle)]
+    calls: list[Call] = [_activity(thread, session, status, topic, handle)]
+    if status.patch:  # before the ending, which is the last word
+        text, name = _patch(status.patch), f"{topic}:patch"
+        calls.insert(0, Activity(topic=name, thread=thread, session=session, form="thought", body=text))
+    links = tuple(pair for pair in (("Details", status.details_url), ("Pull request", status.change_url)) if pair[1])
+    board = Board(topic=f"{topic}:session", thread=thread, session=session, tasks=status.tasks, links=links)
+    return [*calls, board] if board.input else calls
 
 
 def _activity(thread: Thread, session: str, status: Status, topic: str, handle: str) -> Activity:

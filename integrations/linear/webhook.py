@@ -36,6 +36,8 @@ a new time is not documented, so an old one is taken for so long; what it asks f
 """
 OWN_IDS = "6f6e68616e64"
 """How the ids of what we create end, so that our own words are known wherever they come back."""
+NO_ISSUE = "session"
+"""The place of a session that has no issue."""
 SESSION = "session:"
 """Before the id of a session, in the id to answer beneath: the others are comments."""
 
@@ -289,7 +291,7 @@ def _in_session(
     issue = session.issue
     origin = Origin("session", session.id, thread_id=f"{SESSION}{session.id}")
     if issue is None:  # asked in a document or a project, which have no number: the session is the thread
-        issue = Issue(session.id, session.id, title="", url=session.url, team=Team("session"))
+        issue = Issue(session.id, session.id, title="", url=session.url, team=Team(NO_ISSUE))
     return _trigger(issue, actor, request, meaning, origin, by, session.url or issue.url, context)
 
 

@@ -75,7 +75,7 @@ async def test_what_an_earlier_try_made_is_found(server, client, token, alice) -
     issue = server.issue("ENG", "Add is wrong")
     session = await server.mention(issue, alice, "@onhand fix it")
     for trigger in (asked_in(issue, session), asked_in(issue)):
-        call = client.render(trigger, DONE, "status:1")[-1]
+        call = client.render(trigger, DONE, "status:1")[0]
         assert await client.find(call, token) is None
         made = await client.perform(call, None, token)
         assert (await client.find(call, token)) == made
@@ -278,11 +278,29 @@ async def test_an_activity_whose_answer_was_lost_is_there_once(server, client, t
     issue = server.issue("ENG", "Add is wrong")
     session = await server.mention(issue, alice, "@onhand fix it")
     server.fail("SayInSession", status=502, after=True)
-    call = client.render(asked_in(issue, session), DONE, "status:1")[-1]
-    with pytest.raises(ProviderError):
-        await client.perform(call, None, token)
-    await client.perform(call, None, token)
-    assert len(server.said(session)) == 1
+    call = client.render(asked_in(issue, session), DONE, "status:1")[0]
+    made = await client.perform(call, None, token)
+    assert [said["id"] for said in server.said(session)] == [made.id]
+
+
+async def test_what_is_not_allowed_is_not_tried_at_every_step(server, client, token, alice) -> None:
+    issue = server.issue("ENG", "Add is wrong")
+    session = await server.mention(issue, alice, "@onhand fix it")
+    server.fail("Issue|UpdateSession", "FORBIDDEN", times=99)
+    known: dict[str, Receipt] = {}
+    for step in ("one", "two", "three"):
+        await show(client, token, asked_in(issue, session), replace(RUNNING, step=step), known)
+    names = [request.name for request in server.requests]
+    assert (names.count("Issue"), names.count("UpdateSession"), names.count("SayInSession")) == (1, 1, 3)
+
+
+async def test_a_session_without_an_issue_begins_none(server, client, token, alice) -> None:
+    issue = server.issue("ENG", "Add is wrong")
+    session = await server.mention(issue, alice, "@onhand fix it")
+    apart = replace(asked_in(issue, session), thread=Thread("linear", "session", session["id"]))
+    await show(client, token, apart, RUNNING, {})
+    assert "Issue" not in [request.name for request in server.requests]
+    assert await client.context(apart, token) == ()
 
 
 async def test_what_it_does_not_know_is_refused(client, token) -> None:
