@@ -130,7 +130,9 @@ class Beside:
 async def a_run(log: EventLog, name: str, model: Any, steps: int) -> Stopwatch:
     request = Request("work", "fix the login")
     thread, actor = Thread("github", "acme/shop", name), Account("github", "1", "ada")
-    trigger = Trigger(thread=thread, actor=actor, request=request, meaning=name, by="mention", origin=Origin("c", name))
+    trigger = Trigger(
+        thread=thread, actor=actor, request=request, meaning=name, by="mention", origin=Origin("issue", name)
+    )
     opened, box = ConversationLog(log, name, "h"), Stopwatch(steps)
     [asked] = await opened.append(Draft(Asked(trigger=trigger), "user"))
     await opened.append(Draft(Admitted(request=asked.seq, user="u")))
