@@ -187,9 +187,10 @@ async def test_how_long_runs_keep_others_waiting(route: str) -> None:
 
     async def tick() -> None:
         while True:
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - begin - 0.001)
+            # no more than we have used the processor meanwhile: what other processes took of it is no fault of ours
+            late.append(min(time.perf_counter() - begin - 0.001, time.process_time() - used))
 
     load()
     print()
