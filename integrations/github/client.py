@@ -14,7 +14,7 @@ from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, S
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import checks, code, replies, webhook
+from integrations.github import checks, code, replies, rivals, webhook
 from integrations.github.answers import Check, Checks, Pull, Remark, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
@@ -348,6 +348,10 @@ class GitHub:
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         return await code.source(partial(self._api.get, token), self._web, repository, number)
+
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        us = await self.identify(token)
+        return await rivals.find(partial(self._api.get, token), thread, us)
 
     async def close(self) -> None:
         if self._app is not None:

@@ -26,6 +26,7 @@ _CLOSES = re.compile(
     r"\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(:?\s{1,20})(?=(?:[\w.-]{1,100}/[\w.-]{1,100})?#\d|https?://|GH-\d)",
     re.IGNORECASE,
 )
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
 def mark(topic: str) -> str:
@@ -72,6 +73,17 @@ def harmless(text: str) -> str:
 def closes_nothing(text: str) -> str:
     """Return the text with "fixes #1" turned into "fixes issue #1", which GitHub does not obey."""
     return _CLOSES.sub(r"\1\2issue ", text)
+
+
+def closes(text: str, place: str, number: str) -> bool:
+    """Whether a pull request with this text closes the issue when it is merged, as GitHub reads it.
+
+    https://docs.github.com/issues/tracking-your-work-with-issues/using-issues/linking-a-pull-request-to-an-issue
+    """
+    name = re.escape(place)
+    issue = re.compile(rf"(?:(?:{name})?#|GH-|https?://[\w.:-]{{1,200}}/{name}/issues/){number}(?!\w)", re.IGNORECASE)
+    said = _COMMENT.sub("", text)
+    return any(issue.match(said, found.end()) for found in _CLOSES.finditer(said))
 
 
 def _quieten(prose: str) -> str:

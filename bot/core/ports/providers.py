@@ -164,6 +164,10 @@ class Forge(Integration, Protocol):
         """Describe the repository, and the change `number` in it ("" where the thread is none). Raises ProviderError, Refused."""
         ...
 
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        """Return what open changes of others that say they close this issue are called here (`#12`). Raises ProviderError."""
+        ...
+
     def author(self, account: Account) -> str:
         """Return `Name <mail>` under which this forge shows commits as the account's."""
         ...
