@@ -83,6 +83,7 @@ class Routes:
         remark = r"(?P<kind>issues|pulls)/comments/(?P<id>\d+)"
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/user", self._user),
+            ("GET", "/user/repos", self._repositories),
             ("GET", r"/users/(?P<login>[^/]+)", self._person),
             ("GET", repo, self._repository),
             ("GET", rf"{repo}/collaborators/(?P<login>[^/]+)/permission", self._permission),
@@ -126,6 +127,10 @@ class Routes:
         if person is None:
             raise ApiError(404, "Not Found")
         return Answered(200, {**self._state.person(person), "name": person.login, "email": None})
+
+    def _repositories(self, asked: Asked) -> Answered:
+        mine = (r for r in self._state.repositories.values() if asked.by.login in r.permissions)
+        return Answered(200, [self._state.repository(repository, asked.by.login) for repository in mine])
 
     def _repository(self, asked: Asked, place: str) -> Answered:
         return Answered(200, self._state.repository(self._repo(asked, place), asked.by.login))

@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -79,6 +79,7 @@ class Attempt:
     at: float
     status: int
     again: bool
+    place: str = ""
 
 
 class Apps:
@@ -179,9 +180,9 @@ class Apps:
         if request == "GET /app/installations":
             return Answered(200, [self._shown(one) for one in app.installations])
         if request == "GET /app/hook/deliveries":
-            return self._deliveries(query)
+            return self.deliveries(query, self.attempts)
         if found := re.fullmatch(r"POST /app/hook/deliveries/(\d+)/attempts", request):
-            return self._again(int(found[1]))
+            return self.again(int(found[1]))
         if found := re.fullmatch(r"POST /app/installations/(\d+)/access_tokens", request):
             return self._make_token(app, int(found[1]), body)
         raise ApiError(404, "Not Found")
@@ -233,14 +234,16 @@ class Apps:
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
-    def note(self, delivery: str, event: str, action: str, status: int) -> None:
-        """Remember an attempt to deliver something."""
+    def note(self, delivery: str, event: str, action: str, status: int, place: str = "") -> None:
+        """Remember an attempt to deliver something that happened in a place."""
         again = any(attempt.delivery == delivery for attempt in self.attempts)
-        self.attempts.append(Attempt(self._state.new_id(), delivery, event, action, self._clock(), status, again))
+        self.attempts.append(
+            Attempt(self._state.new_id(), delivery, event, action, self._clock(), status, again, place)
+        )
 
-    def _deliveries(self, query: Mapping[str, str]) -> Answered:
-        """Page by cursor, newest first, as GitHub does."""
-        newest = self.attempts[::-1]
+    def deliveries(self, query: Mapping[str, str], attempts: Sequence[Attempt]) -> Answered:
+        """Page attempts by cursor, newest first, as GitHub does."""
+        newest = attempts[::-1]
         size, start = int(query.get("per_page", "30")), int(query.get("cursor", "v0")[1:])
         shown = [self._attempt(attempt) for attempt in newest[start : start + size]]
         more = {"per_page": size, "cursor": f"v{start + size}"} if start + size < len(newest) else {}
@@ -262,7 +265,8 @@ class Apps:
             "repository_id": None,
         }
 
-    def _again(self, number: int) -> Answered:
+    def again(self, number: int) -> Answered:
+        """Deliver anew, by the id of an attempt. Raises ApiError."""
         found = next((attempt for attempt in self.attempts if attempt.id == number), None)
         if found is None:
             raise ApiError(404, "Not Found")

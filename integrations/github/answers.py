@@ -77,6 +77,7 @@ class Permissions(Struct, frozen=True):
     """What the token's owner may do in a repository."""
 
     push: bool = False
+    admin: bool = False
 
 
 class Repo(Struct, frozen=True):

@@ -20,6 +20,7 @@ from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import number_in as _number
 from integrations.github.code import path_of as _repo
+from integrations.github.deliveries import Hooks
 from integrations.github.markdown import carries_mark, mark, marked
 from integrations.github.payloads import Person
 from integrations.github.register import Registration
@@ -72,6 +73,7 @@ class GitHub:
         self._us = webhook.Us(
             us.handle, us.label, settings.bot_login.strip().removeprefix("@"), settings.app_id.strip()
         )
+        self._hooks = Hooks(self._api, f"{us.public_url}/api/integration/github/events", time.time)
         self._owners: dict[Secret, Account] = {}
 
     @staticmethod
@@ -137,10 +139,13 @@ class GitHub:
         return f"acts as {(await self.identify(self._settings.token)).login}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        """An App's deliveries alone: the list of a repository's own webhook is not for the bot to see."""
-        if self._app is None or not self.receives:
+        """Of the App's webhook, or of the repositories' own where the token may see them."""
+        if not self.receives:
             return CaughtUp()
-        return CaughtUp(sent_again=await self._app.send_again(since))
+        if self._app is not None:
+            return CaughtUp(sent_again=await self._app.send_again(since))
+        token = self._settings.token
+        return CaughtUp(sent_again=await self._hooks.send_again(token, since) if token else 0)
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:
