@@ -19,6 +19,14 @@ from bot.testing.github_state import Json, Person, State
 
 _PAGE = re.compile(r"(/organizations/[\w-]+)?/settings/apps/new")
 _OF_REPOSITORY = re.compile(r"/repos/([\w.-]+/[\w.-]+)(/.*)?")
+_EVENTS = (
+    "issues",
+    "issue_comment",
+    "pull_request",
+    "pull_request_review",
+    "pull_request_review_comment",
+    "check_run",
+)
 _NEEDED = (
     (r"GET /collaborators/.*", "metadata"),
     (r"\w+ /pulls.*", "pull_requests"),
@@ -63,6 +71,8 @@ class GitHubApp:
     permissions: dict[str, str]
     webhook_secret: str = ""
     manifest: Json = field(default_factory=dict)
+    events: list[str] = field(default_factory=lambda: list(_EVENTS))
+    """What it is subscribed to, as it says; everything is delivered all the same."""
     installations: list[Installation] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     """Every token ever made, oldest first."""
@@ -175,7 +185,13 @@ class Apps:
 
     def _for_app(self, app: GitHubApp, request: str, query: Mapping[str, str], body: Json) -> Answered:
         if request == "GET /app":
-            shown = {"id": app.id, "slug": app.slug, "name": app.slug, "permissions": app.permissions, "events": []}
+            shown = {
+                "id": app.id,
+                "slug": app.slug,
+                "name": app.slug,
+                "permissions": app.permissions,
+                "events": app.events,
+            }
             return Answered(200, {**shown, "installations_count": len(app.installations)})
         if request == "GET /app/installations":
             return Answered(200, [self._shown(one) for one in app.installations])

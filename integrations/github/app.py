@@ -19,7 +19,7 @@ from bot.core.secret import Secret
 from integrations.github import deliveries
 from integrations.github.answers import Answer
 from integrations.github.api import Api
-from integrations.github.manifest import PERMISSIONS
+from integrations.github.manifest import EVENTS, PERMISSIONS
 from integrations.github.payloads import Person
 
 RENEWED_BEFORE = 300.0
@@ -54,6 +54,7 @@ class Identity(Struct, frozen=True):
     slug: str
     name: str
     permissions: dict[str, str] = {}
+    events: tuple[str, ...] = ()
     installations_count: int = 0
 
 
@@ -199,6 +200,7 @@ class App:
         """Say which App it is and where it stands. Raises ProviderError."""
         us = (await self._get("/app")).read(Identity)
         lacking = [f"{name}: {level}" for name, level in PERMISSIONS.items() if not _has(us.permissions, name, level)]
+        lacking += [f"the event {name}" for name in EVENTS if name not in us.events]
         places = f"{us.installations_count} place{'s' if us.installations_count != 1 else ''}"
         return f"App {us.name}, installed at {places}{'; it lacks ' + ', '.join(lacking) if lacking else ''}"
 
