@@ -132,12 +132,12 @@ def _created(payload: Payload, us: Us) -> Trigger | str:
     comment = _root(session, payload)
     delegated = comment is None and not session.sourceCommentId
     said = comment if comment and comment.is_by(session.creator) else None  # nobody's words become another one's wish
-    request = _with_guidance(_said_to_us(said.body if said else "", us), payload, delegated)
+    request = _said_to_us(said.body if said else "", us)
     source = session.sourceCommentId or (said.id if said else "")
     meaning = f"comment:{_id(source)}" if source else f"session:{session.id}"
-    return _in_session(
-        session, session.creator, request, meaning, "assignment" if delegated else "mention", payload.promptContext
-    )
+    trigger = _in_session(session, session.creator, request, meaning, "assignment" if delegated else "mention")
+    body = clean(payload.promptContext or "") or trigger.body
+    return msgspec.structs.replace(trigger, body=body, guidance=_guidance(payload))
 
 
 def _prompted(payload: Payload, us: Us) -> Trigger | str:
@@ -253,16 +253,10 @@ def _mentions(text: str | None, us: Us) -> Request | None:
     return find_request(text, (us.handle,))
 
 
-def _with_guidance(request: Request, payload: Payload, delegated: bool) -> Request:
-    """Add what the workspace's and the team's settings tell agents: those who administer them wrote it."""
-    rules = "\n\n".join(clean(rule.body or "").strip() for rule in payload.guidance or ())
-    if not rules.strip() or request.verb not in ("work", "plan"):
-        return request
-    wish = request.text or (
-        "Do what the issue asks for." if delegated else "Do what is asked for in the issue's thread."
-    )
-    text = f"{wish}\n\nGuidance that this workspace gives to agents:\n\n{rules[:_LONGEST_GUIDANCE]}"
-    return msgspec.structs.replace(request, text=text)
+def _guidance(payload: Payload) -> str:
+    """Return what the workspace's and the team's settings tell agents."""
+    rules = (clean(rule.body or "").strip() for rule in payload.guidance or ())
+    return "\n\n".join(rule for rule in rules if rule)[:_LONGEST_GUIDANCE]
 
 
 def _actor(payload: Payload, us: Us, author: Person) -> Person | str:
@@ -285,14 +279,12 @@ def _commenter(payload: Payload, us: Us, comment: Data) -> Person | str:
     return _actor(payload, us, comment.user or Person(comment.userId or ""))
 
 
-def _in_session(
-    session: Session, actor: Person, request: Request, meaning: str, by: By = "mention", context: str | None = None
-) -> Trigger:
+def _in_session(session: Session, actor: Person, request: Request, meaning: str, by: By = "mention") -> Trigger:
     issue = session.issue
     origin = Origin("session", session.id, thread_id=f"{SESSION}{session.id}")
     if issue is None:  # asked in a document or a project, which have no number: the session is the thread
         issue = Issue(session.id, session.id, title="", url=session.url, team=Team(NO_ISSUE))
-    return _trigger(issue, actor, request, meaning, origin, by, session.url or issue.url, context)
+    return _trigger(issue, actor, request, meaning, origin, by, session.url or issue.url)
 
 
 def _trigger(
@@ -303,7 +295,6 @@ def _trigger(
     origin: Origin,
     by: By,
     url: str | None,
-    context: str | None = None,
 ) -> Trigger:
     address = url or issue.url or ""
     return Trigger(
@@ -314,7 +305,7 @@ def _trigger(
         by=by,
         origin=origin,
         title=clean(issue.title or ""),
-        body=clean(context or issue.description or ""),
+        body=clean(issue.description or ""),
         url=address if _ADDRESS.fullmatch(address) else "",
     )
 

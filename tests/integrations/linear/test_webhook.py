@@ -223,10 +223,9 @@ def test_what_somebody_else_wrote_is_nobodys_wish() -> None:
     assert found.meaning.startswith("linear:session:")
 
 
-def test_guidance_comes_with_the_request_because_the_workspaces_admins_wrote_it() -> None:
-    text = trigger("AgentSessionEvent.created__delegation_with_guidance").request.text
-    assert text.startswith("Do what the issue asks for.")
-    assert "Run the linter" in text
+def test_guidance_of_the_workspace_is_neither_the_issues_text_nor_the_wish() -> None:
+    found = trigger("AgentSessionEvent.created__delegation_with_guidance")
+    assert (found.request.text, found.guidance) == ("", "Run the linter before you finish.")
 
 
 def test_a_mention_in_another_thread_is_found_among_the_comments() -> None:
