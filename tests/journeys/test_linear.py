@@ -306,11 +306,13 @@ async def test_a_person_without_the_right_is_told_and_gets_no_run(ground: Ground
         ("SayInSession", "INTERNAL_SERVER_ERROR", 200, 2),
         ("SayInSession", "", 500, 2),
         ("SayInSession", "RATELIMITED", 400, 2),
+        ("SayInSession", "", 429, 2),
+        ("SayInSession", "AUTHENTICATION_ERROR", 401, 1),
+        ("SayInSession", "FORBIDDEN", 200, 2),
         ("UpdateSession|Issue|UpdateIssue|Suggestions", "FORBIDDEN", 200, 99),
         ("UpdateSession|Issue", "AUTHENTICATION_ERROR", 401, 3),
         ("User", "", 500, 2),
     ],
-    ids=["errors-in-200", "500", "limited", "forbidden", "unauthorized", "who-is-unknown"],
 )
 async def test_a_platform_that_refuses_now_and_then_still_gets_its_one_ending(
     ground: Ground, operation: str, code: str, status: int, times: int
