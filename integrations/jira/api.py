@@ -52,6 +52,7 @@ class Api:
         self._url, self._timeout = url, timeout
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="jira")
         self._here = threading.local()
+        self._sessions: list[ResilientSession] = []
         self._cloud: bool | None = None
 
     async def cloud(self, token: Secret) -> bool:
@@ -105,11 +106,14 @@ class Api:
         if found is None:
             found = self._here.session = ResilientSession(timeout=self._timeout, max_retries=0)
             found.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+            self._sessions.append(found)
         return found
 
     def close(self) -> None:
         """Let go of connections and threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        for session in self._sessions:
+            session.close()
 
 
 _HEADERS = {"content-type": "application/json", "x-atlassian-token": "no-check", "user-agent": "onhand"}
