@@ -5,7 +5,7 @@ import re
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-ADDRESS = re.compile(r"https?://[^\s\[\]{}|\\<>\"]{1,1000}")
+ADDRESS = re.compile(r"https?://[^\s\[\]{}|\\<>\"!*]{1,1000}")
 """What may become a link, in whatever markup."""
 
 BOX = re.compile(r"\[([ xX])\] ")
@@ -13,7 +13,7 @@ BOX = re.compile(r"\[([ xX])\] ")
 
 _PARSER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 _TAG = re.compile(r"</?[A-Za-z][^<>]{0,200}>|<!--.*?(?:-->|\Z)", re.DOTALL)
-_LANGUAGE = re.compile(r"[A-Za-z0-9#+-]{1,30}")
+_LANGUAGE = re.compile(r"[A-Za-z][A-Za-z0-9#+-]{0,29}")
 
 
 def parse(text: str) -> SyntaxTreeNode:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from markdown_it.tree import SyntaxTreeNode
 
-from integrations.jira.tree import ADDRESS, language, parse, without_tags
+from integrations.jira.tree import ADDRESS, parse, without_tags
 
 _TOKEN = re.compile(
     r"""(?x)
@@ -21,6 +21,7 @@ _TOKEN = re.compile(
     """,
     re.MULTILINE,
 )
+_ESCAPE = re.compile(r"\\([^\w\s])")
 _VERBATIM = ("code", "noformat")
 _SPECIAL = re.compile(r"[\\{}\[\]*_+^~!|#?-]")
 _ESCAPED_BOX = re.compile(r"\\\[([ xX])\\\] ")
@@ -60,7 +61,7 @@ def _inline(found: re.Match[str], mention: Callable[[str], str]) -> str:
     if found["escaped"]:
         return "\n" if found["escaped"] == "\\" else found["escaped"]
     if found["mono"]:
-        return f"`{found['mono'].replace('`', chr(39))}`"
+        return "`" + _ESCAPE.sub(r"\1", found["mono"]).replace("`", "'") + "`"
     if found["who"]:
         return mention(found["who"].strip()) or found[0]
     if found["bq"]:
@@ -115,11 +116,11 @@ def _row(row: SyntaxTreeNode) -> str:
 
 
 def _code(node: SyntaxTreeNode) -> str:
+    """A block without its language: Data Center shows an error for one that it does not know."""
     content, name = node.content.rstrip("\n"), "code"
     if "{code" in content:
         content, name = content.replace("{noformat", "{ noformat"), "noformat"
-    of = f":{language(node)}" if language(node) and name == "code" else ""
-    return f"{{{name}{of}}}\n{content}\n{{{name}}}"
+    return f"{{{name}}}\n{content}\n{{{name}}}"
 
 
 def _inlines(parent: SyntaxTreeNode) -> str:
