@@ -19,6 +19,7 @@ from integrations.jira import adf, missed, replies, webhook, wiki
 from integrations.jira.answers import LONGEST_FILE, Attachment, Comments, Found, Link, Page, Property, Transitions
 from integrations.jira.api import Api, read
 from integrations.jira.payloads import Comment, Person, text
+from integrations.jira.register import register
 from integrations.jira.replies import LinkChange, Move, Progress
 
 _PROPERTY = "onhand"
@@ -69,6 +70,18 @@ class Jira:
         self._called = webhook.Us(us.handle, us.label, settings.bot_account_id.strip(), web)
         self._token = _token(settings)
         self._owners: dict[Secret, Account] = {}
+
+    @staticmethod
+    async def set_up(settings: "Jira.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """Register the webhook, for the projects of these keys where there are any; return what was done and what is left."""
+        client = Jira(settings, Us())
+        try:
+            acts = await client.check()
+            assert client._token is not None  # check() asks for it
+            done = await register(client._api, client._token, settings.webhook_secret, public_url, arguments)
+        finally:
+            await client.close()
+        return [acts, *done]
 
     # --- what comes in --------------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from bot.core.inbound import Trigger
 from bot.core.outbound import Call, Say, Status
 from bot.core.wording import patch_markdown, status_markdown
 
-LONGEST = 20_000
-"""Characters of Markdown in a comment: Jira takes 32,767 of its own markup, which is longer."""
+LONGEST = 15_000
+"""Characters of Markdown in a comment: Jira takes 32,767 of its own markup, where each may be escaped."""
 
-_LONGEST_PATCH = 15_000
+_LONGEST_PATCH = 14_000
 
 
 class Progress(Say, frozen=True, kw_only=True):
