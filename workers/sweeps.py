@@ -10,7 +10,7 @@ from arq import cron
 from arq.cron import CronJob
 
 from bot.core.conversation import fold
-from bot.core.errors import SandboxError
+from bot.core.errors import ProviderError, SandboxError
 from bot.core.ports import InLine, Services, Workshop
 from bot.flows import intake, positions
 from bot.logs import bound
@@ -116,12 +116,17 @@ async def missed(services: Services, shop: Workshop) -> int:
     last = next(
         (sweep.at for sweep in await services.sweeps.list() if sweep.name == "missed" and not sweep.trouble), 0.0
     )
-    found = 0
+    found, away = 0, list[ProviderError]()
     for integration in services.integrations.values():
-        caught = await integration.catch_up(max(last - _OVERLAP, now - _LOOK_BACK))
-        for delivery in caught.read:
-            await intake.accept(services, delivery)
-        found += caught.sent_again + len(caught.read)
+        try:
+            caught = await integration.catch_up(max(last - _OVERLAP, now - _LOOK_BACK))
+        except ProviderError as error:
+            away.append(error)  # the others are looked at all the same
+            continue
+        receipts = [await intake.accept(services, delivery) for delivery in caught.read]
+        found += caught.sent_again + sum(receipt.status == "accepted" for receipt in receipts)
+    if away:
+        raise away[0]
     return found
 
 
