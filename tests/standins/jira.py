@@ -31,7 +31,6 @@ from bot.testing.github_http import Fault, Request
 from bot.testing.serving import Serving, answer, read_body
 from tests.standins.jira_state import STATES, Delivery, Enrolled, Json, Refusal, Said, Ticket, document, plain
 
-
 _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For hooks on loopback: reading every certificate of this machine takes longer than a delivery."""
 
