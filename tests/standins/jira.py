@@ -51,7 +51,7 @@ class JiraServer:
         self.webhooks: list[Json] = []
         """Those that were registered over the API."""
         self._hooks: list[tuple[str, Secret]] = []
-        self._last_id = 10_000
+        self._last_id = uuid.uuid4().int % 10**9  # ids of one stand-in are not those of another
         self._echoes: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
