@@ -280,8 +280,10 @@ class Jira:
         return owner
 
     async def account(self, login: str, token: Secret) -> Account:
-        by = "accountId" if await self._api.cloud(token) else "username"
-        return _account(await self._user(token, by, login))
+        if not await self._api.cloud(token):
+            return _account(await self._user(token, "username", login))
+        shown = re.fullmatch(r".*\(([^()]+)\)", login)  # as `Person.login` writes it, or an account id
+        return _account(await self._user(token, "accountId", shown[1] if shown else login))
 
     async def _user(self, token: Secret, by: str, value: str) -> Person:
         return await self._api.get(token, "user", Person, **{by: value})

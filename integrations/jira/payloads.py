@@ -18,6 +18,7 @@ from bot.core.untrusted import clean
 
 _KEY = re.compile(r"([A-Z][A-Z0-9_]{0,99})-[1-9][0-9]{0,17}")
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
+_UNNAMED = re.compile(r"[^\w .'-]")
 
 
 def text(value: Any) -> str:
@@ -50,9 +51,11 @@ class Person(Struct, frozen=True, rename="camel"):
 
     @property
     def login(self) -> str:
-        """What to call the person: the name of Data Center, the displayed one of Cloud."""
-        named = text(self.name) if not self.account_id else ""
-        return " ".join((named or text(self.display_name) or self.id).split())[:100]
+        """What to call the person: the name of Data Center; the displayed one of Cloud, which anybody may bear, with the id."""
+        if not self.account_id:
+            return text(self.name) or self.id
+        shown = " ".join(_UNNAMED.sub(" ", text(self.display_name)).split())[:60]
+        return f"{shown} ({self.id})" if shown else self.id
 
     @property
     def human(self) -> bool:

@@ -213,7 +213,7 @@ async def test_a_stranger_may_not_ask(client: Jira, token: Secret, key: str) -> 
 
 async def test_the_token_belongs_to_somebody(server: JiraServer, client: Jira, token: Secret) -> None:
     us = server.people["onhand"]
-    assert await client.identify(token) == Account("jira", us.id, "Onhand" if server.cloud else "onhand")
+    assert await client.identify(token) == Account("jira", us.id, f"Onhand ({us.id})" if server.cloud else "onhand")
     before = len(server.requests)
     await client.identify(token)
     assert len(server.requests) == before
@@ -221,7 +221,9 @@ async def test_the_token_belongs_to_somebody(server: JiraServer, client: Jira, t
 
 async def test_an_account_is_found_by_what_people_write(server: JiraServer, client: Jira, token: Secret) -> None:
     alice = server.people["alice"]
-    assert (await client.account(alice.id if server.cloud else "alice", token)).id == alice.id
+    found = await client.account(alice.id if server.cloud else "alice", token)
+    assert found.id == alice.id
+    assert await client.account(found.login, token) == found
 
 
 async def test_the_doctor_says_as_whom_it_acts(server: JiraServer, client: Jira) -> None:

@@ -265,9 +265,9 @@ def test_hidden_characters_reach_no_trigger() -> None:
     payload = body_of("comment_created__handle")
     payload["comment"]["body"] = "@onhand fix\u0000 \u202ethis\u200b"
     payload["issue"]["fields"]["summary"] = "T\u0000itle"
-    payload["comment"]["updateAuthor"]["displayName"] = "Alice\u0000\n Ames"
+    payload["comment"]["updateAuthor"]["displayName"] = "Alice\u0000\n (Ames):"
     (found,) = posted(payload).triggers
-    assert (found.request.text, found.title, found.actor.login) == ("fix this", "Title", "Alice Ames")
+    assert (found.request.text, found.title, found.actor.login) == ("fix this", "Title", f"Alice Ames ({ALICE})")
 
 
 # --- what is asked --------------------------------------------------------------------------------------------------
@@ -276,7 +276,7 @@ def test_hidden_characters_reach_no_trigger() -> None:
 def test_a_comment_becomes_a_trigger_with_all_that_a_run_needs() -> None:
     assert trigger("comment_created__handle") == Trigger(
         thread=Thread("jira", "APP", "APP-41"),
-        actor=Account("jira", ALICE, "Alice Ames"),
+        actor=Account("jira", ALICE, f"Alice Ames ({ALICE})"),
         request=Request("work", "fix the login redirect, please", {"model": "small"}),
         meaning="jira:comment:10019",
         by="mention",
