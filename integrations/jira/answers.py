@@ -57,6 +57,38 @@ class Link(Struct, frozen=True):
     object: Target = Target()
 
 
+class At(Struct, frozen=True):
+    """Something that has an address."""
+
+    url: str = ""
+
+
+class Branch(Struct, frozen=True):
+    """A branch, and the repository that it is in."""
+
+    repository: At = At()
+
+
+class Development(Struct, frozen=True, rename="camel"):
+    """What one forge has told Jira about an issue."""
+
+    repositories: list[At] = []
+    branches: list[Branch] = []
+    pull_requests: list[At] = []
+
+    @property
+    def addresses(self) -> list[str]:
+        """Of the repositories and changes."""
+        found = [*self.pull_requests, *(branch.repository for branch in self.branches), *self.repositories]
+        return [at.url for at in found]
+
+
+class Developments(Struct, frozen=True):
+    """What is in the development panel of an issue."""
+
+    detail: list[Development] = []
+
+
 class Attachment(Struct, frozen=True, rename="camel"):
     """A file of an issue."""
 

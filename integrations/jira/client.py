@@ -1,5 +1,6 @@
 """Jira as an Integration: what a worker does there with a token. api.py is the way there."""
 
+import asyncio
 import math
 import re
 import time
@@ -16,7 +17,17 @@ from bot.core.ports import CaughtUp, Proposal, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.jira import adf, missed, replies, webhook, wiki
-from integrations.jira.answers import LONGEST_FILE, Attachment, Comments, Found, Link, Page, Property, Transitions
+from integrations.jira.answers import (
+    LONGEST_FILE,
+    Attachment,
+    Comments,
+    Developments,
+    Found,
+    Link,
+    Page,
+    Property,
+    Transitions,
+)
 from integrations.jira.api import Api, read
 from integrations.jira.payloads import Comment, Person, text
 from integrations.jira.register import register
@@ -24,6 +35,8 @@ from integrations.jira.replies import LinkChange, Move, Progress
 
 _PROPERTY = "onhand"
 """The property of a comment of ours that holds its topic: nobody sees it, and by it the comment is found again."""
+_DEVELOPMENT = "/rest/dev-status/latest/issue/detail"
+"""What the development panel is made of; undocumented, so it may fail."""
 _LOOKED_AT = 20
 """Comments of ours, newest first, among which one is looked for."""
 _SEARCHED = "summary,description,labels,assignee,creator,reporter,created,comment"
@@ -253,6 +266,21 @@ class Jira:
         listed = "\n".join(f"{link.object.title}: {link.object.url}" for link in links)
         said += [Message("links of the issue", listed)] if listed else []
         return sorted(said, key=lambda message: -message.at)
+
+    async def links(self, thread: Thread, token: Secret) -> str:
+        """The issue's links, and what forges have told Jira about it: its development panel, where Jira lets us see it."""
+        remote = await self._api.get(token, f"{_issue(thread)}/remotelink", list[Link])
+        issue = await self._api.get(token, _issue(thread), Found, fields="summary")
+        asked = [
+            {"issueId": issue.id, "applicationType": forge, "dataType": kind}
+            for forge in ("GitHub", "GitLab")
+            for kind in ("pullrequest", "branch")
+        ]
+        told = await asyncio.gather(
+            *(self._api.get(token, _DEVELOPMENT, Developments, **query) for query in asked), return_exceptions=True
+        )
+        seen = [found for answer in told if isinstance(answer, Developments) for found in answer.detail]
+        return "\n".join([*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)])
 
     def _message(self, comment: Comment, thread: Thread) -> Message:
         author = comment.author.login if comment.author else "somebody"

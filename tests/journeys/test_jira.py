@@ -239,6 +239,16 @@ async def test_without_a_repository_it_asks_and_goes_on_with_the_answer(project:
     assert len(project.place.pulls()) == 1
 
 
+async def test_where_the_issue_is_linked_to_tells_the_repository(project: Project) -> None:
+    project.place.script(bash(MEND_CALC), finish())
+    key = await project.jira.issue(project.key, "alice", "add is wrong", "It is.")
+    url = f"{project.place.github.web_url}/{project.place.name}/pull/99"
+    project.jira.issues[key].links.append({"id": 1, "object": {"url": url, "title": "An earlier try"}})
+    await project.jira.comment(key, "alice", f"{project.us} fix it")
+    await project.ended(key)
+    assert len(project.place.pulls()) == 1
+
+
 @pytest.mark.parametrize(("status", "headers"), [(500, {}), (503, {}), (429, {"retry_after": "1"})])
 async def test_a_jira_that_is_busy_gets_its_comment_once(
     project: Project, status: int, headers: dict[str, str]

@@ -50,6 +50,8 @@ class JiraServer:
         self.deliveries: list[Delivery] = []
         self.webhooks: list[Json] = []
         """Those that were registered over the API."""
+        self.developments: dict[tuple[str, str, str], Json] | None = {}
+        """The development panel, by issue, forge and kind; None where nobody may see it."""
         self._hooks: list[tuple[str, Secret]] = []
         self._last_id = uuid.uuid4().int % 10**9  # ids of one stand-in are not those of another
         self._echoes: set[asyncio.Task[Any]] = set()
@@ -345,6 +347,13 @@ class JiraServer:
         more = {"nextPageToken": str(start + size)} if start + size < len(all_) else {"isLast": True}
         return 200, {"issues": shown, **(more if self.cloud else {"total": len(all_), "startAt": start})}
 
+    def _developed(self, query: Json, body: Any, person: Enrolled) -> tuple[int, Any]:
+        if self.developments is None:
+            raise Refusal(403, "You are not authorised to see the development panel.")
+        issue = next(i for i in self.issues.values() if i.id == query["issueId"])
+        detail = self.developments.get((issue.key, query["applicationType"], query["dataType"]))
+        return 200, {"errors": [], "detail": [detail] if detail else []}
+
     def _content(self, query: Json, body: Any, person: Enrolled, number: str) -> tuple[int, Any]:
         return 200, next(c for i in self.issues.values() for about, c in i.files if about["id"] == number)
 
@@ -454,6 +463,7 @@ _ROUTES: list[tuple[str, str, Route]] = [
     ("GET", "API/search(?:/jql)?", JiraServer._search),
     ("GET", "API/attachment/content/([0-9]+)", JiraServer._content),
     ("GET", "/secure/attachment/([0-9]+)/[^/]+", JiraServer._content),
+    ("GET", "/rest/dev-status/latest/issue/detail", JiraServer._developed),
     ("GET", "/rest/webhooks/1.0/webhook", JiraServer._hooks_of),
     ("POST", "/rest/webhooks/1.0/webhook", JiraServer._add_hook),
 ]

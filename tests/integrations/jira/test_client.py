@@ -337,6 +337,20 @@ async def test_the_context_is_what_the_person_may_see_newest_first(
     assert said == {"first", "it broke", f"Pull request 7: {CHANGE}"}
 
 
+async def test_links_and_the_development_panel_are_told(
+    server: JiraServer, client: Jira, token: Secret, key: str
+) -> None:
+    await client.perform(LinkChange(topic="t", thread=THREAD, url=CHANGE), None, token)
+    other = "https://gitlab.example/group/app"
+    server.developments = {
+        (key, "GitLab", "branch"): {"branches": [{"name": "x", "url": f"{other}/x", "repository": {"url": other}}]},
+        (key, "GitHub", "pullrequest"): {"pullRequests": [{"id": "#8", "url": f"{CHANGE}8", "status": "OPEN"}]},
+    }
+    assert (await client.links(THREAD, token)).split() == [CHANGE, f"{CHANGE}8", other]
+    server.developments = None
+    assert (await client.links(THREAD, token)).split() == [CHANGE]
+
+
 async def test_what_was_missed_is_read_and_means_the_same(server: JiraServer, client: Jira, key: str) -> None:
     us, began = server.people["onhand"], time.time() - 1
     mention = f"[~accountid:{us.id}]" if server.cloud else "[~onhand]"
