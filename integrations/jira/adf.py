@@ -122,8 +122,13 @@ def _top_list(node: SyntaxTreeNode) -> Node:
     boxes = [BOX.match(_first_words(item)) for item in node.children]
     if node.type == "ordered_list" or not all(boxes):
         return _list(node)
-    tasks = [_task(item, box, number) for number, (item, box) in enumerate(zip(node.children, boxes, strict=True))]
-    return {"type": "taskList", "attrs": {"localId": "tasks"}, "content": tasks}
+    tasks = [_task(item, box) for item, box in zip(node.children, boxes, strict=True)]
+    return {"type": "taskList", "attrs": {"localId": f"tasks-{_line(node)}"}, "content": tasks}
+
+
+def _line(node: SyntaxTreeNode) -> int:
+    """Return the line of the Markdown in which a block begins: by it each task has a name of its own."""
+    return node.map[0] if node.map else 0
 
 
 def _first_words(item: SyntaxTreeNode) -> str:
@@ -131,11 +136,11 @@ def _first_words(item: SyntaxTreeNode) -> str:
     return found.content if found else ""
 
 
-def _task(item: SyntaxTreeNode, box: "re.Match[str] | None", number: int) -> Node:
+def _task(item: SyntaxTreeNode, box: "re.Match[str] | None") -> Node:
     words = [part for node in item.walk() if node.type == "inline" for part in _inlines(node)]
     words[:1] = _words(words[0]["text"][4:], words[0].get("marks"))
     state = "DONE" if box and box[1] in "xX" else "TODO"
-    return {"type": "taskItem", "attrs": {"localId": f"task-{number}", "state": state}, "content": words}
+    return {"type": "taskItem", "attrs": {"localId": f"task-{_line(item)}", "state": state}, "content": words}
 
 
 def _list(node: SyntaxTreeNode) -> Node:

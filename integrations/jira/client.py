@@ -1,6 +1,7 @@
 """Jira as an Integration: what a worker does there with a token. api.py is the way there."""
 
 import asyncio
+import logging
 import math
 import re
 import time
@@ -32,6 +33,8 @@ from integrations.jira.api import Api, read
 from integrations.jira.payloads import Comment, Person, text
 from integrations.jira.register import register
 from integrations.jira.replies import LinkChange, Move, Progress
+
+log = logging.getLogger(__name__)
 
 _PROPERTY = "onhand"
 """The property of a comment of ours that holds its topic: nobody sees it, and by it the comment is found again."""
@@ -213,15 +216,20 @@ class Jira:
         return (await self._api.get(token, path, Comments, orderBy="-created", maxResults=100)).comments
 
     async def _move(self, call: Move, token: Secret) -> Receipt:
+        """Take the way to the wanted state. Where there is none, or it asks for more than we know, the issue stays: once."""
         wanted = (self._settings.state_at_start if call.when == "start" else self._settings.state_at_end).strip()
-        if not wanted:
-            return Receipt("")
         path = f"{_issue(call.thread)}/transitions"
-        ways = (await self._api.get(token, path, Transitions)).transitions
-        way = next((way for way in ways if way.to.name.casefold() == wanted.casefold()), None)
-        if way is not None:
-            await self._api.send(token, "POST", path, body={"transition": {"id": way.id}})
-        return Receipt(way.id if way else "")
+        try:
+            ways = (await self._api.get(token, path, Transitions)).transitions if wanted else []
+            for way in ways:
+                if way.to.name.casefold() == wanted.casefold():
+                    await self._api.send(token, "POST", path, body={"transition": {"id": way.id}})
+                    return Receipt(way.id)
+        except ProviderError as error:
+            if error.worth_retrying or error.word == "unauthorized":
+                raise
+            log.warning("%s stays in its state: %s", call.thread.key, error)
+        return Receipt("")
 
     async def _link(self, call: LinkChange, token: Secret) -> Receipt:
         """Link by a global id: a link that is there already is renewed."""
@@ -244,7 +252,7 @@ class Jira:
                 return False
             asked = {"accountId": person.id} if await self._api.cloud(token) else {"username": text(person.name)}
             able = await self._api.get(
-                token, "user/assignable/search", list[Person], issueKey=_key(thread), maxResults=50, **asked
+                token, "user/assignable/search", list[Person], issueKey=_key(thread), maxResults=1000, **asked
             )
         except ProviderError as error:
             if error.word == "missing":

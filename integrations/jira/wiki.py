@@ -12,7 +12,7 @@ from integrations.jira.tree import ADDRESS, parse, without_tags
 
 _TOKEN = re.compile(
     r"""(?x)
-    \\(?P<escaped>[^\w\s])
+    \\(?P<escaped>[^A-Za-z0-9\s])
     | \{\{(?P<mono>(?:\\[^\n]|[^{}\n\\]){1,2000})\}\}
     | \{(?P<macro>code|noformat|quote|panel|color)(?::[^{}\n]{0,500})?\}
     | \[~(?:accountid:)?(?P<who>[^\[\]\n]{1,300})\]
@@ -21,7 +21,7 @@ _TOKEN = re.compile(
     """,
     re.MULTILINE,
 )
-_ESCAPE = re.compile(r"\\([^\w\s])")
+_ESCAPE = re.compile(r"\\([^A-Za-z0-9\s])")
 _VERBATIM = ("code", "noformat")
 _SPECIAL = re.compile(r"[\\{}\[\]*_+^~!|#?-]")
 _ESCAPED_BOX = re.compile(r"\\\[([ xX])\\\] ")

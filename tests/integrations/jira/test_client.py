@@ -179,6 +179,15 @@ async def test_where_the_workflow_has_no_way_the_issue_stays(
     assert (receipt, server.issues[key].state) == (Receipt(""), "In Progress")
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 409])
+async def test_a_workflow_that_asks_for_more_leaves_the_issue_as_it_is(
+    server: JiraServer, client: Jira, token: Secret, key: str, status: int
+) -> None:
+    server.fail("POST", r"/rest/api/[23]/issue/APP-1/transitions", status)
+    assert await client.perform(Move(topic="t", thread=THREAD, when="start"), None, token) == Receipt("")
+    assert server.issues[key].state == "To Do"
+
+
 async def test_the_change_is_linked_once(server: JiraServer, client: Jira, token: Secret, key: str) -> None:
     call = LinkChange(topic="status:1:link", thread=THREAD, url=CHANGE)
     for receipt in (None, None, Receipt(CHANGE)):

@@ -95,6 +95,7 @@ MENTION = {"type": "mention", "attrs": {"id": US, "text": "@anything"}}
         "{panel:title=x}\n@onhand fix it\n{panel}",
         "*@onhand* fix it",
         "\\{code} @onhand fix it",
+        "a\\_b @onhand",
     ],
 )
 def test_wiki_markup_that_asks(text: str) -> None:
@@ -216,6 +217,16 @@ def test_no_markdown_mentions_anybody_or_loads_anything() -> None:
         )
         outside = re.sub(r"\{(code|noformat)\}\n.*?\n\{\1\}", "", wiki.markup(text), flags=re.DOTALL)
         assert not re.search(r"(?<!\\)\[~|(?<!\\)!\S+!", outside), (text, outside)
+
+
+def test_every_task_has_a_name_of_its_own() -> None:
+    told = json.dumps(adf.document("- [x] a\n- [ ] b\n\nand\n\n- [ ] a\n"))
+    names = re.findall(r'"localId": "([^"]+)"', told)
+    assert len(set(names)) == len(names) == 5
+
+
+def test_an_escaped_handle_is_read() -> None:
+    assert find_request(wiki.markdown("@acme\\_bot fix it", ours), ("@acme_bot",))
 
 
 def test_a_status_reads_the_same_in_all_three() -> None:
