@@ -125,12 +125,11 @@ async def missed(services: Services, shop: Workshop) -> int:
     for integration in services.integrations.values():
         try:
             caught = await integration.catch_up(max(last - _OVERLAP, now - _LOOK_BACK))
-        except ProviderError as error:  # the others are looked at all the same
-            away.append(error)
+        except ProviderError as error:
+            away.append(error)  # the others are looked at all the same
             continue
-        for delivery in caught.read:
-            await intake.accept(services, delivery)
-        found += caught.sent_again + len(caught.read)
+        receipts = [await intake.accept(services, delivery) for delivery in caught.read]
+        found += caught.sent_again + sum(receipt.status == "accepted" for receipt in receipts)
     if away:
         raise away[0]
     return found

@@ -7,8 +7,11 @@ CANARIES = {
     "model": "canary-model-93be41f07c",
     "keys": "canary-keys-5b8d66a1f04e",
     "github": "ghs_" + b"onhand-bot".hex(),
+    "jira": "canary-jira-0d94be617a",
+    "jira webhook": "canary-jira-webhook-2b7fe3",
+    "jira automation": "canary-jira-automation-91c4d8",
 }
-"""Every key that is configured, by what it is for. The last one is what the stand-in gives the bot."""
+"""Every key that is configured, by what it is for. Those of platforms are what the stand-ins give the bot."""
 
 SAMPLE = {
     "calc.py": "def add(a, b):\n    return a - b\n",
