@@ -4,7 +4,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from integrations.linear.payloads import Activity, Comment, Data, Person, Session
+from integrations.linear.payloads import Comment
 
 # Names are Linear's, in camel case.
 
@@ -71,42 +71,7 @@ class Suggestions(Struct, frozen=True):
     suggestions: list[Suggestion] = []
 
 
-class Remark(Comment, frozen=True):
-    """A comment on an issue."""
-
-    createdAt: str = ""  # noqa: N815
-    url: str | None = None
-
-
 class Thread(Struct, frozen=True):
     """An issue's comments."""
 
-    comments: Nodes[Remark]
-
-
-class SessionFound(Session, frozen=True):
-    """A session, as the sweep finds it."""
-
-    createdAt: str = ""  # noqa: N815
-    sourceComment: Comment | None = None  # noqa: N815
-
-
-class Prompt(Activity, frozen=True):
-    """What was said in a session, as the sweep finds it."""
-
-    createdAt: str = ""  # noqa: N815
-    agentSession: SessionFound | None = None  # noqa: N815
-    sourceComment: Comment | None = None  # noqa: N815
-
-
-class Author(Person, frozen=True):
-    """Who wrote a comment; `app` for an app."""
-
-    app: bool = False
-
-
-class CommentData(Data, frozen=True):
-    """A comment, as the sweep finds it."""
-
-    user: Author | None = None
-    editedAt: str | None = None  # noqa: N815
+    comments: Nodes[Comment]

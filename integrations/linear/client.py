@@ -21,6 +21,7 @@ from bot.core.untrusted import clean
 from integrations.linear import answers, documents, replies, set_up, sweep, webhook
 from integrations.linear.answers import Made
 from integrations.linear.api import Api
+from integrations.linear.payloads import Comment
 from integrations.linear.replies import Activity, Begin, Board, own_id
 from integrations.linear.tokens import AppToken
 from integrations.linear.webhook import OWN_IDS, SESSION
@@ -296,7 +297,7 @@ class Linear:
             return ()
         issue = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Thread)
         comments = [c for c in issue.comments.nodes if self._tells(c, trigger)]
-        comments.sort(key=lambda comment: comment.createdAt, reverse=True)
+        comments.sort(key=lambda comment: sweep.moment(comment.createdAt), reverse=True)
         return [
             Message(
                 (c.user.name if c.user else None) or "Linear",
@@ -307,7 +308,7 @@ class Linear:
             for c in comments
         ]
 
-    def _tells(self, comment: answers.Remark, trigger: Trigger) -> bool:
+    def _tells(self, comment: Comment, trigger: Trigger) -> bool:
         """Whether a comment says something that neither the request says nor we have said."""
         ours = comment.id.endswith(OWN_IDS) or (comment.user is not None and comment.user.id == self._us.app_user_id)
         said = (comment.body or "").strip()

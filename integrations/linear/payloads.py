@@ -22,11 +22,12 @@ class Head(Struct, frozen=True):
 
 
 class Person(Struct, frozen=True):
-    """A user, an app's user, an integration. `type` is there for actors alone."""
+    """A user, an app's user, an integration. `type` is there for actors alone, `app` where we asked for it."""
 
     id: str = ""
     name: str | None = None
     type: str | None = None
+    app: bool | None = None
 
 
 class Team(Struct, frozen=True):
@@ -61,6 +62,8 @@ class Comment(Struct, frozen=True):
     body: str | None = None
     userId: str | None = None  # noqa: N815
     user: Person | None = None
+    createdAt: str | None = None  # noqa: N815
+    url: str | None = None
 
     def is_by(self, person: Person) -> bool:
         """Whether nothing says that somebody else wrote it."""
@@ -75,7 +78,9 @@ class Session(Struct, frozen=True):
     comment: Comment | None = None
     """The root of its thread: the comment that mentions us, or one that Linear itself has written."""
     sourceCommentId: str | None = None  # noqa: N815
+    sourceComment: Comment | None = None  # noqa: N815
     creator: Person | None = None
+    createdAt: str | None = None  # noqa: N815
     url: str | None = None
 
 
@@ -94,6 +99,9 @@ class Activity(Struct, frozen=True):
     signal: str | None = None
     user: Person | None = None
     sourceCommentId: str | None = None  # noqa: N815
+    sourceComment: Comment | None = None  # noqa: N815
+    agentSession: Session | None = None  # noqa: N815
+    createdAt: str | None = None  # noqa: N815
 
 
 class Rule(Struct, frozen=True):
@@ -116,6 +124,7 @@ class Data(Issue, frozen=True):
     labels: Sequence[Label] | None = None
     labelIds: Sequence[str] | None = None  # noqa: N815
     updatedAt: str | None = None  # noqa: N815
+    editedAt: str | None = None  # noqa: N815
 
 
 class Was(Struct, frozen=True):

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from bot.core.errors import Rejected
 from bot.core.inbound import Delivery, Trigger
-from integrations.linear import answers, documents, webhook
-from integrations.linear.payloads import Payload
+from integrations.linear import documents, webhook
+from integrations.linear.answers import Nodes
+from integrations.linear.payloads import Activity, Data, Payload, Session
 
 T = TypeVar("T")
 
@@ -32,11 +33,11 @@ async def missed(ask: Ask, since: float, us: webhook.Us) -> tuple[Delivery, ...]
     begin = datetime.fromtimestamp(since, UTC).isoformat()
     payloads: list[Payload] = []
     if us.app_user_id:
-        sessions = await ask(documents.SESSIONS, {}, answers.Nodes[answers.SessionFound])
+        sessions = await ask(documents.SESSIONS, {}, Nodes[Session])
         payloads += (_created(session) for session in sessions.nodes if moment(session.createdAt) >= since)
-        prompts = await ask(documents.PROMPTS, {"since": begin}, answers.Nodes[answers.Prompt])
+        prompts = await ask(documents.PROMPTS, {"since": begin}, Nodes[Activity])
         payloads += (_prompted(prompt) for prompt in prompts.nodes if not _begins(prompt))
-    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, answers.Nodes[answers.CommentData])
+    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, Nodes[Data])
     payloads += (_commented(comment) for comment in comments.nodes if _counts(comment))
     return tuple(Delivery("linear", f"swept:{t.meaning}", "sweep", (t,)) for t in _triggers(payloads, us))
 
@@ -51,37 +52,37 @@ def _triggers(payloads: list[Payload], us: webhook.Us) -> Iterator[Trigger]:
             yield found
 
 
-def _created(session: answers.SessionFound) -> Payload:
+def _created(session: Session) -> Payload:
     source = session.sourceComment
     session = replace(session, sourceCommentId=source.id if source else None)
     near = [source] if source else []
     return Payload("AgentSessionEvent", "created", agentSession=session, previousComments=near)
 
 
-def _prompted(prompt: answers.Prompt) -> Payload:
+def _prompted(prompt: Activity) -> Payload:
     source = prompt.sourceComment
     activity = replace(prompt, sourceCommentId=source.id if source else None)
     return Payload("AgentSessionEvent", "prompted", agentSession=prompt.agentSession, agentActivity=activity)
 
 
-def _commented(comment: answers.CommentData) -> Payload:
+def _commented(comment: Data) -> Payload:
     return Payload("Comment", "create", data=comment, url=comment.url)
 
 
-def _counts(comment: answers.CommentData) -> bool:
+def _counts(comment: Data) -> bool:
     """Whether it is a person's, and reads as it did at first: what an edit asks for means something else."""
     return comment.user is not None and not comment.user.app and not comment.editedAt
 
 
-def _begins(prompt: answers.Prompt) -> bool:
+def _begins(prompt: Activity) -> bool:
     """Whether it is what the session began with, which asks for nothing more."""
     session = prompt.agentSession
     return session is None or moment(prompt.createdAt) - moment(session.createdAt) < _AT_ONCE
 
 
-def moment(text: str) -> float:
+def moment(text: str | None) -> float:
     """Return the Unix time, 0.0 where it cannot be read."""
     try:
-        return datetime.fromisoformat(text).timestamp()
+        return datetime.fromisoformat(text or "").timestamp()
     except ValueError:
         return 0.0
