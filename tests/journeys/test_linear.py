@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,9 @@ def _environment(folder: Path, redis_url: str, model_url: str, linear_port: int)
 
 
 @contextlib.contextmanager
-def _running(folder: Path, linear_port: int, **more: str) -> Iterator[Service]:
+def _running(folder: Path, linear_port: int, steps: Mapping[str, list[Any]], **more: str) -> Iterator[Service]:
     scripts, redis = Scripts(), EmbeddedRedis(folder)
+    scripts.steps.update(steps)
     with ModelServer(scripts, key=CANARIES["model"]) as model:
         environment = {**_environment(folder, asyncio.run(redis.start()), model.base_url, linear_port), **more}
         github_port = int(environment["ONHAND_GITHUB__WEB_URL"].rpartition(":")[2])
@@ -65,7 +66,7 @@ def linear_port() -> int:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, linear_port: int) -> Iterator[Service]:
-    with _running(tmp_path_factory.mktemp("linear"), linear_port) as running:
+    with _running(tmp_path_factory.mktemp("linear"), linear_port, {}) as running:
         yield running
 
 
@@ -344,7 +345,7 @@ async def test_an_unlinked_person_gets_a_link_and_goes_on_once_linked(
     begun = contextlib.ExitStack()
     settings = {"ONHAND_AUTH__STRATEGY": "multi_user"}
     folder = tmp_path_factory.mktemp("strangers")
-    service = await asyncio.to_thread(begun.enter_context, _running(folder, linear_port, **settings))
+    service = await asyncio.to_thread(begun.enter_context, _running(folder, linear_port, {}, **settings))
     try:
         async with _ground(service, linear_port, tmp_path) as ground:
             ground.script(bash(MEND_CALC), finish())
@@ -364,6 +365,36 @@ async def test_an_unlinked_person_gets_a_link_and_goes_on_once_linked(
             assert len(ground.pulls()) == 1
     finally:
         await asyncio.to_thread(begun.close)
+
+
+async def test_what_was_asked_while_we_were_away_is_found_and_done_once(
+    linear_port: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    name, forge = f"acme/app-{uuid.uuid4().hex[:8]}", free_port("127.0.0.1")
+    web = f"http://127.0.0.1:{forge}"
+    settings = {"ONHAND_GITHUB__WEB_URL": web, "ONHAND_GITHUB__API_URL": f"{web}/api/v3"}
+    begun = contextlib.ExitStack()
+    async with LinearServer(linear_port) as linear, GitHubServer(tmp_path, port=forge) as github:
+        github.person("onhand-bot")
+        await github.repository(name, SAMPLE, {"onhand-bot": "write"})
+        linear.person("onhand", app=True)
+        session = await linear.mention(
+            linear.issue("ENG", f"add is wrong in {name}"), linear.person("Alice"), "@onhand fix"
+        )
+        folder = tmp_path_factory.mktemp("away")
+        steps = {name: [bash(MEND_CALC), finish()]}
+        service = await asyncio.to_thread(begun.enter_context, _running(folder, linear_port, steps, **settings))
+        try:
+            ground = Ground(service, linear, github)
+            await ground.until(lambda: ground.bodies(session, "response"))
+            linear.hook(f"{service.url}/api/integration/linear/events", CANARIES["webhook"])
+            await linear._session_event("created", session)
+            assert json.loads(linear.deliveries[-1].answer)["status"] == "duplicate"
+            assert len(github.pulls(name)) == len(ground.bodies(session, "response")) == 1
+            assert linear.problems == []
+        finally:
+            await ground.client.aclose()
+            await asyncio.to_thread(begun.close)
 
 
 async def _onhand(environment: dict[str, str], *arguments: str) -> str:
