@@ -261,24 +261,32 @@ class Jira:
         return any(other.id == account.id for other in able)
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
-        """The comments that all who may see the request may see, texts that are attached, and where the issue links to."""
+        """The comments that all who may see the request may see, texts that are attached, and where the issue links to.
+
+        The description as well where the payload had none: Cloud leaves it out when it tells of a comment.
+        """
         path, circles = _issue(trigger.thread), ("", trigger.origin.thread_id)
         comments = [c for c in await self._newest(trigger.thread, token) if c.circle in circles]
-        issue = await self._api.get(token, path, Found, fields="attachment")
+        fields = (await self._api.get(token, path, Found, fields="attachment,created,description")).fields
         links = await self._api.get(token, f"{path}/remotelink", list[Link])
-        files = [file for file in issue.fields.attachment or [] if file.is_text]
+        files = [file for file in fields.attachment or [] if file.is_text]
         said = [self._message(c, trigger.thread) for c in comments if text(c.id) != trigger.origin.id]
         said += [
             await self._file(file, token) for file in sorted(files, key=lambda f: -missed.seconds(f.created))[:_FILES]
         ]
+        if fields.description and not trigger.body:
+            words = self._called.said(fields.description)
+            said.append(Message("description of the issue", words, missed.seconds(fields.created)))
         listed = "\n".join(f"{link.object.title}: {link.object.url}" for link in links)
         said += [Message("links of the issue", listed)] if listed else []
         return sorted(said, key=lambda message: -message.at)
 
     async def links(self, thread: Thread, token: Secret) -> str:
-        """The issue's links, and what forges have told Jira about it: its development panel, where Jira lets us see it."""
+        """The issue's links, what forges have told Jira about it (its development panel), and its description, which Cloud
+        leaves out when it tells of a comment.
+        """
         remote = await self._api.get(token, f"{_issue(thread)}/remotelink", list[Link])
-        issue = await self._api.get(token, _issue(thread), Found, fields="summary")
+        issue = await self._api.get(token, _issue(thread), Found, fields="description")
         asked = [
             {"issueId": issue.id, "applicationType": forge, "dataType": kind}
             for forge in ("GitHub", "GitLab")
@@ -288,7 +296,8 @@ class Jira:
             *(self._api.get(token, _DEVELOPMENT, Developments, **query) for query in asked), return_exceptions=True
         )
         seen = [found for answer in told if isinstance(answer, Developments) for found in answer.detail]
-        return "\n".join([*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)])
+        addresses = [*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)]
+        return "\n".join([*addresses, self._called.said(issue.fields.description)])
 
     def _message(self, comment: Comment, thread: Thread) -> Message:
         author = comment.author.login if comment.author else "somebody"
