@@ -204,6 +204,9 @@ class JiraServer:
         payload: Json = {"timestamp": int(self._clock() * 1000), "webhookEvent": event, **parts}
         if key:
             payload["issue"] = self._issue(self.issues[key], wiki=True)
+            if event.startswith("comment_"):  # Cloud tells little of the issue then
+                fields = payload["issue"]["fields"]
+                payload["issue"]["fields"] = {name: fields[name] for name in ("summary", "assignee", "status")}
         delivery = Delivery(str(uuid.uuid4()), event, json.dumps(payload, ensure_ascii=False).encode())
         self.deliveries.append(delivery)
         await self.send(delivery)
