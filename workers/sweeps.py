@@ -13,6 +13,7 @@ from bot.core.conversation import fold
 from bot.core.errors import ProviderError, SandboxError
 from bot.core.ports import InLine, Services, Workshop
 from bot.flows import intake, positions
+from bot.flows.report import HEARTBEAT
 from bot.logs import bound
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Positions:
         changed = [
             (waiting, ahead)
             for ahead, waiting in enumerate(line)
-            if waiting.since < now - SHOWN_AFTER and self._shown.get(waiting, (0.0, -1))[1] != ahead
+            if waiting.since < now - SHOWN_AFTER and self._is_news(waiting, ahead, now)
         ]
         changed.sort(key=lambda place: self._shown.get(place[0], (0.0, -1))[0])
         for waiting, ahead in changed[:_SHOWN_AT_ONCE]:
@@ -93,6 +94,10 @@ class Positions:
                 if await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}"):
                     self._shown[waiting] = (now, ahead)
         return len(changed)
+
+    def _is_news(self, waiting: InLine, ahead: int, now: float) -> bool:
+        at, shown = self._shown.get(waiting, (0.0, -1))
+        return shown != ahead or now - at >= HEARTBEAT
 
 
 async def deliveries(services: Services, shop: Workshop) -> int:
