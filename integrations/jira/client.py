@@ -202,7 +202,7 @@ class Jira:
         for comment in ours[:_LOOKED_AT]:
             number = text(comment.id)
             try:
-                found = await self._api.get(token, f"comment/{quote(number)}/properties/{_PROPERTY}", Property)
+                found = await self._api.get(token, f"comment/{quote(number, safe='')}/properties/{_PROPERTY}", Property)
             except ProviderError as error:
                 if error.word != "missing":
                     raise
@@ -269,13 +269,9 @@ class Jira:
         comments = [c for c in await self._newest(trigger.thread, token) if c.circle in circles]
         fields = (await self._api.get(token, path, Found, fields="attachment,created,description")).fields
         links = await self._api.get(token, f"{path}/remotelink", list[Link])
-        files = [file for file in fields.attachment or [] if file.is_text]
         said = [self._message(c, trigger.thread) for c in comments if text(c.id) != trigger.origin.id]
-        said += [
-            await self._file(file, token) for file in sorted(files, key=lambda f: -missed.seconds(f.created))[:_FILES]
-        ]
-        if fields.description and not trigger.body:
-            words = self._called.said(fields.description)
+        said += await self._texts(fields.attachment or [], token)
+        if not trigger.body and (words := self._called.said(fields.description).strip()):
             said.append(Message("description of the issue", words, missed.seconds(fields.created)))
         listed = "\n".join(f"{link.object.title}: {link.object.url}" for link in links)
         said += [Message("links of the issue", listed)] if listed else []
@@ -304,16 +300,26 @@ class Jira:
         address = self._receipt(thread, text(comment.id)).url
         return Message(author, self._called.said(comment.body), missed.seconds(comment.created), address)
 
-    async def _file(self, file: Attachment, token: Secret) -> Message:
-        cloud = await self._api.cloud(token)
-        path = (
-            f"attachment/content/{quote(file.id)}"
-            if cloud
-            else f"/secure/attachment/{quote(file.id)}/{quote(file.filename)}"
-        )
-        content = await self._api.send(token, "GET", path, query={"redirect": "false"} if cloud else {})
-        words = content[:LONGEST_FILE].decode(errors="replace")
-        return Message(f"attachment {file.filename[:200]}", words, missed.seconds(file.created))
+    async def _texts(self, files: Sequence[Attachment], token: Secret) -> list[Message]:
+        """The newest texts among the files; one that we may not see is left out."""
+        said: list[Message] = []
+        newest = sorted((file for file in files if file.is_text), key=lambda file: -missed.seconds(file.created))
+        for file in newest[:_FILES]:
+            try:
+                content = await self._content(file, token)
+            except ProviderError as error:
+                if error.worth_retrying:
+                    raise
+                continue
+            words = content[:LONGEST_FILE].decode(errors="replace")
+            said.append(Message(f"attachment {file.filename[:200]}", words, missed.seconds(file.created)))
+        return said
+
+    async def _content(self, file: Attachment, token: Secret) -> bytes:
+        number = quote(file.id, safe="")
+        if await self._api.cloud(token):
+            return await self._api.send(token, "GET", f"attachment/content/{number}", query={"redirect": "false"})
+        return await self._api.send(token, "GET", f"/secure/attachment/{number}/{quote(file.filename, safe='')}")
 
     async def identify(self, token: Secret) -> Account:
         if known := self._owners.get(token):

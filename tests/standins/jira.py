@@ -465,7 +465,7 @@ _ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "API/issue/([A-Z]+-[0-9]+)/remotelink", JiraServer._link),
     ("GET", "API/search(?:/jql)?", JiraServer._search),
     ("GET", "API/attachment/content/([0-9]+)", JiraServer._content),
-    ("GET", "/secure/attachment/([0-9]+)/[^/]+", JiraServer._content),
+    ("GET", "/secure/attachment/([0-9]+)/.+", JiraServer._content),
     ("GET", "/rest/dev-status/latest/issue/detail", JiraServer._developed),
     ("GET", "/rest/webhooks/1.0/webhook", JiraServer._hooks_of),
     ("POST", "/rest/webhooks/1.0/webhook", JiraServer._add_hook),

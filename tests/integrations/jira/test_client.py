@@ -349,6 +349,12 @@ async def test_the_context_is_what_the_person_may_see_newest_first(
     assert said == {"first", "it broke", f"Pull request 7: {CHANGE}"}
 
 
+async def test_a_files_name_leads_nowhere_else(server: JiraServer, client: Jira, token: Secret, key: str) -> None:
+    server.attach(key, "../../rest/api/2/myself?x=.txt", b"it broke\n")
+    assert [message.text for message in await client.context(asked(), token)] == ["it broke\n"]
+    assert not [request for request in server.requests if request.path.endswith("/myself")]
+
+
 async def test_links_and_the_development_panel_are_told(
     server: JiraServer, client: Jira, token: Secret, key: str
 ) -> None:
