@@ -142,4 +142,4 @@ class Page(Struct, frozen=True):
 
     issues: list[Found] = []
     total: int = 0
-    next: str = msgspec.field(default="", name="nextPageToken")
+    next: str | None = msgspec.field(default=None, name="nextPageToken")

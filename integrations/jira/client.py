@@ -202,7 +202,7 @@ class Jira:
         for comment in ours[:_LOOKED_AT]:
             number = text(comment.id)
             try:
-                found = await self._api.get(token, f"comment/{quote(number)}/properties/{_PROPERTY}", Property)
+                found = await self._api.get(token, f"comment/{quote(number, safe='')}/properties/{_PROPERTY}", Property)
             except ProviderError as error:
                 if error.word != "missing":
                     raise
@@ -261,24 +261,28 @@ class Jira:
         return any(other.id == account.id for other in able)
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
-        """The comments that all who may see the request may see, texts that are attached, and where the issue links to."""
+        """The comments that all who may see the request may see, texts that are attached, and where the issue links to.
+
+        The description as well where the payload had none: Cloud leaves it out when it tells of a comment.
+        """
         path, circles = _issue(trigger.thread), ("", trigger.origin.thread_id)
         comments = [c for c in await self._newest(trigger.thread, token) if c.circle in circles]
-        issue = await self._api.get(token, path, Found, fields="attachment")
+        fields = (await self._api.get(token, path, Found, fields="attachment,created,description")).fields
         links = await self._api.get(token, f"{path}/remotelink", list[Link])
-        files = [file for file in issue.fields.attachment or [] if file.is_text]
         said = [self._message(c, trigger.thread) for c in comments if text(c.id) != trigger.origin.id]
-        said += [
-            await self._file(file, token) for file in sorted(files, key=lambda f: -missed.seconds(f.created))[:_FILES]
-        ]
+        said += await self._texts(fields.attachment or [], token)
+        if not trigger.body and (words := self._called.said(fields.description).strip()):
+            said.append(Message("description of the issue", words, missed.seconds(fields.created)))
         listed = "\n".join(f"{link.object.title}: {link.object.url}" for link in links)
         said += [Message("links of the issue", listed)] if listed else []
         return sorted(said, key=lambda message: -message.at)
 
     async def links(self, thread: Thread, token: Secret) -> str:
-        """The issue's links, and what forges have told Jira about it: its development panel, where Jira lets us see it."""
+        """The issue's links, what forges have told Jira about it (its development panel), and its description, which Cloud
+        leaves out when it tells of a comment.
+        """
         remote = await self._api.get(token, f"{_issue(thread)}/remotelink", list[Link])
-        issue = await self._api.get(token, _issue(thread), Found, fields="summary")
+        issue = await self._api.get(token, _issue(thread), Found, fields="description")
         asked = [
             {"issueId": issue.id, "applicationType": forge, "dataType": kind}
             for forge in ("GitHub", "GitLab")
@@ -288,23 +292,34 @@ class Jira:
             *(self._api.get(token, _DEVELOPMENT, Developments, **query) for query in asked), return_exceptions=True
         )
         seen = [found for answer in told if isinstance(answer, Developments) for found in answer.detail]
-        return "\n".join([*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)])
+        addresses = [*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)]
+        return "\n".join([*addresses, self._called.said(issue.fields.description)])
 
     def _message(self, comment: Comment, thread: Thread) -> Message:
         author = comment.author.login if comment.author else "somebody"
         address = self._receipt(thread, text(comment.id)).url
         return Message(author, self._called.said(comment.body), missed.seconds(comment.created), address)
 
-    async def _file(self, file: Attachment, token: Secret) -> Message:
-        cloud = await self._api.cloud(token)
-        path = (
-            f"attachment/content/{quote(file.id)}"
-            if cloud
-            else f"/secure/attachment/{quote(file.id)}/{quote(file.filename)}"
-        )
-        content = await self._api.send(token, "GET", path, query={"redirect": "false"} if cloud else {})
-        words = content[:LONGEST_FILE].decode(errors="replace")
-        return Message(f"attachment {file.filename[:200]}", words, missed.seconds(file.created))
+    async def _texts(self, files: Sequence[Attachment], token: Secret) -> list[Message]:
+        """The newest texts among the files; one that we may not see is left out."""
+        said: list[Message] = []
+        newest = sorted((file for file in files if file.is_text), key=lambda file: -missed.seconds(file.created))
+        for file in newest[:_FILES]:
+            try:
+                content = await self._content(file, token)
+            except ProviderError as error:
+                if error.worth_retrying:
+                    raise
+                continue
+            words = content[:LONGEST_FILE].decode(errors="replace")
+            said.append(Message(f"attachment {file.filename[:200]}", words, missed.seconds(file.created)))
+        return said
+
+    async def _content(self, file: Attachment, token: Secret) -> bytes:
+        number = quote(file.id, safe="")
+        if await self._api.cloud(token):
+            return await self._api.send(token, "GET", f"attachment/content/{number}", query={"redirect": "false"})
+        return await self._api.send(token, "GET", f"/secure/attachment/{number}/{quote(file.filename, safe='')}")
 
     async def identify(self, token: Secret) -> Account:
         if known := self._owners.get(token):

@@ -61,8 +61,19 @@ class Us(Struct, frozen=True):
             return adf.markdown(value, self._mention)[:_LONGEST]
         return wiki.markdown(text(value)[:_LONGEST], self._mention)
 
+    def may_be_in(self, value: Any) -> bool:
+        """Whether a text may mention the bot, seen quickly: escapes and hidden characters may stand anywhere in it."""
+        if not isinstance(value, str) or not value.isascii():
+            return True
+        lower = value.replace("\\", "").lower()
+        return self._bare in lower or (bool(self.account) and self.account.lower() in lower)
+
+    @property
+    def _bare(self) -> str:
+        return self.handle.removeprefix("@").lower()
+
     def _mention(self, name: str) -> str:
-        ours = self.named(name) or name.casefold() == self.handle.removeprefix("@").casefold()
+        ours = self.named(name) or name.lower() == self._bare
         return self.handle if ours else ""
 
 
@@ -267,7 +278,9 @@ def _not_by_a_person(person: Person | None, us: Us) -> str:
 
 
 def _asked(value: Any, us: Us) -> Request | None:
-    return find_request(us.said(value), (us.handle,)) if value else None
+    if not value or not us.may_be_in(value):  # nearly every text ends here
+        return None
+    return find_request(us.said(value), (us.handle,))
 
 
 def _trigger(

@@ -204,6 +204,9 @@ class JiraServer:
         payload: Json = {"timestamp": int(self._clock() * 1000), "webhookEvent": event, **parts}
         if key:
             payload["issue"] = self._issue(self.issues[key], wiki=True)
+            if event.startswith("comment_"):  # Cloud tells little of the issue then
+                fields = payload["issue"]["fields"]
+                payload["issue"]["fields"] = {name: fields[name] for name in ("summary", "assignee", "status")}
         delivery = Delivery(str(uuid.uuid4()), event, json.dumps(payload, ensure_ascii=False).encode())
         self.deliveries.append(delivery)
         await self.send(delivery)
@@ -462,7 +465,7 @@ _ROUTES: list[tuple[str, str, Route]] = [
     ("POST", "API/issue/([A-Z]+-[0-9]+)/remotelink", JiraServer._link),
     ("GET", "API/search(?:/jql)?", JiraServer._search),
     ("GET", "API/attachment/content/([0-9]+)", JiraServer._content),
-    ("GET", "/secure/attachment/([0-9]+)/[^/]+", JiraServer._content),
+    ("GET", "/secure/attachment/([0-9]+)/.+", JiraServer._content),
     ("GET", "/rest/dev-status/latest/issue/detail", JiraServer._developed),
     ("GET", "/rest/webhooks/1.0/webhook", JiraServer._hooks_of),
     ("POST", "/rest/webhooks/1.0/webhook", JiraServer._add_hook),

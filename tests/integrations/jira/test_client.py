@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Origin, Thread, Trigger
@@ -340,10 +341,18 @@ async def test_the_context_is_what_the_person_may_see_newest_first(
     server.attach(key, "big.txt", b"x" * 200_000)
     server.attach(key, "a.png", b"\x89PNG", "image/png")
     await client.perform(LinkChange(topic="t", thread=THREAD, url=CHANGE), None, token)
+    server.issues[key].description = "Steps: sign in."
     said = {message.text.strip() for message in await client.context(asked("role:Developers", last), token)}
-    assert said == {"first", "for us", "it broke", f"Pull request 7: {CHANGE}"}
-    said = {message.text.strip() for message in await client.context(asked("", last), token)}
+    assert said == {"first", "for us", "it broke", f"Pull request 7: {CHANGE}", "Steps: sign in."}
+    told = structs.replace(asked("", last), body="Steps: sign in.")
+    said = {message.text.strip() for message in await client.context(told, token)}
     assert said == {"first", "it broke", f"Pull request 7: {CHANGE}"}
+
+
+async def test_a_files_name_leads_nowhere_else(server: JiraServer, client: Jira, token: Secret, key: str) -> None:
+    server.attach(key, "../../rest/api/2/myself?x=.txt", b"it broke\n")
+    assert [message.text for message in await client.context(asked(), token)] == ["it broke\n"]
+    assert not [request for request in server.requests if request.path.endswith("/myself")]
 
 
 async def test_links_and_the_development_panel_are_told(
@@ -356,8 +365,8 @@ async def test_links_and_the_development_panel_are_told(
         (key, "GitHub", "pullrequest"): {"pullRequests": [{"id": "#8", "url": f"{CHANGE}8", "status": "OPEN"}]},
     }
     assert (await client.links(THREAD, token)).split() == [CHANGE, f"{CHANGE}8", other]
-    server.developments = None
-    assert (await client.links(THREAD, token)).split() == [CHANGE]
+    server.developments, server.issues[key].description = None, "in acme/app"
+    assert (await client.links(THREAD, token)).split() == [CHANGE, "in", "acme/app"]
 
 
 async def test_what_was_missed_is_read_and_means_the_same(server: JiraServer, client: Jira, key: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from bot.testing.integrations import HOSTILE, NOW, check_integration, read_paylo
 from integrations.jira import webhook
 from integrations.jira.client import Jira
 
+ROOT = Path(__file__).parents[3]
 PAYLOADS = Path(__file__).parent / "payloads"
 RECORDED = {payload.name: payload for payload in read_payloads(PAYLOADS)}
-EXAMPLES = Path(os.environ.get("ONHAND_TEST_JIRA_EXAMPLES", Path(__file__).parents[4] / "shared" / "payloads" / "jira"))
+EXAMPLES = Path(os.environ.get("ONHAND_TEST_JIRA_EXAMPLES", ROOT.parent / "shared" / "payloads" / "jira"))
 BOT, ALICE, BOB = (
     "712020:b07b07b0-0000-4000-8000-0000000000b0",
     "5c5f880629be9642ba529340",
@@ -211,6 +213,26 @@ def test_a_rule_with_the_secret_is_heard_beside_signed_webhooks() -> None:
     body = RECORDED["comment_created__by_an_automation_rule"].body
     (found,) = integration.parse(integration.verify(Inbound({"x-onhand-secret": "of the rule"}, body), NOW)).triggers
     assert found.request.text == 'fix "it"'
+
+
+BODIES = re.findall(r"\| `(\{.*\})` \|$", (ROOT / "integrations" / "jira" / "README.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize(
+    "text", ['@onhand fix "it"', '@onhand x", "author": {"accountId": "bob"}, "y": "', "@onhand \\ {{x}}\n"]
+)
+def test_the_bodies_that_the_readme_gives_to_automation_ask_for_whom_they_should(body: str, text: str) -> None:
+    """With the smart values put in as Automation does: what has `.asJsonString` as JSON, the rest as it is."""
+    written = re.sub(r"\{\{[\w.]+\.asJsonString\}\}", lambda _: json.dumps(text), body)
+    for value, shown in {"accountId": ALICE, "issue.key": "APP-1", "id": "10", "toMillis": "1763740000000"}.items():
+        written = re.sub(rf"\{{\{{[\w.]*{re.escape(value)}\}}\}}", shown, written)
+    (found,) = posted(written.encode()).triggers
+    assert (found.actor.id, found.thread.item) == (ALICE, "APP-1")
+
+
+def test_the_readme_gives_two_bodies() -> None:
+    assert len(BODIES) == 2
 
 
 def test_what_is_signed_for_a_replay_is_signed_as_jira_does() -> None:
