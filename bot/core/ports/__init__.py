@@ -6,6 +6,7 @@ Each is found by an entry point and built with one call, as its docstring says.
 
 from bot.core.ports.agent import Limits, Model, Reply, RunLog, Tool, ToolCall
 from bot.core.ports.boxes import BoxSpec, Checkout, CommandResult, Sandbox, Sandboxes
+from bot.core.ports.chats import Listener, Take, ThreadOpener
 from bot.core.ports.memory import (
     Accepted,
     Accounts,
@@ -56,6 +57,7 @@ __all__ = [
     "Integration",
     "Leases",
     "Limits",
+    "Listener",
     "Load",
     "Model",
     "Picker",
@@ -73,6 +75,8 @@ __all__ = [
     "Source",
     "Sweep",
     "Sweeps",
+    "Take",
+    "ThreadOpener",
     "Tool",
     "ToolCall",
     "Us",

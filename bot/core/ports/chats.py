@@ -1,0 +1,37 @@
+"""What an Integration may have beside: a connection of its own, and requests that have no thread yet."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol, runtime_checkable
+
+from bot.core.inbound import Delivery, Verified
+from bot.core.secret import Secret
+
+Take = Callable[[Verified], Awaitable[bytes | None]]
+"""Takes a delivery in; returns the answer that the platform wants. Raises Rejected, Unavailable (then it was not stored)."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """An Integration to which deliveries can come over a connection that it opens itself."""
+
+    @property
+    def listens(self) -> bool:
+        """Whether the settings ask for that."""
+        ...
+
+    async def listen(self, take: Take) -> None:
+        """Hand every delivery to `take` until cancelled; acknowledge those that it has taken. Raises ProviderError."""
+        ...
+
+
+@runtime_checkable
+class ThreadOpener(Protocol):
+    """An Integration on which people may ask without a message of their own (a slash command)."""
+
+    async def open_thread(self, delivery: Delivery, token: Secret | None) -> Delivery:
+        """Begin the thread that the triggers lack (their `thread.item` is empty), and return the delivery with it.
+
+        Quick enough for whoever waits. Where it cannot be begun, there is no trigger left, and `answer` says why. Twice for
+        the same delivery begins one thread.
+        """
+        ...
