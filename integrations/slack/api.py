@@ -49,7 +49,7 @@ class Api:
         try:
             answer = await getattr(self._web, method)(token=token.reveal(), **arguments)
         except SlackApiError as error:
-            raise _refusal(method, error) from None
+            raise refusal(method, error) from None
         except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
             raise ProviderError("unavailable", f"no answer to {method}: {type(error).__name__}") from None
         found: dict[str, Any] = answer.data
@@ -79,7 +79,8 @@ class Api:
         return self._web.session
 
 
-def _refusal(method: str, error: SlackApiError) -> ProviderError:
+def refusal(method: str, error: SlackApiError) -> ProviderError:
+    """Return what a method's refusal is in our words; what Slack said stays in the text."""
     answer = error.response
     status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0) or 0)
     data = getattr(answer, "data", None)

@@ -1,6 +1,8 @@
 """Slack as an Integration: what is done there with a bot token. api.py is the way there, socket.py the way back."""
 
+import asyncio
 import json
+import logging
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,14 +14,22 @@ from msgspec import Struct, structs
 from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.ports import CaughtUp, Proposal, Us
+from bot.core.ports import CaughtUp, Proposal, Take, Us
 from bot.core.secret import Secret
 from integrations.slack import replies, threads, webhook
 from integrations.slack.api import Api
 from integrations.slack.replies import Progress
+from integrations.slack.socket_mode import listen
+
+log = logging.getLogger(__name__)
 
 _STREAM = "stream:"
 """Before the time of a message that is a stream still."""
+_QUIET = {"unfurl_links": False, "unfurl_media": False}
+_OPENING_SECONDS = 2.0
+"""Slack shows an error to a person who has waited 3 s."""
+_OPENING_KEPT = 1000
+"""Slash commands that are remembered, so that one which comes twice begins one thread."""
 
 
 class Slack:
@@ -54,6 +64,7 @@ class Slack:
             )
         self._api = Api(settings.api_url, settings.timeout)
         self._owners: dict[Secret, Account] = {}
+        self._opening: dict[str, asyncio.Future[str]] = {}
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
@@ -81,6 +92,37 @@ class Slack:
             "x-slack-request-timestamp": sent,
             "x-slack-signature": webhook.signature(body, sent, self._secret()),
         }
+
+    @property
+    def listens(self) -> bool:
+        return bool(self._settings.app_token)
+
+    async def listen(self, take: Take) -> None:
+        await listen(self._settings.app_token or Secret(""), self._settings.api_url, take)
+
+    async def open_thread(self, delivery: Delivery, token: Secret | None) -> Delivery:
+        """Say in the channel what was asked with the slash command: that message is the thread's first."""
+        (trigger,) = delivery.triggers
+        opening = self._opening.get(delivery.id)
+        if opening is None:
+            opening = self._opening[delivery.id] = asyncio.ensure_future(self._open(trigger, token))
+            opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
+            self._opening = dict(list(self._opening.items())[-_OPENING_KEPT:])
+        try:
+            async with asyncio.timeout(_OPENING_SECONDS):
+                ts = await asyncio.shield(opening)
+        except (ProviderError, TimeoutError) as error:
+            log.warning("the slash command could not begin a thread: %s", error or "no answer in time")
+            return structs.replace(delivery, triggers=(), ignored="no_thread", answer=replies.NOT_HERE)
+        return structs.replace(delivery, triggers=(webhook.in_thread(trigger, ts),))
+
+    async def _open(self, trigger: Trigger, token: Secret | None) -> str:
+        if token is None:
+            raise ProviderError("unauthorized", "there is no token for this workspace")
+        _, channel = place_of(trigger.thread)
+        said = replies.message(trigger.meaning, *replies.asked(trigger))
+        made = await self._api.call(token, "chat_postMessage", channel=channel, **said, **_QUIET)
+        return str(made.get("ts", ""))
 
     def _secret(self) -> Secret:
         if not self._settings.signing_secret:
@@ -143,9 +185,8 @@ class Slack:
             except ProviderError as error:
                 if error.word != "missing":
                     raise  # else somebody has deleted it, and it is said anew
-        quiet = {"unfurl_links": False, "unfurl_media": False}
         thread_ts = call.thread.item
-        made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **quiet)
+        made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
         return Receipt(str(made.get("ts", "")), _address(call.thread))
 
     # --- the message that shows how a request stands --------------------------------------------------------------

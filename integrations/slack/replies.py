@@ -8,8 +8,10 @@ https://docs.slack.dev/reference/block-kit/blocks
 import hashlib
 from typing import Any
 
+import msgspec
+
 from bot.core.inbound import Trigger
-from bot.core.markdown import line
+from bot.core.markdown import cut, line
 from bot.core.outbound import Call, Say, Status, Task
 from bot.core.wording import LONGEST_PATCH, status_markdown
 from integrations.slack.mrkdwn import mrkdwn, sections
@@ -17,6 +19,11 @@ from integrations.slack.webhook import ACTION, PICKER
 
 LONGEST_SAID = 11_000
 """Characters of Markdown that one message shows."""
+
+NOT_HERE = msgspec.json.encode(
+    {"response_type": "ephemeral", "text": "I cannot write here. Invite me to this channel, then ask again."}
+)
+"""What a person gets to see whose slash command cannot be said in the channel."""
 
 _BLOCKS, _TITLE, _TASKS = 45, 250, 40
 _STATES = {"todo": "pending", "in_progress": "in_progress", "done": "complete"}
@@ -91,6 +98,14 @@ def message(topic: str, text: str, more: list[dict[str, Any]] | None = None) -> 
     blocks = blocks or [{"type": "section", "text": {"type": "mrkdwn", "text": "…"}}]
     blocks[0]["block_id"] = mark(topic)
     return {"text": mrkdwn(text)[:3000] or "…", "blocks": blocks + (more or [])}
+
+
+def asked(trigger: Trigger) -> tuple[str, list[dict[str, Any]]]:
+    """Return what the slash command asked, as the first message of its thread: the words, and whose they are."""
+    person, verb = trigger.actor.id.rpartition(":")[2], trigger.request.verb
+    words = trigger.request.text if verb == "work" else f"{verb} {trigger.request.text}"
+    who = {"type": "mrkdwn", "text": f"asked by <@{person}>"}
+    return cut(words.strip() or "Have a look here.", LONGEST_SAID), [{"type": "context", "elements": [who]}]
 
 
 def controls(call: Progress) -> list[dict[str, Any]]:

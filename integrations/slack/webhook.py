@@ -318,6 +318,14 @@ def _trigger(team: str, channel: str, thread_ts: str, user: str, request: Reques
     )
 
 
+def in_thread(trigger: Trigger, ts: str) -> Trigger:
+    """Return a slash command's trigger as the wish of the message that was posted for it."""
+    thread = msgspec.structs.replace(trigger.thread, item=_time(ts))
+    team, _, channel = thread.place.partition("/")
+    origin = Origin("message", ts, thread_id=ts)
+    return msgspec.structs.replace(trigger, thread=thread, origin=origin, url=address(team, channel, ts))
+
+
 def address(team: str, channel: str, thread_ts: str) -> str:
     """Return where people see a thread."""
     return f"https://app.slack.com/client/{team}/{channel}/thread/{channel}-{thread_ts}"

@@ -1,16 +1,18 @@
 """The client against a small Slack: what it does there, and what it makes of every refusal."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from bot.core.errors import ConfigError, ProviderError
-from bot.core.inbound import Account, Origin, Thread, Trigger
+from bot.core.errors import ConfigError, ProviderError, Rejected, Unavailable
+from bot.core.inbound import Account, Delivery, Origin, Thread, Trigger, Verified
 from bot.core.mentions import Request
 from bot.core.outbound import OpenChange, Outcome, React, Receipt, Say, Status, Task
-from bot.core.ports import Forge, Integration, Picker, Us
+from bot.core.ports import Forge, Integration, Listener, Picker, ThreadOpener, Us
 from bot.core.secret import Secret
+from integrations.slack import webhook
 from integrations.slack.client import Slack
 from integrations.slack.replies import mark
 from tests.standins.slack import BOT, SlackServer
@@ -49,7 +51,8 @@ async def show(
 
 def test_the_client_is_what_the_port_asks_for() -> None:
     client: Integration = Slack(Slack.Settings(), Us())
-    assert isinstance(client, Picker)
+    for ability in (Picker, Listener, ThreadOpener):
+        assert isinstance(client, ability)
     assert not isinstance(client, Forge)
     assert not client.receives
 
@@ -330,3 +333,79 @@ async def test_what_was_said_before_is_read_newest_first_with_its_texts(
         ("U0ALICE", "It is <broken>"),
     ]
     assert max(len(m.text) for m in found) == 100_000
+
+
+# --- the slash command, and a connection of our own -----------------------------------------------------------------
+
+
+def commanded(trigger_id: str = "1.2.x") -> Delivery:
+    form = {"command": "/onhand", "text": "fix &lt;it&gt; repo=acme/app", "team_id": "T0ACME", "channel_id": "C0DEV"}
+    return webhook.parse(webhook.over_socket({**form, "user_id": "U0ALICE", "trigger_id": trigger_id}))
+
+
+async def test_a_slash_command_begins_a_thread_once(server: SlackServer, client: Slack, token: Secret) -> None:
+    first, again = await asyncio.gather(*(client.open_thread(commanded(), token) for _ in range(2)))
+    (message,) = server.said_by_us()
+    assert first == again
+    assert first.triggers[0].thread.item == first.triggers[0].origin.id == message["ts"]
+    assert first.triggers[0].meaning == commanded().triggers[0].meaning
+    assert message["text"] == "fix &lt;it&gt;"
+    assert "asked by <@U0ALICE>" in json.dumps(message["blocks"])
+
+
+@pytest.mark.parametrize("error", ["not_in_channel", "channel_not_found", "hang", "no token"])
+async def test_a_slash_command_that_cannot_begin_a_thread_is_answered(
+    server: SlackServer, client: Slack, token: Secret, error: str
+) -> None:
+    fault = server.hang(r"chat\.postMessage") if error == "hang" else server.fail(r"chat\.postMessage", error)
+    delivery = await client.open_thread(commanded(), None if error == "no token" else token)
+    fault.release()
+    assert delivery.triggers == ()
+    assert json.loads(delivery.answer or b"")["response_type"] == "ephemeral"
+
+
+async def test_over_a_socket_the_same_deliveries_come_and_are_acknowledged(server: SlackServer, client: Slack) -> None:
+    taken: asyncio.Queue[Delivery] = asyncio.Queue()
+    refusals = [Unavailable("the database is away"), Rejected("body", "no")]
+
+    async def take(verified: Verified) -> bytes | None:
+        delivery = client.parse(verified)
+        if delivery.event == "command" and refusals:
+            raise refusals.pop()
+        await taken.put(delivery)
+        return b'{"options": []}' if delivery.search else delivery.answer
+
+    listening = asyncio.create_task(client.listen(take))
+    await server.connected.wait()
+    await server.say("U0ALICE", f"<@{BOT}> fix it")
+    assert [(await taken.get()).event for _ in range(2)] == ["app_mention", "message"]
+    await server.interact(
+        "block_suggestion", "U0ALICE", await _status(server), action_id="onhand:repository", value="a"
+    )
+    assert (await taken.get()).search == "a"
+    for _ in range(3):
+        await server.command("U0ALICE", "help")
+    assert (await taken.get()).event == "command"
+    async with asyncio.timeout(5):
+        while len(server.acknowledged) < 5:
+            await asyncio.sleep(0.01)
+    assert {"options": []} in server.acknowledged.values()
+    assert len(server.acknowledged) == 5, "what was not stored is not acknowledged"
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+
+
+async def _status(server: SlackServer) -> str:
+    return str(server._chat_postMessage({"channel": "C0DEV", "text": "x"})["ts"])
+
+
+async def test_an_app_token_that_is_not_accepted_is_said(server: SlackServer) -> None:
+    client = Slack(Slack.Settings(app_token=Secret("xapp-other"), api_url=server.api_url), Us())
+    assert client.listens
+    with pytest.raises(ProviderError) as refused:
+        await client.listen(_nothing)
+    assert refused.value.word == "unauthorized"
+
+
+async def _nothing(_: Verified) -> bytes | None:
+    return None
