@@ -1,6 +1,7 @@
 """A run: take the lease, prepare the box, let the agent work, deliver, show the ending, look for more."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 6.0
 RENEW_EVERY = 2.0
+
+_DISK_FULL = "My disk is full. Whoever runs onhand has to make room; then write `retry`."
 
 
 async def run(services: Services, shop: Workshop, conversation_id: str, holder: str) -> float:
@@ -167,6 +170,9 @@ class Run:
         """Say an error as an ending. Raises it again when this run is not ours to end, or when coming back later helps."""
         if isinstance(error, LeaseLost | Unavailable):
             raise error
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full and self._state.outcome:
+            raise Unavailable("the worker's disk is full, and work is to be delivered") from error
         logger.warning("run %s: %s", self._state.id, error, exc_info=not isinstance(error, OnhandError))
         match error:
             case UserError(word=word, text=text):
@@ -175,6 +181,8 @@ class Run:
                 return Outcome("failed", f"provider_{word}", TROUBLE[word])
             case SandboxError():
                 return Outcome("failed", "sandbox", "The sandbox failed. Write `retry` to start again in a new one.")
+            case OSError() if full:
+                return Outcome("failed", "disk_full", _DISK_FULL)
         return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
 
     async def _agent_outcome(self, grant: Grant) -> Outcome:
@@ -246,7 +254,9 @@ class Run:
             await asyncio.shield(_remove(coming))
             raise
         kind = self._shop.sandboxes.name
-        drafts = [Draft(Boxed(sandbox=kind, state=box.state, base=place.base, branch=place.branch))]
+        at_head = place.at_head(self._log.state)
+        boxed = Boxed(sandbox=kind, state=box.state, base=place.base, branch=place.branch, at_head=at_head)
+        drafts = [Draft(boxed)]
         if lost:
             text = "The sandbox was lost. This is a new one with a fresh working copy; what was not pushed is gone."
             drafts.append(Draft(Notice(content=text, reason="sandbox_lost")))
@@ -276,7 +286,7 @@ class Run:
         for request in answered:
             if request is self._main or f"status:{request.seq}" in self._log.state.topics:
                 await reporter.show(request, status)
-                status = msgspec.structs.replace(status, patch="")  # said once
+                status = msgspec.structs.replace(status, patch="", commits=())  # said once
         await self._log.append(Draft(Closed(requests=[r.seq for r in answered], ending=delivered.outcome.ending)))
 
     def _answered(self) -> list[RequestState]:
@@ -288,9 +298,14 @@ class Run:
         return self._requests + [r for r in more if r not in self._requests]
 
     def _standing(self, delivered: Delivered | None = None) -> Status:
-        if delivered is None:
-            return standing(self._state, self._log.state.tasks)
-        return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url, delivered.patch)
+        run, tasks = self._state, self._log.state.tasks
+        shown = standing(run, tasks)
+        if delivered is not None:
+            shown = standing(run, tasks, delivered.outcome, delivered.change_url, delivered.patch)
+        message = self._log.state.topics.get(f"status:{self._main.seq}")
+        commits = [*run.heads, delivered.commit] if delivered and delivered.commit else run.heads
+        url = message.url if message else ""
+        return msgspec.structs.replace(shown, message_url=url, commits=tuple(dict.fromkeys(commits)))
 
     def _reporter(self, token: Token) -> Reporter:
         return Reporter(self._log, self._integration, token, self._services.clock)

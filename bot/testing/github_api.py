@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,17 +69,22 @@ class Answered:
 
 Handler = Callable[..., Answered]
 
+REPOSITORY = r"/repos/(?P<place>[\w.-]+/[\w.-]+)"
+"""A repository's path, as a pattern."""
+
 
 class Routes:
     """Answers requests. Blocks where it looks into git, so it is called in a thread."""
 
-    def __init__(self, state: State, hosting: Hosting) -> None:
+    def __init__(self, state: State, hosting: Hosting, more: Iterable[tuple[str, str, Handler]] = ()) -> None:
         self._state, self._hosting = state, hosting
-        item, repo = r"issues/(?P<number>\d+)", r"/repos/(?P<place>[\w.-]+/[\w.-]+)"
+        item, repo = r"issues/(?P<number>\d+)", REPOSITORY
         pull = r"pulls/(?P<number>\d+)"
         remark = r"(?P<kind>issues|pulls)/comments/(?P<id>\d+)"
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/user", self._user),
+            ("GET", "/user/repos", self._own_repositories),
+            ("GET", "/installation/repositories", self._installed),
             ("GET", r"/users/(?P<login>[^/]+)", self._person),
             ("GET", repo, self._repository),
             ("GET", rf"{repo}/collaborators/(?P<login>[^/]+)/permission", self._permission),
@@ -101,6 +106,7 @@ class Routes:
             ("PATCH", rf"{repo}/{pull}", self._edit_pull),
             ("GET", rf"{repo}/{pull}/comments", self._review_comments),
             ("POST", rf"{repo}/{pull}/comments/(?P<above>\d+)/replies", self._reply),
+            *more,
         ]
         self._table = [(method, re.compile(pattern), handler) for method, pattern, handler in table]
 
@@ -124,6 +130,14 @@ class Routes:
 
     def _repository(self, asked: Asked, place: str) -> Answered:
         return Answered(200, self._state.repository(self._repo(asked, place), asked.by.login))
+
+    def _own_repositories(self, asked: Asked) -> Answered:
+        known = [r for r in self._state.repositories.values() if r.permission(asked.by.login) != "none"]
+        return Answered(200, [self._state.repository(repository, asked.by.login) for repository in known])
+
+    def _installed(self, asked: Asked) -> Answered:
+        shown = self._own_repositories(asked).body
+        return Answered(200, {"total_count": len(shown), "repositories": shown})
 
     def _permission(self, asked: Asked, place: str, login: str) -> Answered:
         repository = self._repo(asked, place)

@@ -5,9 +5,9 @@ from contextlib import suppress
 from datetime import datetime
 
 from bot.core.inbound import Message, Trigger
+from bot.core.marks import carries_mark
 from integrations.github.answers import Answer, Remark
 from integrations.github.code import number_in, path_of
-from integrations.github.markdown import carries_mark
 
 Read = Callable[[str, dict[str, object]], Awaitable[Answer]]
 

@@ -80,8 +80,7 @@ async def test_without_a_hint_it_asks_once_and_goes_on_with_the_answer(world: Wo
     await desk.acknowledge(world.services, TALK, first)
     assert len([c for c in chat.calls if isinstance(c, Say)]) == 1
     await ask(world, "@onhand acme/app")
-    assert (TALK, first) in world.bus.acknowledged
-    await desk.acknowledge(world.services, TALK, first)
+    assert (TALK, first) in world.bus.runs
     assert await phases(world) == ["admitted", "admitted"]
     await work.run(world.services, world.shop, TALK, "w/1")
     assert await phases(world) == ["closed", "closed"]
@@ -89,11 +88,20 @@ async def test_without_a_hint_it_asks_once_and_goes_on_with_the_answer(world: Wo
     assert any(topic.startswith("change:") for topic in world.forge.messages), "the change is at the forge"
 
 
+async def test_all_that_wait_go_on_with_one_answer(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    for _ in range(3):
+        await ask(world)
+    assert await phases(world) == ["waiting"] * 3
+    await ask(world, "@onhand acme/app")
+    assert await phases(world) == ["admitted"] * 4
+
+
 async def test_a_choice_in_a_picker_answers_as_well(world: World, chat: Chat) -> None:
     nobody_knows(world.forge)
     first = await ask(world)
     await ask(world, "@onhand", by="button", repository=Repository("memory", "acme/web"))
-    await desk.acknowledge(world.services, TALK, first)
+    assert (TALK, first) in world.bus.runs
     assert await phases(world) == ["admitted", "admitted"]
 
 

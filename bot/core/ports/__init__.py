@@ -24,6 +24,7 @@ from bot.core.ports.memory import (
 from bot.core.ports.people import AuthContext, AuthStrategy
 from bot.core.ports.providers import (
     CaughtUp,
+    Dated,
     Forge,
     Form,
     Integration,
@@ -33,6 +34,7 @@ from bot.core.ports.providers import (
     Registration,
     Source,
     Us,
+    as_sent,
 )
 from bot.core.ports.queue import Circle, InLine, Load, Queue, Rates
 from bot.core.ports.services import Services, Workshop
@@ -49,6 +51,7 @@ __all__ = [
     "Circle",
     "CommandResult",
     "Conversations",
+    "Dated",
     "EventLog",
     "Forge",
     "Form",
@@ -83,4 +86,5 @@ __all__ = [
     "User",
     "Vault",
     "Workshop",
+    "as_sent",
 ]

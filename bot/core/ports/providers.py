@@ -123,6 +123,22 @@ class Picker(Protocol):
         ...
 
 
+@runtime_checkable
+class Dated(Protocol):
+    """An Integration whose platform says in the body itself when it was sent."""
+
+    def dated(self, body: bytes, now: float) -> bytes:
+        """Return the body as if it were sent now (Unix seconds); one that cannot be read comes back as it is."""
+        ...
+
+
+def as_sent(integration: Integration, body: bytes, event: str, delivery_id: str, now: float) -> Inbound:
+    """Return the request with which the platform itself would send this body now (Unix seconds)."""
+    if isinstance(integration, Dated):
+        body = integration.dated(body, now)
+    return Inbound(integration.sign(body, event, delivery_id, now), body)
+
+
 class CaughtUp(Struct, frozen=True):
     """What became of deliveries that did not reach us: the platform sends them again, or they were read from it."""
 
@@ -169,7 +185,11 @@ class Registered(Struct, frozen=True):
 
 
 class Registration(Protocol):
-    """Makes our app at a platform (`onhand init`). Where a factory has `registration(settings)`, that returns one."""
+    """Makes our app at a platform (`onhand init`). Where a factory has `registration(settings)`, that returns one.
+
+    A factory at whose platform no form makes an app may have `async set_up(settings, public_url, arguments) -> list[str]`
+    instead: it does what the API allows (twice is harmless) and returns what was done and what is left, a line each.
+    """
 
     def form(self, name: str, public_url: str, back: str, state: str, owner: str) -> Form:
         """Return the form; the platform leads the browser `back` with `code` and `state`. `owner`: "" for the person's own."""
