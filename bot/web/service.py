@@ -40,7 +40,8 @@ async def connect(state: State, ticket: Annotated[str, QueryParameter(max_length
         account = tickets.redeem(state.built.key, multi_user.CONNECT, ticket, state.services.clock())
     except Refused as error:
         return Response(_page(escape(error.text)), status_code=400)
-    service, number, login = [*account.split(":", 2), "", ""][:3]
+    service, _, rest = account.partition(":")
+    number, _, login = rest.rpartition(":")  # ids of Slack have a colon
     command = f"onhand users link {service}:{login}"
     text = f"To connect the account <b>{escape(login)}</b> ({escape(service)} {escape(number)}), ask whoever runs onhand for:"
     return Response(_page(f"{text}<pre>{escape(command)}</pre>What you asked for goes on by itself after that."))
