@@ -16,6 +16,7 @@ import itertools
 import json
 import re
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -201,7 +202,7 @@ class SlackServer:
     async def command(self, user: str, text: str, channel: str = CHANNEL, trigger: str = "") -> None:
         """Use the slash command."""
         where = {"team_id": TEAM, "channel_id": channel, "user_id": user, "command": "/onhand", "text": text}
-        await self.deliver("slash_commands", {**where, "trigger_id": trigger or f"{next(self._ids)}.1.x"})
+        await self.deliver("slash_commands", {**where, "trigger_id": trigger or f"1.2.{uuid.uuid4().hex}"})
 
     async def event(self, event: Json) -> None:
         """Deliver an event as it stands."""
@@ -209,7 +210,7 @@ class SlackServer:
             {"enterprise_id": None, "team_id": TEAM, "user_id": BOT, "is_bot": True, "is_enterprise_install": False}
         ]
         outer = {"type": "event_callback", "team_id": TEAM, "api_app_id": APP, "authorizations": ours}
-        await self.deliver("events_api", {**outer, "event_id": f"Ev{next(self._ids):06d}", "event": event})
+        await self.deliver("events_api", {**outer, "event_id": f"Ev{uuid.uuid4().hex[:12].upper()}", "event": event})
 
     async def deliver(self, kind: str, payload: Json) -> None:
         """Send over the open socket, or else to the hook as the body that this kind has there."""
