@@ -6,7 +6,7 @@ Each is found by an entry point and built with one call, as its docstring says.
 
 from bot.core.ports.agent import Limits, Model, Reply, RunLog, Tool, ToolCall
 from bot.core.ports.boxes import BoxSpec, Checkout, CommandResult, Sandbox, Sandboxes
-from bot.core.ports.chats import Listener, Take, ThreadOpener
+from bot.core.ports.chats import Installed, Installer, Listener, Take, ThreadOpener, installed_in
 from bot.core.ports.memory import (
     Accepted,
     Accounts,
@@ -57,6 +57,8 @@ __all__ = [
     "Form",
     "InLine",
     "Inbox",
+    "Installed",
+    "Installer",
     "Integration",
     "Leases",
     "Limits",
@@ -87,4 +89,5 @@ __all__ = [
     "Vault",
     "Workshop",
     "as_sent",
+    "installed_in",
 ]
