@@ -17,6 +17,9 @@ from bot.core.secret import Secret
 FILES = "https://files.slack.com/"
 """Where files are; a token is sent nowhere else."""
 
+NOBODY = Secret("")
+"""Instead of a token: the call is not signed in."""
+
 _UNTOLD = 30.0
 """Seconds to wait after a rate limit that names no time."""
 
@@ -47,7 +50,8 @@ class Api:
         """Call a method by its name in slack_sdk, such as `chat_update`. Raises ProviderError."""
         self._open()
         try:
-            answer = await getattr(self._web, method)(token=token.reveal(), **arguments)
+            signed = {"token": token.reveal()} if token else {}
+            answer = await getattr(self._web, method)(**signed, **arguments)
         except SlackApiError as error:
             raise refusal(method, error) from None
         except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError, ValueError, AttributeError) as error:

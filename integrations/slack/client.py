@@ -10,14 +10,16 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
+from slack_sdk.oauth import AuthorizeUrlGenerator
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.ports import CaughtUp, Proposal, Take, Us
+from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
 from bot.core.secret import Secret
 from integrations.slack import replies, threads, webhook
-from integrations.slack.api import Api
+from integrations.slack.api import NOBODY, Api
+from integrations.slack.manifest import SCOPES, steps
 from integrations.slack.replies import Progress
 from integrations.slack.socket_mode import listen
 
@@ -65,6 +67,18 @@ class Slack:
         self._api = Api(settings.api_url, settings.timeout)
         self._owners: dict[Secret, Account] = {}
         self._opening: dict[str, asyncio.Future[str]] = {}
+
+    @staticmethod
+    async def set_up(settings: "Slack.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """Return the steps that make the app; an API that makes one wants a token that nobody has yet."""
+        if arguments:
+            raise ConfigError(f"onhand init slack takes no further arguments, found {' '.join(arguments)!r}")
+        if not settings.app_token and urlsplit(public_url).scheme != "https":
+            raise ConfigError(
+                "ONHAND_PUBLIC_URL: expected the https address at which Slack reaches onhand, "
+                f"found {public_url}; where there is none, set ONHAND_SLACK__APP_TOKEN for Socket Mode"
+            )
+        return steps(public_url, bool(settings.app_token))
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
@@ -138,7 +152,29 @@ class Slack:
         return []  # no code lives here
 
     async def token(self, place: str, use: str = "") -> Secret | None:
-        return self._settings.bot_token or None
+        """The one of the settings, for its own workspace alone where the app may be in others too."""
+        token = self._settings.bot_token or None
+        if token and place and self._settings.client_id:
+            ours = (await self.identify(token)).id.partition(":")[0]
+            return token if place.partition("/")[0] == ours else None
+        return token
+
+    def install_url(self, back: str, state: str) -> str:
+        if not self._settings.client_id or not self._settings.client_secret:
+            return ""
+        return AuthorizeUrlGenerator(client_id=self._settings.client_id, scopes=SCOPES, redirect_uri=back).generate(
+            state
+        )
+
+    async def install(self, code: str, back: str) -> Installed:
+        secret, known = self._settings.client_secret or Secret(""), self._settings.client_id
+        found = await self._api.call(
+            NOBODY, "oauth_v2_access", client_id=known, client_secret=secret.reveal(), code=code, redirect_uri=back
+        )
+        team = found.get("team") or {}
+        if not team.get("id"):
+            raise ProviderError("invalid", "the app was installed for an organisation; install it in a workspace")
+        return Installed(str(team["id"]), str(team.get("name")), Secret(str(found.get("access_token", ""))))
 
     async def give_back(self, use: str) -> None:
         """Bot tokens are for ever."""

@@ -278,6 +278,8 @@ class SlackServer:
             if token != APP_TOKEN:
                 raise Refused("invalid_auth")
             return {"url": f"ws://127.0.0.1:{self.port}/socket"}
+        if method == "oauth.v2.access":
+            return self._oauth_v2_access(arguments)
         if token != self.token:
             raise Refused("invalid_auth" if token else "not_authed")
         do = getattr(self, f"_{method.replace('.', '_')}", None)
@@ -289,6 +291,16 @@ class SlackServer:
 
     def _auth_test(self, _: Json) -> Json:
         return {"team": "Acme", "team_id": TEAM, "user": "onhand", "user_id": BOT, "bot_id": "B0ONHAND"}
+
+    @staticmethod
+    def _oauth_v2_access(given: Json) -> Json:
+        if given.get("code") != "the-code" or not given.get("redirect_uri"):
+            raise Refused("invalid_code")
+        return {
+            "access_token": "xoxb-elsewhere",
+            "team": {"id": "T0ELSEWHERE", "name": "Elsewhere"},
+            "enterprise": None,
+        }
 
     def _users_info(self, given: Json) -> Json:
         if given["user"] not in self.users:
