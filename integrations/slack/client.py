@@ -180,9 +180,14 @@ class Slack:
         """Bot tokens are for ever."""
 
     async def check(self) -> str:
-        if not self._settings.bot_token:
+        s = self._settings
+        if s.app_token:
+            await self._api.call(NOBODY, "apps_connections_open", app_token=s.app_token.reveal())
+        if not s.bot_token and s.client_id:
+            return "acts where it was installed by link; their tokens are in the vault"
+        if not s.bot_token:
             raise ConfigError("no token; set ONHAND_SLACK__BOT_TOKEN")
-        found = await self._api.call(self._settings.bot_token, "auth_test")
+        found = await self._api.call(s.bot_token, "auth_test")
         return f"acts as {found.get('user')} in {found.get('team')}"
 
     async def catch_up(self, since: float) -> CaughtUp:
@@ -239,8 +244,9 @@ class Slack:
             try:
                 return await self._go_on(call, receipt, token)
             except ProviderError as error:
-                if error.word not in ("conflict", "missing"):
+                if error.worth_retrying or error.word == "unauthorized":
                     raise
+                await self._stop(call, receipt, token)
         done = await self._put(call, replies.message(call.topic, call.text, replies.controls(call)), receipt, token)
         if not call.live:
             await self._session(call, "suspended" if call.picker else "active", token)
@@ -279,6 +285,12 @@ class Slack:
         shown = replies.chunks(call)
         await self._api.call(token, "chat_stopStream", **where, chunks=shown, blocks=blocks, session_status=status)
         return structs.replace(receipt, id=where["ts"])
+
+    async def _stop(self, call: Progress, receipt: Receipt, token: Secret) -> None:
+        """Make sure that a stream which takes no more is over: one that goes on cannot be edited."""
+        _, channel = place_of(call.thread)
+        with suppress(ProviderError):
+            await self._api.call(token, "chat_stopStream", channel=channel, ts=receipt.id.removeprefix(_STREAM))
 
     async def _session(self, call: Progress, status: str, token: Secret) -> bool:
         """Tell Slack whether the agent is at work: it then shows its own stop button. False where it has no such thing."""

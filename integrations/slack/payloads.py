@@ -84,6 +84,8 @@ class Named(Struct, frozen=True):
     """A workspace, a channel or a person."""
 
     id: str = ""
+    team_id: str | None = None
+    """Of a person: where they are, which counts where an app of the whole organisation is told of no workspace."""
 
 
 class Container(Struct, frozen=True):

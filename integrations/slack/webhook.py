@@ -226,9 +226,10 @@ def _interaction(given: Interaction) -> Delivery:
 
 def _pressed(given: Interaction, what: str, request: Request, repository: Repository | None) -> Trigger:
     container, message = given.container or payloads.Container(), given.message or payloads.Message()
-    team = _id("team.id", given.team.id if given.team else None)
+    person = given.user or payloads.Named()
+    team, user = _id("team.id", given.team.id if given.team else person.team_id), _id("user.id", person.id)
     channel = _id("channel.id", given.channel.id if given.channel else container.channel_id)
-    user, at = _id("user.id", given.user.id if given.user else None), _time(message.ts or container.message_ts or "")
+    at = _time(message.ts or container.message_ts or "")
     root = _time(message.thread_ts or container.thread_ts or at)
     trigger = _trigger(team, channel, root, user, request, "button", at)
     return msgspec.structs.replace(trigger, meaning=f"{trigger.meaning}:{what}:{user}", repository=repository)

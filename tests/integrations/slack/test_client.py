@@ -153,6 +153,19 @@ async def test_a_stream_that_is_over_is_edited_as_a_message(server: SlackServer,
     assert message["text"].startswith("*Done.*")
 
 
+@pytest.mark.parametrize("error", ["msg_too_long", "missing_scope", "invalid_blocks"])
+async def test_an_ending_that_a_stream_does_not_take_is_edited_in(
+    server: SlackServer, client: Slack, token: Secret, error: str
+) -> None:
+    root = await server.say("U0ALICE", "hi")
+    first = await show(client, token, root, Status("queued"))
+    server.fail(r"chat\.stopStream", error)
+    await show(client, token, root, ended(), first)
+    (message,) = server.said_by_us(root)
+    assert message["text"].startswith("*Done.*")
+    assert server.live == set()
+
+
 async def test_without_streams_one_message_is_edited(server: SlackServer, client: Slack, token: Secret) -> None:
     server.streams = False
     root = await server.say("U0ALICE", "hi")
@@ -308,6 +321,16 @@ async def test_accounts_are_known_by_team_and_member(server: SlackServer, client
     for login in ("U0BOB", "T0ACME:U0BOB"):
         assert await client.account(login, token) == Account("slack", "T0ACME:U0BOB", "U0BOB")
     assert await client.check() == "acts as onhand in Acme"
+
+
+async def test_the_check_tries_the_app_token_and_knows_installations(server: SlackServer) -> None:
+    wrong = Slack(Slack.Settings(app_token=Secret("xapp-other"), api_url=server.api_url), Us())
+    with pytest.raises(ProviderError, match="invalid_auth"):
+        await wrong.check()
+    await wrong.close()
+    assert "by link" in await Slack(Slack.Settings(client_id="1.2"), Us()).check()
+    with pytest.raises(ConfigError, match="BOT_TOKEN"):
+        await Slack(Slack.Settings(), Us()).check()
 
 
 async def test_what_was_said_before_is_read_newest_first_with_its_texts(

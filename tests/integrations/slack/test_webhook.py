@@ -286,6 +286,12 @@ def test_a_button_belongs_to_the_thread_of_its_message_and_counts_once_for_a_per
     assert delivered("block_actions.stop__button").answer == b""
 
 
+def test_a_button_in_an_app_of_the_whole_organisation_belongs_to_the_persons_workspace() -> None:
+    payload = json.loads(RECORDED["block_actions.stop__button"].body)
+    (found,) = posted({**payload, "team": None, "is_enterprise_install": True}).triggers
+    assert found.actor.id == "T0ACME:U0ALICE"
+
+
 def test_a_chosen_repository_is_in_the_trigger_and_nothing_is_said() -> None:
     found = trigger("block_actions.repository__chosen")
     assert (found.repository, found.request) == (Repository("github", "acme/app"), Request())
