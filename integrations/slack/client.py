@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Th
 from bot.core.outbound import Call, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
 from bot.core.secret import Secret
-from integrations.slack import replies, threads, webhook
+from integrations.slack import replies, sweep, threads, webhook
 from integrations.slack.api import NOBODY, Api
 from integrations.slack.manifest import SCOPES, steps
 from integrations.slack.replies import Progress
@@ -191,8 +192,12 @@ class Slack:
         return f"acts as {found.get('user')} in {found.get('team')}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        """Slack keeps no list of what did not arrive; it sends three times, and over a socket again when we are back."""
-        return CaughtUp()
+        """The workspace of the settings alone, and only after we were away: Slack sends again what fails for some minutes."""
+        token = self._settings.bot_token
+        if not token or time.time() - since < sweep.AWAY:
+            return CaughtUp()
+        team, _, us = (await self.identify(token)).id.partition(":")
+        return CaughtUp(read=tuple(await sweep.missed(self._api, token, team, us, since)))
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:

@@ -379,6 +379,21 @@ class SlackServer:
         after = str(first + size) if first + size < len(thread) else ""
         return {"messages": page, "has_more": bool(after), "response_metadata": {"next_cursor": after}}
 
+    def _users_conversations(self, _: Json) -> Json:
+        channels = sorted({m["channel"] for m in self.messages.values()})
+        return {"channels": [{"id": channel} for channel in channels], "response_metadata": {"next_cursor": ""}}
+
+    def _conversations_history(self, given: Json) -> Json:
+        if given["channel"] == "C0CLOSED":
+            raise Refused("not_in_channel")
+        top = [m for m in self.messages.values() if m["channel"] == given["channel"] and "thread_ts" not in m]
+        newer = [m for m in top if m["ts"] > given.get("oldest", "")]
+        replies = [m.get("thread_ts") for m in self.messages.values()]
+        shown = [{**m, "reply_count": replies.count(m["ts"])} for m in reversed(newer)]
+        first, size = int(given.get("cursor") or 0), int(given.get("limit") or 100)
+        after = str(first + size) if first + size < len(shown) else ""
+        return {"messages": shown[first : first + size], "response_metadata": {"next_cursor": after}}
+
     def _message(self, ts: str) -> Json:
         if ts not in self.messages:
             raise Refused("message_not_found")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from bot.core.mentions import Request
 from bot.core.outbound import OpenChange, Outcome, React, Receipt, Say, Status, Task
 from bot.core.ports import Forge, Integration, Listener, Picker, ThreadOpener, Us
 from bot.core.secret import Secret
-from integrations.slack import webhook
+from integrations.slack import sweep, webhook
 from integrations.slack.client import Slack
 from integrations.slack.replies import mark
 from tests.standins.slack import BOT, SlackServer
@@ -432,3 +433,29 @@ async def test_an_app_token_that_is_not_accepted_is_said(server: SlackServer) ->
 
 async def _nothing(_: Verified) -> bytes | None:
     return None
+
+
+# --- what did not arrive --------------------------------------------------------------------------------------------
+
+
+async def test_what_was_said_while_we_were_away_is_found(server: SlackServer, client: Slack, token: Secret) -> None:
+    old = await server.say("U0ALICE", f"<@{BOT}> long ago")
+    since = float(old) + 0.0000005
+    asked_for = await server.say("U0ALICE", f"<@{BOT}> fix it")
+    reply = await server.say("U0BOB", "and this", root=asked_for)
+    direct = await server.say("U0BOB", "help", channel="D0BOB")
+    for text, channel in (("lunch?", "C0DEV"), (f"<@{BOT}> x", "C0CLOSED"), (f"`<@{BOT}>`", "C0DEV")):
+        await server.say("U0BOB", text, channel=channel)
+    await client.perform(say(asked_for, f"<@{BOT}> is me"), None, token)
+    server.fail(r"conversations\.history", "ratelimited", status=429, headers={"Retry-After": "0"})
+    found = await sweep.missed(client._api, token, "T0ACME", BOT, since)
+    triggers = [delivery.triggers[0] for delivery in found]
+    assert [(t.origin.id, t.by) for t in triggers] == [
+        (asked_for, "mention"),
+        (reply, "follow_up"),
+        (direct, "mention"),
+    ]
+    assert triggers[0].meaning == f"slack:T0ACME:C0DEV:{asked_for}"
+    assert len({delivery.id for delivery in found}) == 3
+    assert (await client.catch_up(time.time() - sweep.AWAY / 2)).read == ()
+    assert len((await client.catch_up(time.time() - 2 * sweep.AWAY)).read) == 4
