@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from slack_sdk.signature import SignatureVerifier
 
-from bot.commands import operations
+from bot.commands import inspect, operations
 from bot.config import load
 from bot.core.conversation import conversation_id
 from bot.core.inbound import Thread
@@ -21,6 +21,8 @@ from tests.journeys.conftest import Place
 from tests.journeys.faults.conftest import begin  # noqa: F401  # a fixture
 from tests.journeys.steps import CANARIES, MEND_CALC, bash, finish
 from tests.standins.slack import APP_TOKEN, BOT, TEAM, SlackServer
+
+PAYLOADS = Path(__file__).parents[1] / "integrations" / "slack" / "payloads"
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
 
@@ -128,6 +130,18 @@ async def test_what_is_not_signed_as_it_should_be_is_refused(talk: Talk) -> None
     for headers in wrong:
         answer = await talk.place.client.post("/api/integration/slack/events", content=body, headers=headers)
         assert (answer.status_code, "error" in answer.json()) == (401, True)
+
+
+async def test_replayed_payloads_are_signed_and_answered_in_slacks_own_words(talk: Talk) -> None:
+    names = ("message__in_a_channel", "url_verification__challenge", "block_suggestion__repository")
+    files = [PAYLOADS / f"{name}.json" for name in names]
+    url = f"{talk.place.service.url}/api/integration/slack/events"
+    answers = await inspect.replay(load(talk.place.service.environment), "slack", files, None, url)
+    assert [status for _, status, _ in answers] == [200, 200, 200]
+    ignored, challenge, options = (json.loads(text) for _, _, text in answers)
+    assert ignored == {"status": "ignored", "reason": "no_mention"}
+    assert challenge == {"challenge": json.loads(files[1].read_text())["challenge"]}
+    assert [option["value"] for option in options["options"]] == [f"github:{talk.place.name}"]
 
 
 async def test_a_guest_is_told_once_and_gets_no_run(talk: Talk) -> None:
