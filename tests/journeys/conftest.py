@@ -27,6 +27,7 @@ from bot.testing.github import Delivery, GitHubServer
 from bot.testing.models import ModelServer
 from tests.journeys.steps import CANARIES, SAMPLE
 from tests.journeys.surroundings import environment as settings_of
+from tests.journeys.surroundings import jira_settings
 
 
 class Scripts:
@@ -111,6 +112,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with ModelServer(scripts, key=CANARIES["model"]) as model:
         github_port = free_port("127.0.0.1")
         environment = settings_of(folder, asyncio.run(redis.start()), sandbox, github_port, model.base_url)
+        environment |= jira_settings(free_port("127.0.0.1"))
         if database == "postgresql":
             server = request.getfixturevalue("postgres")
             environment["ONHAND_DATABASE_URL"] = server.create(f"journeys-{uuid.uuid4().hex[:8]}", "migrated")

@@ -9,8 +9,11 @@ CANARIES = {
     "github": "ghs_" + b"onhand-bot".hex(),
     "slack_signing": "canary-slack-signing-1f0c77",
     "slack": "xoxb-canary-slack-64be90aa12",
+    "jira": "canary-jira-0d94be617a",
+    "jira webhook": "canary-jira-webhook-2b7fe3",
+    "jira automation": "canary-jira-automation-91c4d8",
 }
-"""Every key that is configured, by what it is for. The last one is what the stand-in gives the bot."""
+"""Every key that is configured, by what it is for. Those of platforms are what the stand-ins give the bot."""
 
 SAMPLE = {
     "calc.py": "def add(a, b):\n    return a - b\n",
