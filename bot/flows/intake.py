@@ -8,9 +8,10 @@ from typing import Literal
 from msgspec import structs
 
 from bot.core.conversation import conversation_id
-from bot.core.errors import Rejected, Unavailable
-from bot.core.inbound import Delivery, Inbound, Repository, Trigger, Verified
+from bot.core.errors import ProviderError, Refused, Rejected, Unavailable
+from bot.core.inbound import Delivery, Inbound, Repository, Thread, Trigger, Verified
 from bot.core.ports import Integration, Picker, Services, ThreadOpener
+from bot.core.secret import Secret
 from bot.flows.identity import bots_token
 from bot.flows.whereabouts import search
 
@@ -51,8 +52,7 @@ async def take(services: Services, integration: Integration, verified: Verified)
         body = integration.options(await _found(services, delivery.search))
         return Receipt("ignored", delivery.event, reason="search", body=body)
     if isinstance(integration, ThreadOpener) and delivery.triggers and not delivery.triggers[0].thread.item:
-        token = await bots_token(services, delivery.triggers[0].thread)
-        delivery = await integration.open_thread(delivery, await token() if token else None)
+        delivery = await integration.open_thread(delivery, await _bots(services, delivery.triggers[0].thread))
     if not delivery.triggers:
         return Receipt("ignored", delivery.event, reason=delivery.ignored, body=delivery.answer)
     return replace(await accept(services, delivery), body=delivery.answer)
@@ -72,6 +72,15 @@ async def accept(services: Services, delivery: Delivery) -> Receipt:
     if accepted.fresh:
         return Receipt("accepted", delivery.event, tuple(dict.fromkeys(cid for cid, _ in accepted.fresh)))
     return Receipt("duplicate", delivery.event, accepted.known)
+
+
+async def _bots(services: Services, thread: Thread) -> Secret | None:
+    try:
+        token = await bots_token(services, thread)
+        return await token() if token else None
+    except (ProviderError, Refused) as error:
+        log.warning("no token to begin a thread in %s: %s", thread.place, error)
+        return None
 
 
 async def _counts(services: Services, trigger: Trigger) -> bool:

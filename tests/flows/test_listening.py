@@ -63,10 +63,11 @@ async def test_a_delivery_over_a_connection_of_its_own_is_stored_and_answered(wo
     assert world.bus.acknowledged[rung:] == [(conversation_id(Thread("memory", "C1", "100.1")), 1)]
 
 
-async def test_a_thread_that_cannot_be_begun_is_answered_and_nothing_is_stored(world: World) -> None:
+@pytest.mark.parametrize("away", [False, True])
+async def test_a_thread_that_cannot_be_begun_is_answered_and_nothing_is_stored(world: World, away: bool) -> None:
     delivery = await command(world)
     chat = Chat()
-    chat.token = _no_token  # type: ignore[method-assign]
+    chat.token = _away if away else _no_token  # type: ignore[method-assign]
     world.use(integrations={"memory": chat})
     rung = len(world.bus.acknowledged)
     body = msgspec.json.encode(delivery)
@@ -77,3 +78,7 @@ async def test_a_thread_that_cannot_be_begun_is_answered_and_nothing_is_stored(w
 
 async def _no_token(place: str, use: str = "") -> Secret | None:
     return None
+
+
+async def _away(place: str, use: str = "") -> Secret | None:
+    raise ProviderError("unavailable", "not now")
