@@ -13,6 +13,9 @@ from bot.core.errors import Refused
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256, same
 
+INSTALL = "install"
+"""Whoever has such a ticket for a service may install our app in a workspace of theirs."""
+
 
 class _Ticket(Struct, frozen=True):
     purpose: str

@@ -11,7 +11,7 @@ from bot import bootstrap
 from bot.config import Settings
 from bot.core.errors import OnhandError, Rejected
 from bot.core.inbound import Inbound
-from bot.core.ports import Integration, Sweep, as_sent
+from bot.core.ports import Integration, Listener, Sweep, as_sent
 from bot.core.secret import Redactor
 
 _WORKER_HEARD_WITHIN = 60.0
@@ -102,6 +102,8 @@ def _ago(seconds: float) -> str:
 async def _platform(name: str, integration: Integration) -> AsyncIterator[Finding]:
     if integration.receives:
         yield _signed_test(name, integration)
+    elif isinstance(integration, Listener) and integration.listens:
+        yield Finding(f"{name} intake", True, "over a connection of its own")
     else:
         yield Finding(f"{name} intake", False, f"no endpoint; set ONHAND_{name.upper()}__WEBHOOK_SECRET")
     yield await _tried(f"{name} token", integration.check)

@@ -8,6 +8,7 @@ import asyncio
 import hmac
 import html
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,12 +18,14 @@ import click
 from msgspec import Struct
 
 from bot import bootstrap, config, registry
+from bot.auth import tickets
 from bot.commands import settings_file
 from bot.config import Settings
 from bot.core.errors import ConfigError
 from bot.core.ports import Form, Registration
 
 _SET_BY_IT = ("token", "app_id", "private_key", "webhook_secret", "client_id", "client_secret", "bot_login")
+_A_DAY = 24 * 3600.0
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -35,6 +38,8 @@ def init(
     if set_up := getattr(factory, "set_up", None):
         for line in asyncio.run(set_up(values, bootstrap.public_url(settings), arguments)):
             click.echo(line)
+        if getattr(values, "client_id", "") and hasattr(factory, "install_url"):
+            click.echo(f"To install it in further workspaces (good for a day): {_install_link(settings, service)}")
         return
     if arguments:
         raise ConfigError(f"onhand init {service} takes no further arguments, found {' '.join(arguments)!r}")
@@ -42,6 +47,11 @@ def init(
     if registration is None:
         raise ConfigError(f"onhand init can do nothing at {service}; its README says how to set it up by hand")
     _make_app(settings, service, registration(values), name, owner, file, port)
+
+
+def _install_link(settings: Settings, service: str) -> str:
+    ticket = tickets.issue(bootstrap.signing_key(settings), tickets.INSTALL, service, time.time() + _A_DAY)
+    return f"{bootstrap.public_url(settings)}/api/install/{service}?ticket={ticket}"
 
 
 def _make_app(

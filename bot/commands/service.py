@@ -20,6 +20,7 @@ from bot import bootstrap, logs
 from bot.config import Settings
 from bot.core.errors import OnhandError, Unavailable
 from bot.core.secret import Redactor
+from bot.flows.listening import listening
 from bot.redis_server import EmbeddedRedis
 
 STOP_SECONDS = 15.0
@@ -38,7 +39,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     redactor = Redactor()
     logs.set_up(settings.log_json, redactor)
     _stop_signal()  # uvicorn raises a signal again when it has stopped; what is open is closed after that
-    async with bootstrap.build(settings, redactor) as built:
+    async with bootstrap.build(settings, redactor) as built, listening(built.services):
         config = uvicorn.Config(
             create(built),
             host=host or settings.host,

@@ -98,6 +98,7 @@ async def _settle(services: Services, log: ConversationLog, request: RequestStat
     for waiting in log.state.open("waiting") if request.phase == "asked" else ():
         if waiting.waits_for == "repository":  # before this one is admitted: a desk that is cut off here is asked again
             await acknowledge(services, log.conversation_id, waiting.seq)
+            await log.refresh()  # what that one shows now speaks for this one as well
     return repository
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bot.core.errors import NeedsAccount, Refused
 from bot.core.inbound import Account, Repository, Thread, Trigger
-from bot.core.ports import Services, User
+from bot.core.ports import Installer, Services, User, installed_in
 from bot.core.secret import Secret
 from bot.flows.whereabouts import forge_of
 
@@ -109,7 +109,10 @@ async def _bots(services: Services, service: str, place: str, use: str) -> Token
     integration = services.integrations[service]
 
     async def token() -> Secret:
-        return _masked(services, service, await integration.token(place, use))
+        token = await integration.token(place, use)
+        if not token and isinstance(integration, Installer):
+            token = await services.vault.get(installed_in(place), service)
+        return _masked(services, service, token)
 
     try:
         await token()

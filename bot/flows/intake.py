@@ -8,9 +8,11 @@ from typing import Literal
 from msgspec import structs
 
 from bot.core.conversation import conversation_id
-from bot.core.errors import Rejected, Unavailable
-from bot.core.inbound import Delivery, Inbound, Repository, Trigger
-from bot.core.ports import Picker, Services
+from bot.core.errors import ProviderError, Refused, Rejected, Unavailable
+from bot.core.inbound import Delivery, Inbound, Repository, Thread, Trigger, Verified
+from bot.core.ports import Integration, Picker, Services, ThreadOpener
+from bot.core.secret import Secret
+from bot.flows.identity import bots_token
 from bot.flows.whereabouts import search
 
 log = logging.getLogger(__name__)
@@ -40,10 +42,17 @@ async def receive(services: Services, service: str, inbound: Inbound) -> Receipt
     integration = services.integrations.get(service)
     if integration is None or not integration.receives:
         raise Rejected("no_endpoint", f"no webhook secret is configured for {service!r}", 404)
-    delivery = integration.parse(integration.verify(inbound, services.clock()))
+    return await take(services, integration, integration.verify(inbound, services.clock()))
+
+
+async def take(services: Services, integration: Integration, verified: Verified) -> Receipt:
+    """Understand a delivery of which it is known who sent it; as `receive` after that. Raises Rejected (400)."""
+    delivery = integration.parse(verified)
     if delivery.search is not None and isinstance(integration, Picker):
         body = integration.options(await _found(services, delivery.search))
         return Receipt("ignored", delivery.event, reason="search", body=body)
+    if isinstance(integration, ThreadOpener) and delivery.triggers and not delivery.triggers[0].thread.item:
+        delivery = await integration.open_thread(delivery, await _bots(services, delivery.triggers[0].thread))
     if not delivery.triggers:
         return Receipt("ignored", delivery.event, reason=delivery.ignored, body=delivery.answer)
     return replace(await accept(services, delivery), body=delivery.answer)
@@ -63,6 +72,15 @@ async def accept(services: Services, delivery: Delivery) -> Receipt:
     if accepted.fresh:
         return Receipt("accepted", delivery.event, tuple(dict.fromkeys(cid for cid, _ in accepted.fresh)))
     return Receipt("duplicate", delivery.event, accepted.known)
+
+
+async def _bots(services: Services, thread: Thread) -> Secret | None:
+    try:
+        token = await bots_token(services, thread)
+        return await token() if token else None
+    except (ProviderError, Refused) as error:
+        log.warning("no token to begin a thread in %s: %s", thread.place, error)
+        return None
 
 
 async def _counts(services: Services, trigger: Trigger) -> bool:

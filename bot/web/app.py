@@ -8,7 +8,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from bot.bootstrap import Built
-from bot.web import service
+from bot.web import installing, service
 from bot.web.conversations import Conversations
 from bot.web.metrics import Metrics
 from bot.web.webhooks import PREFIX, Webhooks
@@ -31,7 +31,14 @@ def create(built: Built) -> ASGIApp:
 
 def _litestar(built: Built, metrics: Metrics) -> Litestar:
     return Litestar(
-        route_handlers=[Conversations, service.health, service.ready, service.metrics, service.connect],
+        route_handlers=[
+            Conversations,
+            service.health,
+            service.ready,
+            service.metrics,
+            service.connect,
+            *installing.HANDLERS,
+        ],
         state=State({"built": built, "services": built.services, "metrics": metrics}),
         logging_config=None,
         openapi_config=OpenAPIConfig("onhand", "1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]),

@@ -7,6 +7,8 @@ CANARIES = {
     "model": "canary-model-93be41f07c",
     "keys": "canary-keys-5b8d66a1f04e",
     "github": "ghs_" + b"onhand-bot".hex(),
+    "slack_signing": "canary-slack-signing-1f0c77",
+    "slack": "xoxb-canary-slack-64be90aa12",
     "jira": "canary-jira-0d94be617a",
     "jira webhook": "canary-jira-webhook-2b7fe3",
     "jira automation": "canary-jira-automation-91c4d8",

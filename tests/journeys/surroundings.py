@@ -29,6 +29,9 @@ def environment(folder: Path, redis_url: str, sandbox: str, github_port: int, mo
         "ONHAND_GITHUB__BOT_LOGIN": "onhand-bot",
         "ONHAND_GITHUB__API_URL": f"http://127.0.0.1:{github_port}/api/v3",
         "ONHAND_GITHUB__WEB_URL": f"http://127.0.0.1:{github_port}",
+        "ONHAND_SLACK__SIGNING_SECRET": CANARIES["slack_signing"],
+        "ONHAND_SLACK__BOT_TOKEN": CANARIES["slack"],
+        "ONHAND_SLACK__API_URL": f"http://127.0.0.1:{free_port('127.0.0.1')}/api",
     }
 
 

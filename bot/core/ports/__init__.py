@@ -6,6 +6,7 @@ Each is found by an entry point and built with one call, as its docstring says.
 
 from bot.core.ports.agent import Limits, Model, Reply, RunLog, Tool, ToolCall
 from bot.core.ports.boxes import BoxSpec, Checkout, CommandResult, Sandbox, Sandboxes
+from bot.core.ports.chats import Installed, Installer, Listener, Take, ThreadOpener, installed_in
 from bot.core.ports.memory import (
     Accepted,
     Accounts,
@@ -57,10 +58,13 @@ __all__ = [
     "Form",
     "InLine",
     "Inbox",
+    "Installed",
+    "Installer",
     "Integration",
     "Leases",
     "Limits",
     "Linked",
+    "Listener",
     "Load",
     "Model",
     "Picker",
@@ -78,6 +82,8 @@ __all__ = [
     "Source",
     "Sweep",
     "Sweeps",
+    "Take",
+    "ThreadOpener",
     "Tool",
     "ToolCall",
     "Us",
@@ -85,4 +91,5 @@ __all__ = [
     "Vault",
     "Workshop",
     "as_sent",
+    "installed_in",
 ]

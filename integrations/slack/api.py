@@ -1,0 +1,103 @@
+"""Slack's Web API, call by call: one session for all tokens, and refusals as ProviderError.
+
+The only file beside socket.py that reaches the network or knows slack_sdk. Nothing is retried here: the caller does.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.web.async_client import AsyncWebClient
+
+from bot.core.errors import ProviderError, ProviderWord
+from bot.core.secret import Secret
+
+FILES = "https://files.slack.com/"
+"""Where files are; a token is sent nowhere else."""
+
+NOBODY = Secret("")
+"""Instead of a token: the call is not signed in."""
+
+_UNTOLD = 30.0
+"""Seconds to wait after a rate limit that names no time."""
+
+_WORDS: Mapping[ProviderWord, str] = {
+    "unauthorized": "invalid_auth not_authed account_inactive token_revoked token_expired app_uninstalled",
+    "forbidden": (
+        "missing_scope not_in_channel restricted_action restricted_action_read_only_channel no_permission access_denied "
+        "restricted_action_thread_locked restricted_action_non_threadable_channel is_archived cant_update_message "
+        "edit_window_closed not_allowed_token_type team_access_not_granted ekm_access_denied messages_tab_disabled"
+    ),
+    "missing": "channel_not_found message_not_found thread_not_found user_not_found team_not_found file_not_found",
+    "conflict": "message_not_in_streaming_state stopped_by_user streaming_state_conflict",
+    "limited": "ratelimited rate_limited message_limit_exceeded",
+    "unavailable": "internal_error fatal_error service_unavailable request_timeout team_added_to_org",
+}
+_WORD_OF: dict[str, ProviderWord] = {name: word for word, names in _WORDS.items() for name in names.split()}
+_WORD_OF_STATUS: dict[int, ProviderWord] = {401: "unauthorized", 403: "forbidden", 404: "missing", 429: "limited"}
+
+
+class Api:
+    """One Slack. `timeout` is in seconds, of each call."""
+
+    def __init__(self, url: str, timeout: int) -> None:
+        self._url, self._timeout = url.rstrip("/") + "/", timeout
+        self._web = AsyncWebClient(base_url=self._url, timeout=timeout, retry_handlers=[])
+
+    async def call(self, token: Secret, method: str, **arguments: Any) -> dict[str, Any]:
+        """Call a method by its name in slack_sdk, such as `chat_update`. Raises ProviderError."""
+        self._open()
+        try:
+            signed = {"token": token.reveal()} if token else {}
+            answer = await getattr(self._web, method)(**signed, **arguments)
+        except SlackApiError as error:
+            raise refusal(method, error) from None
+        except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
+            raise ProviderError("unavailable", f"no answer to {method}: {type(error).__name__}") from None
+        found: dict[str, Any] = answer.data
+        return found
+
+    async def read(self, token: Secret, address: str, longest: int) -> bytes:
+        """Return the first bytes of a file of Slack's; of none if its address is elsewhere. Raises ProviderError."""
+        if not (address.startswith(FILES) or (_origin(address) == _origin(self._url) and _origin(address))):
+            return b""
+        session = self._open()
+        headers = {"authorization": f"Bearer {token.reveal()}"}
+        try:
+            async with session.get(address, headers=headers, allow_redirects=False) as answer:
+                return await answer.content.read(longest) if answer.status == 200 else b""
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ProviderError("unavailable", f"no answer to a file: {type(error).__name__}") from None
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._web.session is not None:
+            await self._web.session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        """The session needs a running loop, so it is made with the first call."""
+        if self._web.session is None or self._web.session.closed:
+            self._web.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout))
+        return self._web.session
+
+
+def refusal(method: str, error: SlackApiError) -> ProviderError:
+    """Return what a method's refusal is in our words; what Slack said stays in the text."""
+    answer = error.response
+    status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0) or 0)
+    data = getattr(answer, "data", None)
+    said = str(data.get("error", "")) if isinstance(data, dict) else ""
+    word = _WORD_OF.get(said) or _WORD_OF_STATUS.get(status) or ("invalid" if said else "unavailable")
+    wait = None
+    if word == "limited":
+        told = str(getattr(answer, "headers", {}).get("Retry-After", ""))
+        wait = float(told) if told.isascii() and told.isdigit() else _UNTOLD
+    needs = f", needs the scope {data['needed']}" if isinstance(data, dict) and data.get("needed") else ""
+    return ProviderError(word, f"Slack said {said or status} to {method}{needs}", retry_after=wait)
+
+
+def _origin(address: str) -> tuple[str, str]:
+    parts = urlsplit(address)
+    return (parts.scheme, parts.netloc) if parts.netloc else ("", "")

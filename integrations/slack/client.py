@@ -1,0 +1,377 @@
+"""Slack as an Integration: what is done there with a bot token. api.py is the way there, socket.py the way back."""
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from msgspec import Struct, structs
+from slack_sdk.oauth import AuthorizeUrlGenerator
+
+from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
+from bot.core.outbound import Call, React, Receipt, Say, Status
+from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
+from bot.core.secret import Secret
+from integrations.slack import replies, sweep, threads, webhook
+from integrations.slack.api import NOBODY, Api
+from integrations.slack.manifest import SCOPES, steps
+from integrations.slack.replies import Progress
+from integrations.slack.socket_mode import listen
+
+log = logging.getLogger(__name__)
+
+_STREAM = "stream:"
+"""Before the time of a message that is a stream still."""
+_QUIET = {"unfurl_links": False, "unfurl_media": False}
+_OPENING_SECONDS = 2.0
+"""Slack shows an error to a person who has waited 3 s."""
+_OPENING_KEPT = 1000
+"""Slash commands that are remembered, so that one which comes twice begins one thread."""
+
+
+class Slack:
+    """Slack, over HTTP or Socket Mode, built as `Slack(settings, us)`. Raises ConfigError for settings that cannot work."""
+
+    name: ClassVar[str] = "slack"
+
+    class Settings(Struct, frozen=True):
+        """The settings under `[slack]`, or `ONHAND_SLACK__...`."""
+
+        signing_secret: Secret | None = None
+        """The app's signing secret. Without one there is no endpoint."""
+        bot_token: Secret | None = None
+        """The app's bot token in your workspace (`xoxb-...`)."""
+        api_url: str = "https://slack.com/api"
+        """Address of the Web API."""
+        app_token: Secret | None = None
+        """An app-level token (`xapp-...`) with `connections:write`: turns Socket Mode on, for where Slack cannot reach onhand."""
+        client_id: str = ""
+        """Of the app, to install it in several workspaces."""
+        client_secret: Secret | None = None
+        """Secret that belongs to the client id."""
+        timeout: int = 10
+        """Seconds to wait for an answer of the API."""
+
+    def __init__(self, settings: "Slack.Settings", us: Us) -> None:
+        self._settings, self._us = settings, us
+        parts = urlsplit(settings.api_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise ConfigError(
+                f"slack.api_url: expected an address such as https://slack.com/api, found {parts.netloc!r}"
+            )
+        self._api = Api(settings.api_url, settings.timeout)
+        self._owners: dict[Secret, Account] = {}
+        self._opening: dict[str, asyncio.Future[str]] = {}
+
+    @staticmethod
+    async def set_up(settings: "Slack.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """Return the steps that make the app; an API that makes one wants a token that nobody has yet."""
+        if arguments:
+            raise ConfigError(f"onhand init slack takes no further arguments, found {' '.join(arguments)!r}")
+        if not settings.app_token and urlsplit(public_url).scheme != "https":
+            raise ConfigError(
+                "ONHAND_PUBLIC_URL: expected the https address at which Slack reaches onhand, "
+                f"found {public_url}; where there is none, set ONHAND_SLACK__APP_TOKEN for Socket Mode"
+            )
+        return steps(public_url, bool(settings.app_token))
+
+    # --- what comes in --------------------------------------------------------------------------------------------
+
+    def secrets(self) -> Sequence[Secret]:
+        s = self._settings
+        return [secret for secret in (s.signing_secret, s.bot_token, s.app_token, s.client_secret) if secret]
+
+    @property
+    def receives(self) -> bool:
+        return bool(self._settings.signing_secret)
+
+    def verify(self, inbound: Inbound, now: float) -> Verified:
+        return webhook.verify(inbound, self._secret(), now)
+
+    def parse(self, verified: Verified) -> Delivery:
+        return webhook.parse(verified)
+
+    def options(self, found: Sequence[Repository]) -> bytes:
+        return webhook.options(found)
+
+    def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        sent = str(int(now))
+        return {
+            "content-type": "application/json" if body[:1] == b"{" else "application/x-www-form-urlencoded",
+            "x-slack-request-timestamp": sent,
+            "x-slack-signature": webhook.signature(body, sent, self._secret()),
+        }
+
+    @property
+    def listens(self) -> bool:
+        return bool(self._settings.app_token)
+
+    async def listen(self, take: Take) -> None:
+        await listen(self._settings.app_token or Secret(""), self._settings.api_url, take)
+
+    async def open_thread(self, delivery: Delivery, token: Secret | None) -> Delivery:
+        """Say in the channel what was asked with the slash command: that message is the thread's first."""
+        (trigger,) = delivery.triggers
+        opening = self._opening.get(delivery.id)
+        if opening is None:
+            opening = self._opening[delivery.id] = asyncio.ensure_future(self._open(trigger, token))
+            opening.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait any more
+            self._opening = dict(list(self._opening.items())[-_OPENING_KEPT:])
+        try:
+            async with asyncio.timeout(_OPENING_SECONDS):
+                ts = await asyncio.shield(opening)
+        except (ProviderError, TimeoutError) as error:
+            log.warning("the slash command could not begin a thread: %s", error or "no answer in time")
+            return structs.replace(delivery, triggers=(), ignored="no_thread", answer=replies.NOT_HERE)
+        return structs.replace(delivery, triggers=(webhook.in_thread(trigger, ts),))
+
+    async def _open(self, trigger: Trigger, token: Secret | None) -> str:
+        if token is None:
+            raise ProviderError("unauthorized", "there is no token for this workspace")
+        _, channel = place_of(trigger.thread)
+        said = replies.message(trigger.meaning, *replies.asked(trigger))
+        made = await self._api.call(token, "chat_postMessage", channel=channel, **said, **_QUIET)
+        return str(made.get("ts", ""))
+
+    def _secret(self) -> Secret:
+        if not self._settings.signing_secret:
+            raise Rejected("not_configured", "there is no signing secret for Slack", 404)
+        return self._settings.signing_secret
+
+    # --- what goes out --------------------------------------------------------------------------------------------
+
+    def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
+        return replies.render(trigger, status, topic, self._us.handle)
+
+    def propose(self, proposal: Proposal) -> list[Call]:
+        return []  # no code lives here
+
+    async def token(self, place: str, use: str = "") -> Secret | None:
+        """The one of the settings, for its own workspace alone where the app may be in others too."""
+        token = self._settings.bot_token or None
+        if token and place and self._settings.client_id:
+            ours = (await self.identify(token)).id.partition(":")[0]
+            return token if place.partition("/")[0] == ours else None
+        return token
+
+    def install_url(self, back: str, state: str) -> str:
+        if not self._settings.client_id or not self._settings.client_secret:
+            return ""
+        return AuthorizeUrlGenerator(client_id=self._settings.client_id, scopes=SCOPES, redirect_uri=back).generate(
+            state
+        )
+
+    async def install(self, code: str, back: str) -> Installed:
+        secret, known = self._settings.client_secret or Secret(""), self._settings.client_id
+        found = await self._api.call(
+            NOBODY, "oauth_v2_access", client_id=known, client_secret=secret.reveal(), code=code, redirect_uri=back
+        )
+        team = found.get("team") or {}
+        if not team.get("id"):
+            raise ProviderError("invalid", "the app was installed for an organisation; install it in a workspace")
+        return Installed(str(team["id"]), str(team.get("name")), Secret(str(found.get("access_token", ""))))
+
+    async def give_back(self, use: str) -> None:
+        """Bot tokens are for ever."""
+
+    async def check(self) -> str:
+        s = self._settings
+        if s.app_token:
+            await self._api.call(NOBODY, "apps_connections_open", app_token=s.app_token.reveal())
+        if not s.bot_token and s.client_id:
+            return "acts where it was installed by link; their tokens are in the vault"
+        if not s.bot_token:
+            raise ConfigError("no token; set ONHAND_SLACK__BOT_TOKEN")
+        found = await self._api.call(s.bot_token, "auth_test")
+        return f"acts as {found.get('user')} in {found.get('team')}"
+
+    async def catch_up(self, since: float) -> CaughtUp:
+        """The workspace of the settings alone, and only after we were away: Slack sends again what fails for some minutes."""
+        token = self._settings.bot_token
+        if not token or time.time() - since < sweep.AWAY:
+            return CaughtUp()
+        team, _, us = (await self.identify(token)).id.partition(":")
+        return CaughtUp(read=tuple(await sweep.missed(self._api, token, team, us, since)))
+
+    async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
+        match call:
+            case React():
+                return await self._react(call, token)
+            case Say():
+                return await self._put(call, replies.message(call.topic, call.text), receipt, token)
+            case Progress():
+                return await self._progress(call, receipt, token)
+        raise ProviderError("invalid", f"Slack has no {type(call).__name__}")
+
+    async def _react(self, call: React, token: Secret) -> Receipt:
+        if call.origin.kind != "message" or not call.origin.id:
+            return Receipt("")
+        _, channel = place_of(call.thread)
+        try:
+            await self._api.call(token, "reactions_add", channel=channel, timestamp=call.origin.id, name=call.emoji)
+        except ProviderError as error:
+            if "already_reacted" not in error.detail:
+                raise
+        return Receipt(call.origin.id)
+
+    async def _put(self, call: Call, said: dict[str, Any], receipt: Receipt | None, token: Secret) -> Receipt:
+        """Post a message, or renew the one that stands there."""
+        _, channel = place_of(call.thread)
+        if receipt is not None:
+            ts = receipt.id.removeprefix(_STREAM)
+            try:
+                await self._api.call(token, "chat_update", channel=channel, ts=ts, **said)
+                return Receipt(ts, _address(call.thread))
+            except ProviderError as error:
+                if error.word != "missing":
+                    raise  # else somebody has deleted it, and it is said anew
+        thread_ts = call.thread.item
+        made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
+        return Receipt(str(made.get("ts", "")), _address(call.thread))
+
+    # --- the message that shows how a request stands --------------------------------------------------------------
+
+    async def _progress(self, call: Progress, receipt: Receipt | None, token: Secret) -> Receipt:
+        """Show it as a stream with task cards where the workspace takes one and while it lives, else as a message.
+
+        Slack ends a stream after about five minutes, or when it is stopped; the message is then edited.
+        """
+        if receipt is None and call.live:
+            if stream := await self._begin(call, token):
+                return stream
+        elif receipt is not None and receipt.id.startswith(_STREAM):
+            try:
+                return await self._go_on(call, receipt, token)
+            except ProviderError as error:
+                if error.worth_retrying or error.word == "unauthorized":
+                    raise
+                await self._stop(call, receipt, token)
+        done = await self._put(call, replies.message(call.topic, call.text, replies.controls(call)), receipt, token)
+        if not call.live:
+            await self._session(call, "suspended" if call.picker else "active", token)
+        return done
+
+    async def _begin(self, call: Progress, token: Secret) -> Receipt | None:
+        """Start a stream; None where there are none. Without Slack's own stop button it has one of ours."""
+        team, channel = place_of(call.thread)
+        native = await self._session(call, "processing", token)
+        shown = replies.chunks(call) + ([] if native else [{"type": "blocks", "blocks": replies.controls(call)}])
+        try:
+            made = await self._api.call(
+                token,
+                "chat_startStream",
+                channel=channel,
+                thread_ts=call.thread.item,
+                recipient_team_id=team,
+                recipient_user_id=call.person,
+                task_display_mode="plan",
+                chunks=shown,
+            )
+        except ProviderError as error:
+            if error.worth_retrying or error.word == "unauthorized":
+                raise
+            return None
+        return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread))
+
+    async def _go_on(self, call: Progress, receipt: Receipt, token: Secret) -> Receipt:
+        _, channel = place_of(call.thread)
+        where = {"channel": channel, "ts": receipt.id.removeprefix(_STREAM)}
+        if call.live:
+            await self._api.call(token, "chat_appendStream", **where, chunks=replies.chunks(call))
+            return receipt
+        blocks = replies.message(call.topic, call.text, replies.controls(call))["blocks"]
+        status = "suspended" if call.picker else "active"
+        shown = replies.chunks(call)
+        await self._api.call(token, "chat_stopStream", **where, chunks=shown, blocks=blocks, session_status=status)
+        return structs.replace(receipt, id=where["ts"])
+
+    async def _stop(self, call: Progress, receipt: Receipt, token: Secret) -> None:
+        """Make sure that a stream which takes no more is over: one that goes on cannot be edited."""
+        _, channel = place_of(call.thread)
+        with suppress(ProviderError):
+            await self._api.call(token, "chat_stopStream", channel=channel, ts=receipt.id.removeprefix(_STREAM))
+
+    async def _session(self, call: Progress, status: str, token: Secret) -> bool:
+        """Tell Slack whether the agent is at work: it then shows its own stop button. False where it has no such thing."""
+        _, channel = place_of(call.thread)
+        with suppress(ProviderError):
+            where = {"channel_id": channel, "thread_ts": call.thread.item}
+            found = await self._api.call(token, "agents_sessions_setStatus", **where, status=status)
+            return "agent_session_stopped" not in str(found.get("warning"))
+        return False
+
+    async def find(self, call: Call, token: Secret) -> Receipt | None:
+        """Look for our message of this topic among the newest of the thread. Somebody else's with our mark is not ours."""
+        if not isinstance(call, Say | Progress):
+            return None  # a reaction made twice is one
+        us = (await self.identify(token)).login
+        _, channel = place_of(call.thread)
+        mark = replies.mark(call.topic)
+        for said in await threads.newest(self._api, token, channel, call.thread.item):
+            if said.get("user") == us and mark in (blocks := json.dumps(said.get("blocks", []))):
+                stream = f"{mark}-" in blocks and f'"{mark}"' not in blocks
+                return Receipt(f"{_STREAM if stream else ''}{said.get('ts', '')}", _address(call.thread))
+        return None
+
+    # --- who, and what was said -----------------------------------------------------------------------------------
+
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        """Full members of the workspace: no guests, no bots, nobody of another organisation in a shared channel."""
+        team, _ = place_of(thread)
+        try:
+            user = (await self._api.call(token, "users_info", user=_user(account.id))).get("user") or {}
+        except ProviderError as error:
+            if error.word == "missing":
+                return False
+            raise
+        outside = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_app_user")
+        teams = [user.get("team_id"), *(user.get("enterprise_user") or {}).get("teams", [])]
+        return team in teams and not any(user.get(word) for word in outside)
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        _, channel = place_of(trigger.thread)
+        us = (await self.identify(token)).login
+        return await threads.context(self._api, token, channel, trigger, us)
+
+    async def identify(self, token: Secret) -> Account:
+        if known := self._owners.get(token):
+            return known
+        found = await self._api.call(token, "auth_test")
+        owner = Account(self.name, f"{found.get('team_id')}:{found.get('user_id')}", str(found.get("user_id")))
+        self._owners[token] = owner
+        return owner
+
+    async def account(self, login: str, token: Secret) -> Account:
+        """Return the account of a member's id: `U123`, or `T123:U123`."""
+        user = (await self._api.call(token, "users_info", user=_user(login))).get("user") or {}
+        team = user.get("team_id") or (await self.identify(token)).id.partition(":")[0]
+        return Account(self.name, f"{team}:{user.get('id')}", str(user.get("id")))
+
+    async def close(self) -> None:
+        await self._api.close()
+
+
+def place_of(thread: Thread) -> tuple[str, str]:
+    """Return team and channel of a thread. Raises ProviderError for one of another shape."""
+    team, _, channel = thread.place.partition("/")
+    if not team or not channel:
+        raise ProviderError("invalid", f"expected a place such as T123/C456, found {thread.place[:40]!r}")
+    return team, channel
+
+
+def _user(account: str) -> str:
+    user = account.rpartition(":")[2]
+    if not re.fullmatch(r"[A-Za-z0-9]{2,40}", user):
+        raise ProviderError("missing", "expected a member's id, such as U123")
+    return user
+
+
+def _address(thread: Thread) -> str:
+    team, channel = place_of(thread)
+    return webhook.address(team, channel, thread.item)

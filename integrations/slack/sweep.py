@@ -1,0 +1,87 @@
+"""What was said to us while we were away. Slack sends an event three times within some minutes, and then never again.
+
+Seen are the channels that the bot is in: their messages since then, and answers in threads that began since then.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from bot.core.errors import ProviderError, Rejected
+from bot.core.inbound import Delivery
+from bot.core.secret import Secret
+from integrations.slack import webhook
+from integrations.slack.api import Api
+
+AWAY = 1200.0
+"""Seconds after which Slack has given up: looks that are less apart find nothing that did not arrive."""
+
+_KINDS = ("public_channel", "private_channel", "im", "mpim")
+_PAGES, _PAGE = 5, 200
+_TRIES, _LONGEST_PAUSE = 3, 60.0
+"""Slack lets some 50 channels a minute be read, and says how long to wait then."""
+
+
+async def missed(api: Api, token: Secret, team: str, us: str, since: float) -> list[Delivery]:
+    """Return what asks for work among the messages since then (Unix seconds), oldest first. Raises ProviderError."""
+    found: list[Delivery] = []
+    where = {"types": list(_KINDS), "exclude_archived": True}
+    async for channel in _pages(api, token, "users_conversations", "channels", where):
+        found += [d async for d in _in_channel(api, token, team, us, str(channel.get("id", "")), since)]
+    return sorted(found, key=lambda delivery: delivery.triggers[0].origin.id)
+
+
+async def _in_channel(
+    api: Api, token: Secret, team: str, us: str, channel: str, since: float
+) -> AsyncIterator[Delivery]:
+    after = {"channel": channel, "oldest": f"{since:.6f}"}
+    async for message in _pages(api, token, "conversations_history", "messages", after):
+        if delivery := _understood(team, us, channel, message):
+            yield delivery
+        if message.get("reply_count"):
+            thread = {**after, "ts": str(message.get("ts", ""))}
+            async for reply in _pages(api, token, "conversations_replies", "messages", thread):
+                if reply.get("ts") != message.get("ts") and (delivery := _understood(team, us, channel, reply)):
+                    yield delivery
+
+
+def _understood(team: str, us: str, channel: str, message: Mapping[str, Any]) -> Delivery | None:
+    """Read a message as if it had just been delivered."""
+    kind = "im" if channel.startswith("D") else "channel"
+    event = {**message, "type": "message", "channel": channel, "channel_type": kind}
+    ours = [{"user_id": us, "is_bot": True}]
+    outer = {"type": "event_callback", "team_id": team, "event": event, "authorizations": ours}
+    try:
+        delivery = webhook.parse(webhook.over_socket(outer))
+    except Rejected:
+        return None
+    return delivery if delivery.triggers else None
+
+
+async def _pages(
+    api: Api, token: Secret, method: str, part: str, arguments: Mapping[str, Any]
+) -> AsyncIterator[dict[str, Any]]:
+    cursor = None
+    for _ in range(_PAGES):
+        try:
+            page = await _patiently(api, token, method, {**arguments, "limit": _PAGE, "cursor": cursor})
+        except ProviderError as error:
+            if error.word not in ("missing", "forbidden") or part == "channels":
+                raise
+            return  # a channel that cannot be read hides no other
+        for row in page.get(part) or []:
+            yield row
+        cursor = (page.get("response_metadata") or {}).get("next_cursor")
+        if not cursor:
+            return
+
+
+async def _patiently(api: Api, token: Secret, method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    for tries_left in range(_TRIES - 1, -1, -1):
+        try:
+            return await api.call(token, method, **arguments)
+        except ProviderError as error:
+            if error.word != "limited" or not tries_left or (error.retry_after or 0) > _LONGEST_PAUSE:
+                raise
+            await asyncio.sleep(error.retry_after or 0)
+    raise AssertionError("unreachable")
