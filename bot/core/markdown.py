@@ -17,7 +17,8 @@ _AT_NAME = re.compile(r"(?:(?<![A-Za-z0-9\\])\\*|(?<=[A-Za-z0-9])\\+)@([A-Za-z0-
 _IMAGE = re.compile(r"!\[")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _CLOSES = re.compile(
-    r"\b(close[sd]?|fix(?:e[sd])?|resolve[sd]?)(:?\s{1,20})(?=(?:[\w.-]{1,100}/[\w.-]{1,100})?#\d|https?://|GH-\d)",
+    r"\b(clos(?:e[sd]?|ing)|fix(?:e[sd]|ing)?|resolv(?:e[sd]?|ing)|implement(?:s|ed|ing)?)(:?\s{1,20})(?:issues?\s{1,20})?"
+    r"(?=(?:[\w.-]{1,100}/){0,5}[\w.-]{0,100}#\d|https?://|GH-\d)",
     re.IGNORECASE,
 )
 
@@ -49,8 +50,11 @@ def harmless(text: str) -> str:
 
 
 def closes_nothing(text: str) -> str:
-    """Return the text with "fixes #1" turned into "fixes issue #1", which forges do not obey."""
-    return _CLOSES.sub(r"\1\2issue ", text)
+    """Return the text with "fixes #1" turned into "fixes the issue #1", which forges do not obey.
+
+    GitLab does obey "fixes issue #1". https://docs.gitlab.com/administration/issue_closing_pattern/
+    """
+    return _CLOSES.sub(r"\1\2the issue ", text)
 
 
 def _quieten(prose: str) -> str:

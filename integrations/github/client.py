@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Trigger, Verified
+from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
@@ -20,10 +21,11 @@ from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import number_in as _number
 from integrations.github.code import path_of as _repo
-from integrations.github.markdown import carries_mark, mark, marked
 from integrations.github.payloads import Person
 from integrations.github.register import Registration
 
+_LONGEST = 65_536
+"""Characters that GitHub takes as the body of a comment, an issue or a pull request."""
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
 _REPLY = "r"
@@ -172,7 +174,7 @@ class GitHub:
         return Receipt(str(made.read(Remark).id))
 
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
-        body = {"body": marked(call.text, call.topic)}
+        body = {"body": marked(call.text, call.topic, _LONGEST)}
         if receipt is not None:
             try:
                 return await self._edit(call, receipt, body, token)
@@ -220,7 +222,7 @@ class GitHub:
 
     async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
         path = f"{_repo(call.repository.name)}/pulls"
-        text = {"title": call.title, "body": marked(call.body, call.topic)}
+        text = {"title": call.title, "body": marked(call.body, call.topic, _LONGEST)}
         if receipt is not None and await self._is_open(path, receipt.id, token):
             return await self._edit_change(path, receipt.id, text, token)
         wanted = {**text, "head": call.head, "base": call.base, "draft": call.draft}

@@ -19,11 +19,11 @@ from msgspec import Struct
 
 from bot.core.errors import Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
+from bot.core.marks import carries_mark
 from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256, require
 from bot.core.untrusted import clean
-from integrations.github.markdown import carries_mark
 from integrations.github.payloads import Changes, Comment, Item, Payload, Person
 
 SERVICE = "github"

@@ -9,13 +9,13 @@ import pytest
 
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Origin, Repository, Thread
+from bot.core.marks import mark
 from bot.core.outbound import OpenChange, React, Receipt, Say
 from bot.core.ports import Forge, Integration, Us
 from bot.core.secret import Secret
 from bot.testing.github import GitHubServer
 from bot.testing.openapi import check_requests
 from integrations.github.client import GitHub
-from integrations.github.markdown import mark
 
 REPO = "octo/hello"
 PLACE = Repository("github", REPO)

@@ -6,11 +6,11 @@ import pytest
 
 from bot.core.inbound import Account, Origin, Repository, Thread, Trigger
 from bot.core.markdown import closes_nothing, harmless
+from bot.core.marks import carries_mark, mark, marked
 from bot.core.mentions import Request, find_request
 from bot.core.outbound import Change, Outcome, Say, Status, Task
 from bot.core.ports import Proposal, Source
 from bot.core.wording import LONGEST_TITLE, filled
-from integrations.github.markdown import LONGEST, carries_mark, mark, marked
 from integrations.github.replies import propose, render
 
 THREAD = Thread("github", "octo/hello", "12")
@@ -121,7 +121,7 @@ def test_an_address_that_is_none_is_not_linked() -> None:
 
 def test_an_overlong_text_is_cut_and_says_so() -> None:
     text = ended("finished", "word " * 50_000)
-    assert len(marked(text, "status:1")) <= LONGEST
+    assert len(marked(text, "status:1", 65_536)) <= 65_536
     assert "cut here" in text
 
 
@@ -187,8 +187,9 @@ def test_work_asked_in_a_pull_request_or_elsewhere_closes_nothing() -> None:
 
 
 def test_a_summary_cannot_close_other_issues() -> None:
-    assert closes_nothing("Fixes #1, closes: octo/x#2") == "Fixes issue #1, closes: issue octo/x#2"
-    assert "Resolves issue #99" in opened(summary="Resolves #99").body
+    assert closes_nothing("Fixes #1, closes: octo/x#2") == "Fixes the issue #1, closes: the issue octo/x#2"
+    assert closes_nothing("Implements issue #1, fixing a/b/c#2") == "Implements the issue #1, fixing the issue a/b/c#2"
+    assert "Resolves the issue #99" in opened(summary="Resolves #99").body
 
 
 def test_a_title_is_one_line_of_lawful_length() -> None:

@@ -1,12 +1,9 @@
-"""The hidden mark on every message of ours on GitHub, by which it is found again. Pure."""
+"""The hidden mark on every message of ours where Markdown may hold HTML comments, by which it is found again. Pure."""
 
 from urllib.parse import quote
 
 from bot.core.markdown import cut
 from bot.core.untrusted import clean
-
-LONGEST = 65_536
-"""Characters that GitHub takes as the body of a comment, an issue or a pull request."""
 
 _MARK = "<!-- onhand:"
 
@@ -21,6 +18,6 @@ def carries_mark(text: str) -> bool:
     return _MARK in text
 
 
-def marked(text: str, topic: str) -> str:
-    """Return the text under its mark, cut to what GitHub takes."""
-    return cut(f"{mark(topic)}\n{clean(text)}", LONGEST)
+def marked(text: str, topic: str, longest: int) -> str:
+    """Return the text under its mark, cut to what the platform takes."""
+    return cut(f"{mark(topic)}\n{clean(text)}", longest)
