@@ -1,0 +1,93 @@
+"""Notes on issues and merge requests: said once, edited, found again; beneath a discussion, on a line, or below the whole."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bot.core.errors import ProviderError
+from bot.core.inbound import Account
+from bot.core.markdown import code
+from bot.core.marks import mark
+from bot.core.outbound import Receipt, Say
+from bot.core.secret import Secret
+from integrations.gitlab.answers import Discussion, MergeRequest, Note
+from integrations.gitlab.api import Api
+from integrations.gitlab.code import items_of, number_in
+from integrations.gitlab.markdown import marked
+from integrations.gitlab.replies import SayInDiff
+
+_PAGES = 5
+"""Pages of 100 notes in which a message of ours is looked for, newest first."""
+
+
+async def say(api: Api, token: Secret, web: str, call: Say, receipt: Receipt | None) -> Receipt:
+    """Make sure that the note of this topic stands there and reads so. Raises ProviderError."""
+    body = {"body": marked(call.text, call.topic)}
+    path = items_of(call.thread.place, call.thread.item)
+    if receipt is not None:
+        try:
+            edited = await api.request(token, "put", f"{path}/notes/{number_in(receipt.id)}", Note, body=body)
+            return _receipt(web, call, edited)
+        except ProviderError as error:
+            if error.word != "missing":
+                raise  # else somebody has deleted it, and it is said anew
+    return _receipt(web, call, await _new(api, token, path, call, body))
+
+
+async def find(api: Api, token: Secret, web: str, call: Say, us: Account) -> Receipt | None:
+    """Look for our note among the newest ones. One that somebody else has put our mark on is not ours."""
+    path, newest = f"{items_of(call.thread.place, call.thread.item)}/notes", {"order_by": "created_at", "sort": "desc"}
+    for page in range(1, _PAGES + 1):
+        notes = await api.get(token, path, list[Note], {**newest, "per_page": 100, "page": page})
+        for note in notes:
+            if mark(call.topic) in (note.body or "") and note.author and str(note.author.id) == us.id:
+                return _receipt(web, call, note)
+        if len(notes) < 100:
+            break
+    return None
+
+
+async def _new(api: Api, token: Secret, path: str, call: Say, body: Mapping[str, str]) -> Note:
+    """Say it beneath the discussion; where that is gone, on the same line of the diff; where GitLab takes no such remark, below."""
+    if call.beneath:
+        try:
+            return await api.request(token, "post", f"{path}/discussions/{call.beneath}/notes", Note, body=body)
+        except ProviderError as error:
+            if error.word not in ("missing", "invalid"):
+                raise
+        if isinstance(call, SayInDiff):
+            return await _on_the_line(api, token, path, call, body)
+    return await api.request(token, "post", f"{path}/notes", Note, body=body)
+
+
+async def _on_the_line(api: Api, token: Secret, path: str, call: SayInDiff, body: Mapping[str, str]) -> Note:
+    """Begin a discussion on the line that was remarked on; where its place is refused, say below which line is meant."""
+    origin = call.origin
+    try:
+        position = await _position(api, token, path, call)
+        made = await api.request(token, "post", f"{path}/discussions", Discussion, body={**body, "position": position})
+        if made.notes:
+            return made.notes[0]
+    except ProviderError as error:
+        if error.word not in ("missing", "invalid"):
+            raise
+    below = marked(f"On line {origin.line} of {code(origin.path, 300)}:\n\n{call.text}", call.topic)
+    return await api.request(token, "post", f"{path}/notes", Note, body={"body": below})
+
+
+async def _position(api: Api, token: Secret, path: str, call: SayInDiff) -> dict[str, Any]:
+    """Return the place of a line in the newest version of the diff. Raises ProviderError.
+
+    https://docs.gitlab.com/api/discussions/#create-a-new-thread-in-the-merge-request-diff
+    """
+    refs = (await api.get(token, path, MergeRequest)).diff_refs
+    if refs is None or not (refs.base_sha and refs.start_sha and refs.head_sha):
+        raise ProviderError("invalid", "the merge request has no diff")
+    where, line = call.origin.path, call.origin.line
+    shas = {"base_sha": refs.base_sha, "start_sha": refs.start_sha, "head_sha": refs.head_sha}
+    return {"position_type": "text", **shas, "new_path": where, "old_path": where, "new_line": line}
+
+
+def _receipt(web: str, call: Say, note: Note) -> Receipt:
+    kind = "merge_requests" if call.thread.item.startswith("!") else "issues"
+    item = f"{web}/{call.thread.place}/-/{kind}/{number_in(call.thread.item)}"
+    return Receipt(str(note.id), f"{item}#note_{note.id}")
