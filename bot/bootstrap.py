@@ -101,6 +101,7 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             clock=time.time,
             mask=redactor.learn,
             rates=_rates(settings),
+            defaults=_defaults(settings),
             redact=redactor,
         )
         yield Built(settings, services, store, bus, key, redactor, stack)
@@ -171,6 +172,11 @@ def _rates(settings: Settings) -> Rates:
     return Rates(
         caps.per_person, caps.per_repository, caps.per_thread, caps.loop_requests, loop_seconds=60 * caps.loop_minutes
     )
+
+
+def _defaults(settings: Settings) -> dict[str, str]:
+    places = settings.repositories.items()
+    return {f"{service}:{place}".casefold(): name for service, its in places for place, name in its.items()}
 
 
 def _us(settings: Settings) -> Us:

@@ -120,6 +120,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     """Where the agent works."""
     limits: Limits = Limits()
     """Caps of a run, and of what may be asked for."""
+    repositories: dict[str, dict[str, str]] = {}
+    """Default repository of a channel, project or team: REPOSITORIES__SLACK__C0123=owner/name, or gitlab:group/name."""
     models: dict[str, Llm] = {}
     """Named models, from [llm.NAME]."""
     sections: dict[str, dict[str, Any]] = {}

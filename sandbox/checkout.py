@@ -46,7 +46,7 @@ class GitCheckout:
             if source.commit and not source.head and read_loose(mirror, _mirrored(head)) == source.commit:
                 return source.commit
             try:
-                await _fetch(mirror, url, token, {branch_ref(source.base), head})
+                await _fetch(mirror, (url, source.username, token), {branch_ref(source.base), head})
             except GitError as failed:
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
@@ -94,7 +94,7 @@ class GitCheckout:
                 "--",
                 url,
                 f"{commit}:{target}",
-                key=(url, token),
+                key=(url, source.username, token),
                 seconds=_NETWORK_SECONDS,
             )
         except GitError as failed:
@@ -165,16 +165,17 @@ def _start(source: Source) -> str:
     return read_ref(source.head_ref) if source.head and source.head_ref else branch
 
 
-async def _fetch(mirror: Path, url: str, token: Secret, refs: set[str]) -> None:
+async def _fetch(mirror: Path, key: tuple[str, str, Secret], refs: set[str]) -> None:
     wanted = [f"+{ref}:{_mirrored(ref)}" for ref in sorted(refs)]
     options = ("--quiet", "--no-tags", "--no-write-fetch-head")
-    await git(mirror, "fetch", *options, "--", url, *wanted, key=(url, token), seconds=_NETWORK_SECONDS)
+    await git(mirror, "fetch", *options, "--", key[0], *wanted, key=key, seconds=_NETWORK_SECONDS)
 
 
 async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
     """Return what to tell the person whose branch is not there. Raises ProviderError."""
     try:
-        there = await git(mirror, "ls-remote", "--heads", "--", source.url, key=(source.url, token), seconds=60.0)
+        key = (source.url, source.username, token)
+        there = await git(mirror, "ls-remote", "--heads", "--", source.url, key=key, seconds=60.0)
     except GitError as failed:
         raise failed.for_provider() from None
     name = source.repository.name

@@ -81,7 +81,7 @@ class GitError(OnhandError):
 async def git(
     folder: Path,
     *arguments: str,
-    key: tuple[str, Secret] | None = None,
+    key: tuple[str, str, Secret] | None = None,
     config: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None,
     stdin: bytes = b"",
@@ -90,13 +90,13 @@ async def git(
 ) -> bytes:
     """Run git in a bare repository and return what it prints, at most `most` bytes.
 
-    `key` is the address it is for, and the token. Raises GitError, also when it takes longer than `seconds`.
+    `key` is the address it is for, the user name there, and the token. Raises GitError, also when it takes longer than `seconds`.
     """
     settings = {**_CONFIG, **(config or {})}
     redact = Redactor()
-    if key is not None and key[1]:
-        url, token = key
-        header = base64.b64encode(f"x-access-token:{token.reveal()}".encode()).decode()
+    if key is not None and key[2]:
+        url, username, token = key
+        header = base64.b64encode(f"{username}:{token.reveal()}".encode()).decode()
         parts = urlsplit(url)
         settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = f"Authorization: Basic {header}"
         redact = Redactor([token, Secret(header)])

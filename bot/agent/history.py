@@ -15,7 +15,18 @@ from bot.agent.replies import arguments
 from bot.agent.requests import as_message
 from bot.core.conversation import RUN_VERBS
 from bot.core.errors import UserError
-from bot.core.events import Admitted, Asked, CommandOutput, Event, ModelReply, Notice, Observation, Problem, RunEnded
+from bot.core.events import (
+    Admitted,
+    Asked,
+    Background,
+    CommandOutput,
+    Event,
+    ModelReply,
+    Notice,
+    Observation,
+    Problem,
+    RunEnded,
+)
 from bot.core.inbound import Trigger
 
 Message = dict[str, Any]
@@ -84,6 +95,8 @@ class History:
                 self._reply(reply, late)
             case Observation() as seen if event.call_id:
                 self._fill(event.call_id, as_text(seen))
+            case Background(content=content) if content:
+                self._say(event, f"[onhand] What was said there before, for your information:\n{content}")
             case Notice(content=content):
                 self._say(event, f"[onhand] {content}")
             case RunEnded(outcome=outcome):

@@ -15,6 +15,7 @@ class MultiUser:
     """Accounts are looked up; an unknown one gets a signed link that is good for a day."""
 
     name: ClassVar[str] = "multi_user"
+    connects: ClassVar[bool] = True
 
     def __init__(self, context: AuthContext) -> None:
         self._context = context

@@ -24,6 +24,7 @@ class NoAuth:
     """Anybody with the right at the provider may ask; the REST API is open to this machine alone."""
 
     name: ClassVar[str] = "none"
+    connects: ClassVar[bool] = False
 
     def __init__(self, context: AuthContext) -> None:
         self._public_url = context.public_url

@@ -14,6 +14,7 @@ class SingleUser:
     """Everything belongs to the owner. `ONHAND_AUTH__LOGIN=github:alice` lets only that account ask."""
 
     name: ClassVar[str] = "single_user"
+    connects: ClassVar[bool] = False
 
     def __init__(self, context: AuthContext) -> None:
         self._context = context

@@ -8,6 +8,7 @@ from typing import Literal
 from bot.core.events import (
     Admitted,
     Asked,
+    Background,
     Boxed,
     Called,
     Calling,
@@ -16,6 +17,7 @@ from bot.core.events import (
     Event,
     FileContent,
     FileEdited,
+    Located,
     ModelReply,
     RunCommand,
     RunEnded,
@@ -23,7 +25,7 @@ from bot.core.events import (
     TasksTracked,
     Waiting,
 )
-from bot.core.inbound import Thread, Trigger
+from bot.core.inbound import Repository, Thread, Trigger
 from bot.core.outbound import Outcome, Receipt, Task
 
 _NAMESPACE = uuid.UUID("4f5c7c5e-0c0f-5d0e-9a0b-0e1d2c3b4a59")
@@ -45,6 +47,7 @@ class RequestState:
     at: float
     trigger: Trigger
     phase: Literal["asked", "waiting", "admitted", "closed"] = "asked"
+    waits_for: Literal["", "account", "repository"] = ""
     user: str = ""
     admitted_seq: int = 0
     """Of its Admitted event; the agent may know of it from there on."""
@@ -88,6 +91,12 @@ class State:
     tasks: tuple[Task, ...] = ()
     box: Boxed | None = None
     """The sandbox at work, if there is one."""
+    background_for: int = 0
+    """The last request for which what was said in the thread was fetched."""
+    background_at: float = 0.0
+    """Until when, in Unix seconds, what was said there is in the log."""
+    repository: Repository | None = None
+    """Where the work goes, once that was settled for a thread which does not say it by itself."""
     branch: str = ""
     """The branch that the work is on, kept for follow-ups."""
     cost_usd: float = 0.0
@@ -122,8 +131,9 @@ class State:
             case Admitted(request=seq, user=user) if seq in self.requests and self.requests[seq].phase != "closed":
                 request = self.requests[seq]
                 request.phase, request.user, request.admitted_seq = "admitted", user, event.seq
-            case Waiting(request=seq) if seq in self.requests and self.requests[seq].phase != "closed":
-                self.requests[seq].phase = "waiting"
+            case Waiting(request=seq, account=account) if seq in self.requests and self.requests[seq].phase != "closed":
+                request = self.requests[seq]
+                request.phase, request.waits_for = "waiting", "account" if account else "repository"
             case Closed(requests=seqs, ending=ending):
                 for closed in (self.requests[seq] for seq in seqs if seq in self.requests):
                     closed.phase, closed.ending = "closed", ending
@@ -134,11 +144,19 @@ class State:
                 self.topics[topic] = receipt
             case RunStarted() as started:
                 self._start(event, started)
+            case _:
+                self._furnish(event)
+                self._follow_run(event)
+
+    def _furnish(self, event: Event) -> None:
+        match event.fact:
             case Boxed() as box:
                 self.box = box if box.state else None
                 self.branch = box.branch or self.branch
-            case _:
-                self._follow_run(event)
+            case Background(request=seq, newest=newest):
+                self.background_for, self.background_at = seq, newest
+            case Located(repository=repository):
+                self.repository = repository
 
     def _start(self, event: Event, started: RunStarted) -> None:
         if self.run is not None and self.run.id == started.run:

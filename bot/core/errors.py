@@ -4,7 +4,8 @@
     ├── Rejected            a delivery that we do not take (word, detail, HTTP status)
     ├── UserError           safe to show to the person who asked: what happened, what to do
     │   ├── Refused         the request may not or can not be served
-    │   └── NeedsAccount    the person must connect an account first
+    │   ├── NeedsAccount    the person must connect an account first
+    │   └── Unclear         the person must answer a question first
     ├── ConfigError         a setting is wrong; said at start
     ├── Unavailable         the database or Redis cannot take it now; the same may succeed later
     ├── Conflict            the log has moved on since it was read
@@ -50,6 +51,14 @@ class Refused(UserError):
 
 class NeedsAccount(UserError):
     """The person is not known yet; the text carries the link that connects the account."""
+
+
+class Unclear(UserError):
+    """We have to know which repository is meant. `choices` are answers that may be, as `service:owner/name`."""
+
+    def __init__(self, question: str, choices: tuple[str, ...] = ()) -> None:
+        super().__init__("repository", question)
+        self.choices = choices
 
 
 class ConfigError(OnhandError):

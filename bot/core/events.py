@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
-from bot.core.inbound import Trigger
+from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Outcome, Receipt
 
 Source = Literal["user", "agent", "environment"]
@@ -315,11 +315,26 @@ class Admitted(Observation, frozen=True, kw_only=True):
 
 
 class Waiting(Observation, frozen=True, kw_only=True):
-    """Request `request` waits until the person has connected an account."""
+    """Request `request` waits until the person has connected an account, or without one has said which repository is meant."""
 
     kind = "waiting"
     request: int
     account: str = ""
+
+
+class Background(Observation, frozen=True, kw_only=True):
+    """What was said in the thread before request `request`, wrapped as untrusted, up to the Unix time `newest`."""
+
+    kind = "background"
+    request: int
+    newest: float = 0.0
+
+
+class Located(Observation, frozen=True, kw_only=True):
+    """The conversation is about this repository from now on."""
+
+    kind = "located"
+    repository: Repository
 
 
 class Calling(Observation, frozen=True, kw_only=True):

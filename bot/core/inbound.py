@@ -57,7 +57,7 @@ class Account(Struct, frozen=True):
 class Origin(Struct, frozen=True):
     """The very message that asked, so that we can react to it and answer beneath it."""
 
-    kind: Literal["issue", "change", "comment", "review_comment", "review"]
+    kind: Literal["issue", "change", "comment", "review_comment", "review", "message", "session"]
     id: str
     """The provider's id of it: of the comment, or the number of the issue."""
     thread_id: str = ""
@@ -76,7 +76,8 @@ class Trigger(Struct, frozen=True):
     request: Request
     meaning: str
     """Equal for the same wish however often and by whatever hook it is delivered."""
-    by: Literal["mention", "label", "assignment", "review_request"]
+    by: Literal["mention", "label", "assignment", "review_request", "follow_up", "button"]
+    """A follow-up without a mention counts only where the thread's conversation exists already."""
     origin: Origin
     title: str = ""
     body: str = ""
@@ -85,6 +86,16 @@ class Trigger(Struct, frozen=True):
     change: bool = False
     """Whether the thread is a pull or merge request."""
     repository: Repository | None = None
+    """Where the code lives, if the thread or the choice that was made says so."""
+
+
+class Message(Struct, frozen=True):
+    """Something that was said in a thread. `at` is in Unix seconds."""
+
+    author: str
+    text: str
+    at: float = 0.0
+    url: str = ""
 
 
 class Delivery(Struct, frozen=True):
@@ -98,3 +109,7 @@ class Delivery(Struct, frozen=True):
     triggers: tuple[Trigger, ...] = ()
     ignored: str = ""
     """Why there are no triggers, in a word or two."""
+    answer: bytes | None = None
+    """The body that the platform wants back, with 200, where it wants a certain one."""
+    search: str | None = None
+    """The platform asks for the repositories whose names contain this; the answer is made by `Picker.options`."""

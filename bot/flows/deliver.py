@@ -8,14 +8,15 @@ import msgspec
 from bot.core.conversation import State
 from bot.core.errors import Refused
 from bot.core.events import Called, Draft
-from bot.core.inbound import Trigger
+from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Change, Outcome, Receipt
 from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source
 from bot.core.secret import Secret
-from bot.flows.identity import Grant, recheck, where_code_lives
+from bot.flows.identity import Grant, recheck
 from bot.flows.landing import Landing, land
 from bot.flows.report import Reporter, patiently
 from bot.flows.runlog import ConversationLog
+from bot.flows.whereabouts import forge_of, known
 
 BRANCH_PREFIX = "onhand/"
 _PUSH = "push:"
@@ -37,7 +38,7 @@ class Workplace:
     @property
     def inside_change(self) -> bool:
         """Whether it was asked inside a change, whose branch then gets the commits."""
-        return self.trigger.change and self.trigger.thread.place == self.source.repository.name
+        return _inside(self.trigger, self.source.repository)
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,32 @@ class Delivered:
 
 async def find_workplace(services: Services, state: State, trigger: Trigger, grant: Grant) -> Workplace:
     """Ask the forge where the work on a trigger goes. Raises Refused, ProviderError."""
-    forge, repository = where_code_lives(services, trigger)
-    inside = trigger.change and trigger.thread.place == repository.name
-    source = await forge.source(repository, trigger.thread.item if inside else "", await grant.token())
+    repository = known(state, trigger)
+    if repository is None:
+        raise Refused("repository", "I do not know which repository you mean. Name it with repo=owner/name.")
+    forge = forge_of(services, repository)
+    number = trigger.thread.item if _inside(trigger, repository) else ""
+    source = await forge.source(repository, number, await grant.code())
     if base := trigger.request.options.get("branch"):
         source = msgspec.structs.replace(source, base=base, commit="")
     branch = source.head or state.branch or branch_name(trigger)
     if not source.head and any(topic.startswith(_PUSH) for topic in state.topics):
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
-    us = await forge.identify(await grant.token())
-    return Workplace(trigger, forge, source, branch, forge.author(us), forge.author(trigger.actor))
+    us = await forge.identify(await grant.code())
+    co_author = forge.author(grant.author) if grant.author else ""
+    return Workplace(trigger, forge, source, branch, forge.author(us), co_author)
+
+
+def _inside(trigger: Trigger, repository: Repository) -> bool:
+    thread = trigger.thread
+    return trigger.change and (thread.service, thread.place) == (repository.service, repository.name)
 
 
 async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Workplace:
     """Fetch, and return the workplace with the commit to start from: where our branch stands, or its base if it is gone."""
 
     async def fetch(source: Source) -> str:
-        return await checkout.fetch(source, await grant.token())
+        return await checkout.fetch(source, await grant.code())
 
     source = place.source
     try:
@@ -114,13 +124,13 @@ async def deliver(
     change = await checkout.take(place.source, place.base, place.branch, box, message)
     if change is None:
         return Delivered(outcome)
-    await patiently(lambda: recheck(services, place.trigger, grant))
+    await patiently(lambda: recheck(services, place.source.repository, grant))
     outcome = _with_lfs(outcome, change)
     run_id = log.state.run.id if log.state.run else ""
     spare = f"{BRANCH_PREFIX}{_slug(place.trigger.thread.item)}-{run_id}"
 
     async def token() -> Secret:
-        token = await grant.token()
+        token = await grant.code()
         await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
         return token
 
@@ -192,6 +202,6 @@ async def _propose(
         run_id=log.state.run.id if log.state.run else "",
         draft=outcome.ending == "limit",
     )
-    reporter = Reporter(log, place.forge, grant.token, services.clock)
+    reporter = Reporter(log, place.forge, grant.code, services.clock)
     receipts = [await reporter.perform(call) for call in place.forge.propose(proposal)]
     return receipts[-1].url if receipts else ""

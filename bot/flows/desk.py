@@ -4,14 +4,16 @@ import asyncio
 import logging
 
 from bot.core.conversation import RequestState, State
-from bot.core.errors import NeedsAccount, ProviderError, UserError
-from bot.core.events import Admitted, Closed, Draft, Waiting
+from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
+from bot.core.events import Admitted, Closed, Draft, Located, Waiting
+from bot.core.inbound import Repository
 from bot.core.outbound import Say, Status
 from bot.core.ports import Services
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
 from bot.flows.report import TROUBLE, Reporter, patiently, standing
 from bot.flows.runlog import ConversationLog
+from bot.flows.whereabouts import known, locate
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,11 @@ async def acknowledge(services: Services, conversation_id: str, seq: int) -> Non
             await _decline(services, log, request, too_many, too_many.topic)
             return
         try:
-            grant = await patiently(lambda: admit(services, request.trigger))
+            repository = await _settle(services, log, request)
+            grant = await patiently(lambda: admit(services, request.trigger, repository))
+        except Unclear as question:
+            await _ask(services, log, request, question)
+            return
         except UserError as error:
             await _decline(services, log, request, error)
             return
@@ -66,6 +72,34 @@ async def answer_late_stops(services: Services, log: ConversationLog) -> None:
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply)
             await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
+
+
+async def _settle(services: Services, log: ConversationLog, request: RequestState) -> Repository | None:
+    """Return where the code lives, note it where the thread does not say it, and ring for those who waited to know it.
+
+    None only for a verb that needs no code. Raises Unclear, Refused, ProviderError.
+    """
+    trigger = request.trigger
+    if not request.needs_run:
+        return known(log.state, trigger)
+    repository = await patiently(lambda: locate(services, log.state, trigger))
+    at_home = (repository.service, repository.name) == (trigger.thread.service, trigger.thread.place)
+    if not at_home and log.state.repository is None:
+        await log.append(Draft(Located(repository=repository)))
+    for waiting in log.state.open("waiting"):
+        if waiting.waits_for == "repository" and waiting.seq != request.seq:
+            await services.bus.acknowledge(log.conversation_id, waiting.seq)
+    return repository
+
+
+async def _ask(services: Services, log: ConversationLog, request: RequestState, question: Unclear) -> None:
+    """Ask which repository is meant, in the request's own message, and let the request wait for the answer."""
+    if request.phase == "waiting":
+        return
+    if token := await bots_token(services, request.trigger.thread):
+        status = Status("asking", question=question.text, choices=question.choices)
+        await _reporter(services, log, request, token).show(request, status)
+    await log.append(Draft(Waiting(request=request.seq)))
 
 
 async def _welcome(services: Services, log: ConversationLog, request: RequestState, grant: Grant) -> None:
@@ -114,7 +148,7 @@ async def _decline(
         )
     if not isinstance(error, NeedsAccount):
         await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
-    elif request.phase != "waiting":
+    elif request.waits_for != "account":
         await log.append(Draft(Waiting(request=request.seq, account=request.trigger.actor.key)))
 
 

@@ -1,12 +1,13 @@
-"""Who asks, and with which token onhand may act for them. It fails closed: both the person and the bot must have the right."""
+"""Who asks, and with which tokens onhand may act for them. It fails closed: both the person and the bot must have the right."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from bot.core.errors import NeedsAccount, Refused
-from bot.core.inbound import Repository, Thread, Trigger
-from bot.core.ports import Forge, Services, User
+from bot.core.inbound import Account, Repository, Thread, Trigger
+from bot.core.ports import Services, User
 from bot.core.secret import Secret
+from bot.flows.whereabouts import forge_of
 
 Token = Callable[[], Awaitable[Secret]]
 """Gives the token of this moment: it may be short-lived, so it is asked for anew before every call."""
@@ -14,62 +15,50 @@ Token = Callable[[], Awaitable[Secret]]
 
 @dataclass(frozen=True)
 class Grant:
-    """Leave to act: for whom, with what, and what class of token it is (`bot`: from the settings, `user`: their own)."""
+    """Leave to act: for whom, and with what where it was asked and where the code lives."""
 
     user: User
     token: Token
+    """For the thread."""
+    code: Token
+    """For the repository's forge."""
     token_class: str
+    """`bot`: from the settings, `user`: their own."""
+    author: Account | None = None
+    """The person at the forge; None where that is not known."""
 
 
-async def admit(services: Services, trigger: Trigger, use: str = "") -> Grant:
-    """Return the grant for a request after asking the provider. `use` is as in `Integration.token`.
+async def admit(services: Services, trigger: Trigger, repository: Repository | None, use: str = "") -> Grant:
+    """Return the grant for a request after asking the platform, and the forge where a repository is known.
 
-    Raises NeedsAccount (with the link), Refused (with the reason), ProviderError.
+    `use` is as in `Integration.token`. Raises NeedsAccount (with the link), Refused (with the reason), ProviderError.
     """
     user = await services.auth.user_of(trigger.actor)
     if user is None:
-        link = services.auth.connect_url(trigger.actor, services.clock())
-        if not link:
-            raise Refused(
-                "stranger", "I work for one account only, and it is not yours. Whoever runs onhand can change that."
-            )
-        raise NeedsAccount(
-            "account",
-            f"I do not know yet who you are here. Please connect your account and I will go on by myself: {link}",
-        )
-    grant = await _grant(services, user, trigger.thread, use)
-    forge, repository = where_code_lives(services, trigger)
-    if not await forge.may_write(repository, trigger.actor, await grant.token()):
+        raise _stranger(services, trigger)
+    thread = trigger.thread
+    token, token_class = await _token(services, user, thread.service, thread.place, use)
+    if not await services.integrations[thread.service].may_ask(thread, trigger.actor, await token()):
+        raise Refused("permission", "I may only work for people who can have work done here, and not for guests.")
+    if repository is None:
+        return Grant(user, token, token, token_class)
+    code = token
+    if (repository.service, repository.name) != (thread.service, thread.place):
+        code, token_class = await _token(services, user, repository.service, repository.name, use)
+    author = await _author(services, trigger, user, repository)
+    if not await forge_of(services, repository).may_write(repository, author, await code()):
         raise Refused(
             "permission",
             f"I may only work for people who can write to {repository.name}, and only where I can write myself. "
             "Somebody with that right can ask me, or give it to you or to me.",
         )
-    return grant
+    return Grant(user, token, code, token_class, author)
 
 
-async def recheck(services: Services, trigger: Trigger, grant: Grant) -> None:
-    """Ask the provider again, just before something is pushed. Raises Refused, ProviderError."""
-    forge, repository = where_code_lives(services, trigger)
-    if not await forge.may_write(repository, trigger.actor, await grant.token()):
+async def recheck(services: Services, repository: Repository, grant: Grant) -> None:
+    """Ask the forge again, just before something is pushed. Raises Refused, ProviderError."""
+    if not await forge_of(services, repository).may_write(repository, grant.author, await grant.code()):
         raise Refused("permission", f"The right to write to {repository.name} is gone, so nothing was pushed.")
-
-
-def where_code_lives(services: Services, trigger: Trigger) -> tuple[Forge, Repository]:
-    """Return the forge that serves the trigger's repository. Raises Refused when there is none."""
-    repository, named = trigger.repository, trigger.request.options.get("repo", "")
-    if repository is not None and named.casefold() not in ("", repository.name.casefold()):
-        raise Refused(
-            "repository", f"Here I work on {repository.name}. Please ask in an issue of the other repository."
-        )
-    if repository is None and named:
-        repository = Repository(trigger.thread.service, named)
-    if repository is None:
-        raise Refused("repository", "I do not know which repository you mean. Name it with repo=owner/name.")
-    integration = services.integrations.get(repository.service)
-    if integration is None or not isinstance(integration, Forge):
-        raise Refused("repository", f"I am not set up to work on repositories of {repository.service}.")
-    return integration, repository
 
 
 async def bots_token(services: Services, thread: Thread, use: str = "") -> Token | None:
@@ -77,10 +66,50 @@ async def bots_token(services: Services, thread: Thread, use: str = "") -> Token
 
     Raises ProviderError.
     """
-    integration = services.integrations[thread.service]
+    return await _bots(services, thread.service, thread.place, use)
+
+
+async def _author(services: Services, trigger: Trigger, user: User, repository: Repository) -> Account | None:
+    """Return the person's account at the forge. None where nobody connects accounts: then the bot's right alone counts.
+
+    Raises NeedsAccount.
+    """
+    if trigger.actor.service == repository.service:
+        return trigger.actor
+    if linked := await services.accounts.account_of(user.id, repository.service):
+        return linked
+    if services.auth.connects:
+        raise _stranger(services, trigger, f" at {repository.service}")
+    return None
+
+
+def _stranger(services: Services, trigger: Trigger, where: str = " here") -> NeedsAccount | Refused:
+    link = services.auth.connect_url(trigger.actor, services.clock())
+    if not link:
+        return Refused(
+            "stranger", "I work for one account only, and it is not yours. Whoever runs onhand can change that."
+        )
+    return NeedsAccount(
+        "account",
+        f"I do not know yet who you are{where}. Please connect your account and I will go on by myself: {link}",
+    )
+
+
+async def _token(services: Services, user: User, service: str, place: str, use: str) -> tuple[Token, str]:
+    async def users() -> Secret:
+        return _masked(services, service, await services.vault.get(user.id, service))
+
+    if bots := await _bots(services, service, place, use):
+        return bots, "bot"
+    await users()
+    return users, "user"
+
+
+async def _bots(services: Services, service: str, place: str, use: str) -> Token | None:
+    integration = services.integrations[service]
 
     async def token() -> Secret:
-        return _masked(services, thread, await integration.token(thread.place, use))
+        return _masked(services, service, await integration.token(place, use))
 
     try:
         await token()
@@ -89,22 +118,12 @@ async def bots_token(services: Services, thread: Thread, use: str = "") -> Token
     return token
 
 
-async def _grant(services: Services, user: User, thread: Thread, use: str) -> Grant:
-    async def users() -> Secret:
-        return _masked(services, thread, await services.vault.get(user.id, thread.service))
-
-    if bots := await bots_token(services, thread, use):
-        return Grant(user, bots, "bot")
-    await users()
-    return Grant(user, users, "user")
-
-
-def _masked(services: Services, thread: Thread, token: Secret | None) -> Secret:
+def _masked(services: Services, service: str, token: Secret | None) -> Secret:
     if not token:
         raise Refused(
             "token",
-            f"I have no token for {thread.service}. Whoever runs onhand can set one "
-            f"(ONHAND_{thread.service.upper()}__TOKEN) or link yours.",
+            f"I have no token for {service}. Whoever runs onhand can set one "
+            f"(ONHAND_{service.upper()}__TOKEN) or link yours.",
         )
     services.mask(token)
     return token

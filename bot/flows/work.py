@@ -13,13 +13,16 @@ from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
 from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
 from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
+from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
+from bot.flows.background import gather
 from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, pushed_already, start_from
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, standing
 from bot.flows.runlog import ConversationLog
+from bot.flows.whereabouts import known
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +100,7 @@ class Run:
         """Take the run to its one ending. Raises ProviderError when that cannot be shown now; carried out again, it goes on."""
         await self._begin()
         try:
-            grant = await patiently(lambda: admit(self._services, self._main.trigger, self._state.id))
+            grant = await patiently(lambda: admit(self._services, self._main.trigger, self._repository, self._state.id))
             delivered = await self._work(grant)
             await self._show_ending(grant, delivered)
         except UserError as error:  # the right or the account was taken away meanwhile
@@ -105,7 +108,8 @@ class Run:
         finally:
             if self._box is not None:
                 await self._box.close()
-            await self._integration.give_back(self._state.id)
+            for integration in self._services.integrations.values():
+                await integration.give_back(self._state.id)
         if not to_answer(self._log.state):
             await self._drop_box()
 
@@ -114,6 +118,10 @@ class Run:
         state = self._log.state.run
         assert state is not None, "a run has begun"
         return state
+
+    @property
+    def _repository(self) -> Repository | None:
+        return known(self._log.state, self._main.trigger)
 
     async def _begin(self) -> None:
         resumed = self._log.state.running()
@@ -189,6 +197,7 @@ class Run:
 
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
         box = await self._prepare(grant)
+        await gather(self._log, self._integration, self._main, grant.token)
         limits = _limits(self._shop.limits, self._main)
         return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock)
 

@@ -23,6 +23,13 @@ class SqlAccounts:
         row = await self._database.read(lambda connection: connection.execute(query).one_or_none())
         return None if row is None else User(*row)
 
+    async def account_of(self, user_id: str, service: str) -> Account | None:
+        mine = (accounts.c.user_id == user_id) & (accounts.c.service == service)
+        query = select(accounts.c.service, accounts.c.id, accounts.c.login).where(mine)
+        newest = query.order_by(accounts.c.linked_at.desc(), accounts.c.id).limit(1)
+        row = await self._database.read(lambda connection: connection.execute(newest).one_or_none())
+        return None if row is None else Account(*row)
+
     async def link(self, account: Account, user_id: str, token: Secret | None = None) -> User:
         """See the port. Without a token, one that this user has stored for the service stays."""
         sealed = None if token is None else self._vault.seal(user_id, account.service, token)

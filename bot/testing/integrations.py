@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Repository, Trigger, Verified
+from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, Status, Task
 from bot.core.ports import CaughtUp, Integration, Proposal, Source
 from bot.core.secret import Secret
@@ -272,8 +272,21 @@ class RecordingClient:
     async def find(self, call: Call, token: Secret) -> Receipt | None:
         return self._receipts.get((call.thread.key, call.topic))
 
-    async def may_write(self, repository: Repository, account: Account, token: Secret) -> bool:
-        return account.login in self.writers
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return True
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        return ()
+
+    async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
+        return account is None or account.login in self.writers
+
+    async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
+        return [Repository(self.name, "acme/app")] if query in "acme/app" else []
+
+    def repository_at(self, address: str) -> Repository | None:
+        name = address.removeprefix("https://memory.example/")
+        return Repository(self.name, name) if name != address else None
 
     async def identify(self, token: Secret) -> Account:
         return Account(self.name, "1", "bot")

@@ -90,6 +90,12 @@ class Repo(Struct, frozen=True):
     owner: Person | None = None
 
 
+class Installed(Struct, frozen=True):
+    """The repositories of an installation of our App."""
+
+    repositories: list[Repo]
+
+
 class Tip(Struct, frozen=True):
     """The commit of a branch."""
 
@@ -122,6 +128,8 @@ class Remark(Struct, frozen=True):
     body: str | None = None
     html_url: str | None = None
     user: Person | None = None
+    created_at: str | None = None
+    in_reply_to_id: int | None = None
 
 
 class Side(Struct, frozen=True):

@@ -9,14 +9,14 @@ from urllib.parse import quote, urlsplit
 from msgspec import Struct
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Repository, Trigger, Verified
+from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import code, replies, webhook
-from integrations.github.answers import Pull, Remark, Repo, Standing
+from integrations.github import code, replies, talk, webhook
+from integrations.github.answers import Installed, Pull, Remark, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import number_in as _number
@@ -269,13 +269,21 @@ class GitHub:
 
     # --- who ------------------------------------------------------------------------------------------------------
 
-    async def may_write(self, repository: Repository, account: Account, token: Secret) -> bool:
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return True
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        return await talk.before(partial(self._api.get, token), trigger)
+
+    async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
         place = _repo(repository.name)
         try:
             repo = (await self._api.get(token, place)).read(Repo)
             minted = self._app and self._app.minted(token)
             if not (minted.may_push(repository.name) if minted else repo.permissions and repo.permissions.push):
                 return False
+            if account is None:
+                return True
             if repo.owner and repo.owner.type == "User" and str(repo.owner.id) == account.id:
                 return True  # a personal repository's owner has every right in it
             path = f"{place}/collaborators/{quote(account.login, safe='')}/permission"
@@ -306,6 +314,19 @@ class GitHub:
         return f"{account.login} <{account.id}+{account.login}@users.noreply.{host}>"
 
     # --- code -----------------------------------------------------------------------------------------------------
+
+    async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
+        if self._app and self._app.minted(token):
+            installed = await self._api.get(token, "/installation/repositories", {"per_page": 100})
+            repos = installed.read(Installed).repositories
+        else:
+            repos = (await self._api.get(token, "/user/repos", {"per_page": 100, "sort": "pushed"})).read(list[Repo])
+        mine = (repo for repo in repos if repo.permissions is None or repo.permissions.push)
+        return [Repository(self.name, repo.full_name) for repo in mine if query.casefold() in repo.full_name.casefold()]
+
+    def repository_at(self, address: str) -> Repository | None:
+        name = code.name_at(self._web, address)
+        return Repository(self.name, name) if name else None
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         return await code.source(partial(self._api.get, token), self._web, repository, number)

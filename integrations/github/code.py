@@ -3,7 +3,7 @@
 import asyncio
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from msgspec import UNSET, structs
 
@@ -54,6 +54,16 @@ def path_of(name: str) -> str:
     if not webhook.is_repository(name):
         raise Refused("repository", "That is not the name of a repository; expected owner/repo.")
     return f"/repos/{name}"
+
+
+def name_at(web: str, address: str) -> str:
+    """Return `owner/repo` of an address on this GitHub (a page, or for git over HTTP or SSH); "" for any other."""
+    host = urlsplit(web).netloc.casefold()
+    there = address.partition("://")[2] if "://" in address else address.replace(":", "/", 1)
+    at, _, path = there.rpartition("@")[2].partition("/")
+    parts = path.partition("?")[0].partition("#")[0].split("/")
+    name = "/".join([*parts[:1], *(part.removesuffix(".git") for part in parts[1:2])])
+    return name if at.casefold() == host and webhook.is_repository(name) else ""
 
 
 def number_in(text: str) -> str:

@@ -72,8 +72,8 @@ class Note(Struct, frozen=True):
     body: str | None = None
     author: User | None = None
     system: bool = False
+    internal: bool = False
     created_at: str | None = None
-    updated_at: str | None = None
 
 
 class Discussion(Struct, frozen=True):

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct
 
 from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Repository, Trigger, Verified
+from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
@@ -189,7 +189,13 @@ class GitLab:
 
     # --- who ------------------------------------------------------------------------------------------------------
 
-    async def may_write(self, repository: Repository, account: Account, token: Secret) -> bool:
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return True
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        return await notes.before(self._api, token, self._web, trigger)
+
+    async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
         """Whether both are Developers or more, inherited memberships included; and the person is one, and active."""
         path = path_of(repository.name)
         if not self._us.works_in(repository.name):
@@ -198,6 +204,8 @@ class GitLab:
             us = await self.identify(token)
             if not await self._is_developer(path, us.id, token):
                 return False
+            if account is None:
+                return True
             person = await self._api.get(token, f"/users/{code.number_in(account.id)}", User)
             if person.bot or person.state != "active":
                 return False
@@ -244,6 +252,10 @@ class GitLab:
             for name in names
             if webhook.is_project(name) and self._us.works_in(name) and query.casefold() in name.casefold()
         ]
+
+    def repository_at(self, address: str) -> Repository | None:
+        name = code.name_at(self._web, address)
+        return Repository(self.name, name) if name else None
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         if not self._us.works_in(repository.name):

@@ -17,6 +17,8 @@ from integrations.gitlab.api import Api
 
 T = TypeVar("T")
 
+_USERNAME = "oauth2"
+"""As whom git signs in; GitLab takes it with tokens of every kind."""
 _TEMPLATE_LONGEST = 64 * 1024
 
 
@@ -31,7 +33,7 @@ async def source(api: Api, token: Secret, web: str, repository: Repository, item
         return await _source_of_change(api, token, web, repository, change)
     base = change.target_branch if change is not None else project.default_branch or "main"
     template, commit = await asyncio.gather(_template(api, token, path, project), _stands(api, token, path, base))
-    return Source(repository, _git(web, repository.name), base, commit=commit, template=template)
+    return Source(repository, _git(web, repository.name), base, commit=commit, template=template, username=_USERNAME)
 
 
 async def _source_of_change(api: Api, token: Secret, web: str, repository: Repository, change: MergeRequest) -> Source:
@@ -39,7 +41,9 @@ async def _source_of_change(api: Api, token: Secret, web: str, repository: Repos
 
     The branch of a fork is read from the project itself, which has it also when the fork is private or gone.
     """
-    ours = Source(repository, _git(web, repository.name), change.target_branch, head=change.source_branch)
+    ours = Source(
+        repository, _git(web, repository.name), change.target_branch, head=change.source_branch, username=_USERNAME
+    )
     if change.source_project_id == change.target_project_id:
         return ours
     fork = await _fork(api, token, change.source_project_id)
@@ -49,6 +53,17 @@ async def _source_of_change(api: Api, token: Secret, web: str, repository: Repos
         head_ref=f"refs/merge-requests/{change.iid}/head",
         pushable=bool(fork and change.allow_collaboration and not fork.archived),
     )
+
+
+def name_at(web: str, address: str) -> str:
+    """Return `group/project` of an address on this GitLab (a page, or for git over HTTP or SSH); "" for any other."""
+    home = web.partition("://")[2].casefold()
+    there = address.partition("://")[2] if "://" in address else address.replace(":", "/", 1)
+    there = there.rpartition("@")[2].partition("?")[0].partition("#")[0].rstrip("/")
+    if not there.casefold().startswith(f"{home}/"):
+        return ""
+    name = there[len(home) + 1 :].partition("/-/")[0].removesuffix("/-").removesuffix(".git")
+    return name if webhook.is_project(name) else ""
 
 
 def path_of(name: str) -> str:

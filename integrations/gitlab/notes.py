@@ -1,12 +1,15 @@
-"""Notes on issues and merge requests: said once, edited, found again; beneath a discussion, on a line, or below the whole."""
+"""Notes on issues and merge requests: said once, edited, found again; beneath a discussion, on a line, or below the whole.
+And those that were there before.
+"""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from bot.core.errors import ProviderError
-from bot.core.inbound import Account
+from bot.core.inbound import Account, Message, Thread, Trigger
 from bot.core.markdown import code
-from bot.core.marks import mark
+from bot.core.marks import carries_mark, mark
 from bot.core.outbound import Receipt, Say
 from bot.core.secret import Secret
 from integrations.gitlab.answers import Discussion, MergeRequest, Note
@@ -15,6 +18,7 @@ from integrations.gitlab.code import items_of, number_in
 from integrations.gitlab.markdown import marked
 from integrations.gitlab.replies import SayInDiff
 
+_NEWEST = {"order_by": "created_at", "sort": "desc"}
 _PAGES = 5
 """Pages of 100 notes in which a message of ours is looked for, newest first."""
 
@@ -35,15 +39,33 @@ async def say(api: Api, token: Secret, web: str, call: Say, receipt: Receipt | N
 
 async def find(api: Api, token: Secret, web: str, call: Say, us: Account) -> Receipt | None:
     """Look for our note among the newest ones. One that somebody else has put our mark on is not ours."""
-    path, newest = f"{items_of(call.thread.place, call.thread.item)}/notes", {"order_by": "created_at", "sort": "desc"}
+    path = f"{items_of(call.thread.place, call.thread.item)}/notes"
     for page in range(1, _PAGES + 1):
-        notes = await api.get(token, path, list[Note], {**newest, "per_page": 100, "page": page})
+        notes = await api.get(token, path, list[Note], {**_NEWEST, "per_page": 100, "page": page})
         for note in notes:
             if mark(call.topic) in (note.body or "") and note.author and str(note.author.id) == us.id:
                 return _receipt(web, call, note)
         if len(notes) < 100:
             break
     return None
+
+
+async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Message]:
+    """Return what was said before, newest first: the discussion whole, then the rest. Raises ProviderError.
+
+    Internal notes are told only where it was asked in their own discussion: the answer goes where everybody reads it.
+    """
+    path, beneath = items_of(trigger.thread.place, trigger.thread.item), trigger.origin.thread_id
+    thread = (await api.get(token, f"{path}/discussions/{beneath}", Discussion)).notes[::-1] if beneath else []
+    seen = {trigger.origin.id} if trigger.origin.kind in ("comment", "review_comment") else set[str]()
+    said = []
+    for note in [*thread, *await api.get(token, f"{path}/notes", list[Note], {**_NEWEST, "per_page": 100})]:
+        ours = note.system or carries_mark(note.body or "")
+        if not ours and str(note.id) not in seen and (note in thread or not note.internal):
+            author = note.author.username if note.author else "somebody"
+            said.append(Message(author, note.body or "", _seconds(note.created_at), _url(web, trigger.thread, note)))
+        seen.add(str(note.id))
+    return said
 
 
 async def _new(api: Api, token: Secret, path: str, call: Say, body: Mapping[str, str]) -> Note:
@@ -88,6 +110,16 @@ async def _position(api: Api, token: Secret, path: str, call: SayInDiff) -> dict
 
 
 def _receipt(web: str, call: Say, note: Note) -> Receipt:
-    kind = "merge_requests" if call.thread.item.startswith("!") else "issues"
-    item = f"{web}/{call.thread.place}/-/{kind}/{number_in(call.thread.item)}"
-    return Receipt(str(note.id), f"{item}#note_{note.id}")
+    return Receipt(str(note.id), _url(web, call.thread, note))
+
+
+def _url(web: str, thread: Thread, note: Note) -> str:
+    kind = "merge_requests" if thread.item.startswith("!") else "issues"
+    return f"{web}/{thread.place}/-/{kind}/{number_in(thread.item)}#note_{note.id}"
+
+
+def _seconds(text: str | None) -> float:
+    try:
+        return datetime.fromisoformat(text or "").timestamp()
+    except ValueError:
+        return 0.0

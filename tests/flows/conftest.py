@@ -164,7 +164,7 @@ class World:
         self.services = Services(
             us=Us(), integrations={"memory": self.forge}, auth=auth, log=store.log, conversations=store.conversations,
             inbox=store.inbox, leases=store.leases, accounts=store.accounts, vault=store.vault, bus=self.bus,
-            clock=time.time, queue=store.queue, sweeps=store.sweeps, mask=lambda _: None, rates=Rates(),
+            clock=time.time, queue=store.queue, sweeps=store.sweeps, mask=lambda _: None, rates=Rates(), defaults={},
             redact=lambda text: text.replace("s3cret", "********"),
         )  # fmt: skip
         self.script: Sequence[Any] = [RUN_THE_TESTS, FINISH]

@@ -37,7 +37,7 @@ async def test_a_retry_after_a_stop_goes_on_from_the_branch_that_was_kept(world)
     await world.admit("@onhand retry")
     state = await world.state()
     trigger = list(state.requests.values())[-1].trigger
-    place = await find_workplace(world.services, state, trigger, Grant(User("u", "u"), _token, "bot"))
+    place = await find_workplace(world.services, state, trigger, Grant(User("u", "u"), _token, _token, "bot"))
     assert place.source.head == place.branch
 
 

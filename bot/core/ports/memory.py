@@ -130,6 +130,10 @@ class Accounts(Protocol):
 
     async def user_of(self, account: Account) -> User | None: ...
 
+    async def account_of(self, user_id: str, service: str) -> Account | None:
+        """Return the account that a user has connected at a service, the latest if there are several."""
+        ...
+
     async def link(self, account: Account, user_id: str, token: Secret | None = None) -> User:
         """Connect an account to a user (made when new), with a token to keep. Linking again replaces."""
         ...

@@ -25,6 +25,8 @@ class AuthStrategy(Protocol):
     """Who may use the service and who stands behind an account. Built as `factory(context)`; one a deployment."""
 
     name: ClassVar[str]
+    connects: ClassVar[bool]
+    """Whether people connect their accounts, so that one account of a person leads to the others."""
 
     async def user_of(self, account: Account) -> User | None:
         """Return the user behind a provider's account, None if the account must be connected first."""

@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, Change, Receipt, Status
 from bot.core.secret import Secret
 
@@ -87,8 +87,18 @@ class Integration(Protocol):
         """Look for what an earlier try of this call made, by the mark that it left. Raises ProviderError."""
         ...
 
-    async def may_write(self, repository: Repository, account: Account, token: Secret) -> bool:
-        """Whether both the account and the token's owner may write there. Raises ProviderError."""
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        """Whether this person may have work done in this place: no guest, no bot, nobody from outside. Raises ProviderError.
+
+        A forge says yes: what counts there is `may_write`.
+        """
+        ...
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        """Return what was said in the thread before it was asked, newest first, some hundred messages at most.
+
+        What the trigger holds itself is left out. Raises ProviderError.
+        """
         ...
 
     async def identify(self, token: Secret) -> Account:
@@ -101,6 +111,15 @@ class Integration(Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class Picker(Protocol):
+    """An Integration on which people choose a repository from a list that can be searched."""
+
+    def options(self, found: Sequence[Repository]) -> bytes:
+        """Return the answer to a search (`Delivery.search`). Pure."""
         ...
 
 
@@ -131,6 +150,8 @@ class Source(Struct, frozen=True):
     """Whether that branch may be pushed to; where not, the work becomes a patch."""
     template: str = ""
     """The repository's own template for a change's description."""
+    username: str = "x-access-token"
+    """As whom git signs in with the token."""
 
 
 class Form(Struct, frozen=True):
@@ -165,6 +186,18 @@ class Forge(Integration, Protocol):
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         """Describe the repository, and the change `number` in it ("" where the thread is none). Raises ProviderError, Refused."""
+        ...
+
+    async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
+        """Whether the token's owner may write there, and the account as well if there is one. Raises ProviderError."""
+        ...
+
+    async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
+        """Return up to 100 repositories that the token's owner works on and whose names contain the query. Raises ProviderError."""
+        ...
+
+    def repository_at(self, address: str) -> Repository | None:
+        """Return the repository to which an address (of a page, or for git) belongs; None for one of somewhere else. Pure."""
         ...
 
     def author(self, account: Account) -> str:

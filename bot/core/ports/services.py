@@ -34,6 +34,8 @@ class Services:
     """Has a secret masked wherever texts are logged or stored, as long as it is one of the last few that were used."""
     rates: Rates
     """How much may be asked for."""
+    defaults: Mapping[str, str]
+    """The repository of a channel, project or team, by `service:place` in lower case."""
     redact: Callable[[str], str]
     """Masks every such secret in a text that goes out without having been stored."""
 
