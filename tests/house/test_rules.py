@@ -76,6 +76,7 @@ def test_the_import_floors_hold() -> None:
     [
         ("litellm", {"bot/agent/model.py"}),
         ("github", {"integrations/github/api.py"}),
+        ("gitlab", {"integrations/gitlab/api.py"}),
         ("docker", {"sandbox/docker.py"}),
         ("arq", {"bot/bus.py", "workers/"}),
         ("sqlalchemy", {"bot/store/"}),
