@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -27,7 +27,7 @@ RUNS, ACTIONS = "onhand:runs", "onhand:actions"
 """The two queues: runs take minutes, actions (admit and acknowledge, sweep) take moments."""
 
 _JOB_LIFE_MS = 86_400_000
-_GROWN = "onhand:grown:"
+_GROWN = "onhand:grown"
 _FALLBACK = 2.0
 """Seconds after which a follower looks for itself, in case a whisper was lost."""
 
@@ -57,7 +57,7 @@ end
 """Makes every job due that nobody holds."""
 
 _MOST_TOGETHER = 256
-"""Rings or whispers that share a round trip."""
+"""Rings that share a round trip."""
 
 encode_job = msgspec.msgpack.encode
 decode_job = msgspec.msgpack.decode
@@ -105,7 +105,6 @@ class RedisBus:
         self._latest: dict[str, int] = {}
         self._listening: asyncio.Task[None] | None = None
         self._rings = Batches(self._ring_all, _MOST_TOGETHER)
-        self._whispers = Batches(self._whisper_all, _MOST_TOGETHER)
 
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         """Queue the admission of a request; queued already is fine."""
@@ -142,17 +141,10 @@ class RedisBus:
         async with _within_reach():
             return {queue.removeprefix("onhand:"): await self.redis.zcard(queue) for queue in (RUNS, ACTIONS)}
 
-    async def grown(self, conversation_id: str, seq: int) -> None:
-        """Whisper to every process that follows the conversation."""
+    async def grown(self, latest: Mapping[str, int]) -> None:
+        """Whisper to every process that follows one of the conversations."""
         async with _within_reach():
-            await self._whispers.do((_GROWN + conversation_id, seq))
-
-    async def _whisper_all(self, whispers: Sequence[tuple[str, int]]) -> Sequence[None]:
-        async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
-            for channel, seq in whispers:
-                pipe.publish(channel, seq)
-            await pipe.execute()
-        return [None] * len(whispers)
+            await self.redis.publish(_GROWN, msgspec.msgpack.encode(latest))
 
     async def follow(self, conversation_id: str) -> AsyncIterator[int]:
         """Yield the last seq heard whenever the log has grown, and every few seconds in any case."""
@@ -178,9 +170,10 @@ class RedisBus:
         while True:
             try:
                 async with self.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    await pubsub.psubscribe(_GROWN + "*")
+                    await pubsub.subscribe(_GROWN)
                     async for message in pubsub.listen():
-                        self._hear(message["channel"].decode().removeprefix(_GROWN), int(message["data"]))
+                        for conversation_id, seq in msgspec.msgpack.decode(message["data"]).items():
+                            self._hear(conversation_id, seq)
             except (RedisError, OSError) as error:
                 log.warning("cannot hear of new events, looking every %.0f s instead: %s", _FALLBACK, error)
                 await asyncio.sleep(_FALLBACK)

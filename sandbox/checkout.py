@@ -86,11 +86,13 @@ class GitCheckout:
         )
         commit = commit_id(change.commit)
         mirror = self._place(source)
+        where_it_began = [f"--force-with-lease={target}:{commit_id(change.base)}"] if branch == source.head else []
         try:
             await git(
                 mirror,
                 "push",
                 "--no-verify",
+                *where_it_began,  # else what somebody took away from the branch meanwhile would come back
                 "--",
                 url,
                 f"{commit}:{target}",

@@ -5,6 +5,7 @@ A key reaches git through its environment alone. What a failure means to the pla
 
 import asyncio
 import base64
+import errno
 import os
 import re
 import signal
@@ -90,7 +91,8 @@ async def git(
 ) -> bytes:
     """Run git in a bare repository and return what it prints, at most `most` bytes.
 
-    `key` is the address it is for, the user name there, and the token. Raises GitError, also when it takes longer than `seconds`.
+    `key` is the address it is for, the user name there, and the token. Raises GitError, also when it takes longer than
+    `seconds`; OSError (ENOSPC) where our own disk is full.
     """
     settings = {**_CONFIG, **(config or {})}
     redact = Redactor()
@@ -120,8 +122,15 @@ async def git(
             _kill(process.pid)
             await process.wait()
     if process.returncode:
-        raise GitError(arguments[0], process.returncode, redact(said.decode(errors="replace")).strip())
+        raise _failure(GitError(arguments[0], process.returncode, redact(said.decode(errors="replace")).strip()))
     return printed
+
+
+def _failure(failed: GitError) -> GitError | OSError:
+    """Return the error, as the system's where git says of our side that the disk is full: that says nothing of the platform."""
+    ours = [line for line in failed.said.splitlines() if not line.startswith("remote:")]
+    full = any(os.strerror(errno.ENOSPC) in line for line in ours)
+    return OSError(errno.ENOSPC, str(failed)) if full else failed
 
 
 async def _both(process: asyncio.subprocess.Process, stdin: bytes, most: int) -> tuple[bytes, bytes]:

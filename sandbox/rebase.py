@@ -13,14 +13,18 @@ _NOBODY = "onhand <> 0 +0000"
 async def rebased(mirror: Path, base: str, commit: str, onto: str) -> str | None:
     """Return the last of the commits `base..commit` put onto `onto`, in their order, without those that are there already.
 
-    Doing it again gives the same ids. None where two versions conflict, or a commit joins several lines of work.
+    Doing it again gives the same ids, and onto one of these commits they stay as they are. None where two versions conflict,
+    or a commit joins several lines of work.
     """
     try:
+        mine = await _commits(mirror, f"{base}..{commit}")
+        if onto in (one for one, _ in mine):
+            return commit
         if await git(mirror, "rev-list", "--merges", "--max-count=1", f"{base}..{commit}", "--"):
             return None
         there = {known for _, known in await _commits(mirror, f"{base}..{onto}")}
         tip = onto
-        for one, known in await _commits(mirror, f"{base}..{commit}"):
+        for one, known in mine:
             if known not in there:
                 tip = await _picked(mirror, one, tip)
     except GitError:  # with 1 for a conflict; what else it cannot do is for a person as well

@@ -84,7 +84,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def store(database_url: str) -> AsyncIterator[Store]:
     """Every port that the database stands behind, on the real clock."""
 
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     keys = [Secret("a key for tests, and for tests alone")]
     opened = await open_store(database_url, clock=time.time, redact=Redactor([Secret(CANARY)]), grown=grown, keys=keys)

@@ -55,7 +55,7 @@ _WORDS = {
 
 
 _QUIETLY = {"drop_params": True, "num_retries": 0, "max_retries": 0, "no-log": True}
-_PASS_MESSAGES_ON = ("openai", "hosted_vllm", "openrouter", "litellm_proxy")
+_PASS_MESSAGES_ON = ("openai", "hosted_vllm", "openrouter", "litellm_proxy", "deepseek", "mistral", "xai")
 """Routes that use the HTTP client they are given, and may send messages on as they are."""
 
 

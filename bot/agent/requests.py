@@ -13,6 +13,8 @@ _BY = {
     "mention": "mentions you: do what is asked for below",
     "label": "put your label on what is described below: do what it asks for",
     "assignment": "assigned to you what is described below: do what it asks for",
+    "follow_up": "goes on with what is described below",
+    "button": "chose where the work goes, for what is described below",
     "review_request": "asks you for a review of the change: read it, say what you find, and change nothing",
 }
 
@@ -26,7 +28,8 @@ _VERBS = {
 def as_message(trigger: Trigger, before: Trigger | None) -> str:
     """Return the message for a request. What the one shown `before` it said about the thread is not said again."""
     parts = [f"{trigger.actor.login} {_asks(trigger)}"]
-    if before is None or (before.title, before.body) != (trigger.title, trigger.body):
+    described = trigger.title or trigger.body
+    if described and (before is None or (before.title, before.body) != (trigger.title, trigger.body)):
         kind = "change" if trigger.change else "issue"
         parts.append(wrap(f"{kind} {trigger.thread.key}", _cut(f"# {trigger.title}\n\n{trigger.body}")))
     if trigger.origin.hunk:

@@ -11,7 +11,7 @@ from bot import bootstrap
 from bot.config import Settings
 from bot.core.errors import OnhandError, Rejected
 from bot.core.inbound import Inbound
-from bot.core.ports import Integration, Sweep
+from bot.core.ports import Integration, Sweep, as_sent
 from bot.core.secret import Redactor
 
 _WORKER_HEARD_WITHIN = 60.0
@@ -110,10 +110,10 @@ async def _platform(name: str, integration: Integration) -> AsyncIterator[Findin
 def _signed_test(name: str, integration: Integration) -> Finding:
     """Sign an empty event as the platform would, and take it in as the endpoint would."""
     now = time.time()
-    body = b"{}"
     try:
-        headers = {key.lower(): value for key, value in integration.sign(body, "ping", "doctor", now).items()}
-        integration.parse(integration.verify(Inbound(headers, body), now))
+        sent = as_sent(integration, b"{}", "ping", "doctor", now)
+        headers = {key.lower(): value for key, value in sent.headers.items()}
+        integration.parse(integration.verify(Inbound(headers, sent.body), now))
     except Rejected as error:
         return Finding(f"{name} intake", False, str(error))
     return Finding(f"{name} intake", True, "a signed test event is accepted")

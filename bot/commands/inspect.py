@@ -16,6 +16,7 @@ from bot.core.conversation import conversation_id, fold
 from bot.core.errors import ConfigError, UserError
 from bot.core.events import to_wire
 from bot.core.inbound import Thread
+from bot.core.ports import as_sent
 from bot.core.secret import Redactor
 
 
@@ -67,11 +68,10 @@ async def replay(
     answers = []
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         for file in files:
-            body = file.read_bytes()
             name = event or file.name.partition("__")[0].partition(".")[0]
-            headers = integrations[service].sign(body, name, str(uuid.uuid4()), time.time())
+            sent = as_sent(integrations[service], file.read_bytes(), name, str(uuid.uuid4()), time.time())
             try:
-                answer = await client.post(target, content=body, headers=headers)
+                answer = await client.post(target, content=sent.body, headers=dict(sent.headers))
             except httpx.HTTPError as error:
                 raise UserError("unreachable", f"{target} does not answer: {error}") from error
             answers.append((file, answer.status_code, answer.text))

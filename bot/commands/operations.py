@@ -38,7 +38,8 @@ async def link(settings: Settings, name: str, user: str | None, account_id: str 
         given = Secret(token) if token else None
         account = Account(service, account_id, login) if account_id else await _account(services, service, login, given)
         linked = await services.accounts.link(account, user or account.login, given)
-        waiting = await services.inbox.waiting_for(account)
+        theirs = [account for owner, account, _ in await services.accounts.list() if owner.id == linked.id]
+        waiting = [request for account in theirs for request in await services.inbox.waiting_for(account)]
         for conversation_id, seq in waiting:
             await services.bus.acknowledge(conversation_id, seq)
     went_on = f"; {len(waiting)} waiting request{'s' if len(waiting) != 1 else ''} went on" if waiting else ""

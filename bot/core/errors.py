@@ -7,7 +7,7 @@
     │   ├── NeedsAccount    the person must connect an account first
     │   └── Unclear         the person must answer a question first
     ├── ConfigError         a setting is wrong; said at start
-    ├── Unavailable         the database or Redis cannot take it now; the same may succeed later
+    ├── Unavailable         the database, Redis or our disk cannot take it now; the same may succeed later
     ├── Conflict            the log has moved on since it was read
     ├── LeaseLost           another holder goes on with this conversation
     ├── ProviderError       a platform's API said no, or nothing
@@ -66,7 +66,7 @@ class ConfigError(OnhandError):
 
 
 class Unavailable(OnhandError):
-    """The database or Redis did not take it now (locked, full, restarting, out of reach). Nothing was stored."""
+    """The database, Redis or the disk did not take it now (locked, full, restarting, out of reach). Nothing was stored."""
 
 
 class Conflict(OnhandError):

@@ -170,16 +170,16 @@ def _link(name: str, url: str) -> str:
     return f"[{name}]({url})" if _ADDRESS.fullmatch(url) else ""
 
 
-def patch_markdown(patch: str) -> str:
-    """Return the patch folded away, in a fence that it cannot leave."""
+def patch_markdown(patch: str, longest: int = LONGEST_PATCH) -> str:
+    """Return the patch folded away, in a fence that it cannot leave; at most `longest` characters of it."""
     how = "Save it as `onhand.patch`, and apply it with `git am onhand.patch`."
-    if len(patch) > LONGEST_PATCH:
+    if len(patch) > longest:
         how = (
-            f"It is too long for a comment: of {len(patch):,} characters only the first {LONGEST_PATCH:,} stand here, "
+            f"It is too long for a comment: of {len(patch):,} characters only the first {longest:,} stand here, "
             "so it cannot be applied as it is."
         )
     fence = "`" * max(4, 1 + max(map(len, re.findall("`+", patch)), default=0))
-    shown = f"{fence}diff\n{patch[:LONGEST_PATCH].rstrip(chr(10))}\n{fence}"
+    shown = f"{fence}diff\n{patch[:longest].rstrip(chr(10))}\n{fence}"
     return f"**The work as a patch.** {how}\n\n<details><summary>Show the patch</summary>\n\n{shown}\n\n</details>"
 
 

@@ -75,7 +75,7 @@ async def answer_late_stops(services: Services, log: ConversationLog) -> None:
 
 
 async def _settle(services: Services, log: ConversationLog, request: RequestState) -> Repository | None:
-    """Return where the code lives, note it where the thread does not say it, and ring for those who waited to know it.
+    """Return where the code lives, note it where the thread does not say it, and go on with those that waited to know it.
 
     None only for a verb that needs no code. Raises Unclear, Refused, ProviderError.
     """
@@ -86,9 +86,9 @@ async def _settle(services: Services, log: ConversationLog, request: RequestStat
     at_home = (repository.service, repository.name) == (trigger.thread.service, trigger.thread.place)
     if not at_home and log.state.repository is None:
         await log.append(Draft(Located(repository=repository)))
-    for waiting in log.state.open("waiting"):
-        if waiting.waits_for == "repository" and waiting.seq != request.seq:
-            await services.bus.acknowledge(log.conversation_id, waiting.seq)
+    for waiting in log.state.open("waiting") if request.phase == "asked" else ():
+        if waiting.waits_for == "repository":  # before this one is admitted: a desk that is cut off here is asked again
+            await acknowledge(services, log.conversation_id, waiting.seq)
     return repository
 
 

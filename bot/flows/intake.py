@@ -1,14 +1,22 @@
 """A delivery becomes durable work, before it is answered."""
 
+import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from msgspec import structs
+
+from bot.core.conversation import conversation_id
 from bot.core.errors import Rejected, Unavailable
-from bot.core.inbound import Delivery, Inbound
-from bot.core.ports import Services
+from bot.core.inbound import Delivery, Inbound, Repository, Trigger
+from bot.core.ports import Picker, Services
+from bot.flows.whereabouts import search
 
 log = logging.getLogger(__name__)
+
+_SEARCH_SECONDS = 2.0
+"""Slack shows an error to a person who has waited 3 s."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +27,8 @@ class Receipt:
     event: str
     conversation_ids: tuple[str, ...] = ()
     reason: str = ""
+    body: bytes | None = None
+    """What the platform wants to hear (JSON, or nothing at all), in place of our own answer."""
 
 
 async def receive(services: Services, service: str, inbound: Inbound) -> Receipt:
@@ -31,18 +41,43 @@ async def receive(services: Services, service: str, inbound: Inbound) -> Receipt
     if integration is None or not integration.receives:
         raise Rejected("no_endpoint", f"no webhook secret is configured for {service!r}", 404)
     delivery = integration.parse(integration.verify(inbound, services.clock()))
+    if delivery.search is not None and isinstance(integration, Picker):
+        body = integration.options(await _found(services, delivery.search))
+        return Receipt("ignored", delivery.event, reason="search", body=body)
     if not delivery.triggers:
-        return Receipt("ignored", delivery.event, reason=delivery.ignored)
-    return await accept(services, delivery)
+        return Receipt("ignored", delivery.event, reason=delivery.ignored, body=delivery.answer)
+    return replace(await accept(services, delivery), body=delivery.answer)
 
 
 async def accept(services: Services, delivery: Delivery) -> Receipt:
-    """Store a delivery once and ring for what is new in it; a redelivery of a half-done one is finished."""
+    """Store a delivery once and ring for what is new in it; a redelivery of a half-done one is finished.
+
+    Follow-ups without a mention count only where we take part already.
+    """
+    triggers = tuple([trigger for trigger in delivery.triggers if await _counts(services, trigger)])
+    if not triggers:
+        return Receipt("ignored", delivery.event, reason="not_our_thread")
+    delivery = structs.replace(delivery, triggers=triggers)
     accepted = await services.inbox.accept(delivery)
     await _ring(services, delivery, accepted.fresh + accepted.unanswered)
     if accepted.fresh:
         return Receipt("accepted", delivery.event, tuple(dict.fromkeys(cid for cid, _ in accepted.fresh)))
     return Receipt("duplicate", delivery.event, accepted.known)
+
+
+async def _counts(services: Services, trigger: Trigger) -> bool:
+    if trigger.by != "follow_up":
+        return True
+    return await services.conversations.get(conversation_id(trigger.thread)) is not None
+
+
+async def _found(services: Services, query: str) -> list[Repository]:
+    """Search the forges; one that takes too long for somebody who waits has nothing."""
+    try:
+        async with asyncio.timeout(_SEARCH_SECONDS):
+            return await search(services, query)
+    except TimeoutError:
+        return []
 
 
 async def _ring(services: Services, delivery: Delivery, requests: tuple[tuple[str, int], ...]) -> None:

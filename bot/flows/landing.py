@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from bot.core.errors import ProviderError, Refused
 from bot.core.outbound import Change
 from bot.core.ports import Checkout, Source
@@ -53,6 +55,8 @@ def _why(error: Refused | ProviderError, source: Source, branch: str) -> str:
     if isinstance(error, Refused):
         if error.word == "protected":
             return error.text
+        if error.word == "branch":
+            return f"Somebody deleted `{branch}` meanwhile."
         raise error
     if error.word == "conflict":
         return f"Somebody else pushed to `{branch}` meanwhile, and my commits do not fit onto theirs."
@@ -74,7 +78,8 @@ async def _push(checkout: Checkout, source: Source, change: Change, branch: str,
             moved, conflict = await _rebased(checkout, source, change, branch, token), error
         if moved is None:
             break
-        change = moved
+        # done again after a crash, nothing is left to move: these commits are there already
+        change = msgspec.structs.replace(moved, subjects=moved.subjects or change.subjects)
     raise conflict
 
 

@@ -1,6 +1,7 @@
 """A run: take the lease, prepare the box, let the agent work, deliver, show the ending, look for more."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 6.0
 RENEW_EVERY = 2.0
+
+_DISK_FULL = "My disk is full. Whoever runs onhand has to make room; then write `retry`."
 
 
 async def run(services: Services, shop: Workshop, conversation_id: str, holder: str) -> float:
@@ -167,6 +170,9 @@ class Run:
         """Say an error as an ending. Raises it again when this run is not ours to end, or when coming back later helps."""
         if isinstance(error, LeaseLost | Unavailable):
             raise error
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if full and self._state.outcome:
+            raise Unavailable("the worker's disk is full, and work is to be delivered") from error
         logger.warning("run %s: %s", self._state.id, error, exc_info=not isinstance(error, OnhandError))
         match error:
             case UserError(word=word, text=text):
@@ -175,6 +181,8 @@ class Run:
                 return Outcome("failed", f"provider_{word}", TROUBLE[word])
             case SandboxError():
                 return Outcome("failed", "sandbox", "The sandbox failed. Write `retry` to start again in a new one.")
+            case OSError() if full:
+                return Outcome("failed", "disk_full", _DISK_FULL)
         return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
 
     async def _agent_outcome(self, grant: Grant) -> Outcome:

@@ -1,6 +1,6 @@
 """What onhand remembers. `open_store` gives every port that is kept in the database."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.core.errors import Unavailable
@@ -17,7 +17,7 @@ from bot.store.queue import SqlQueue
 from bot.store.sweeps import SqlSweeps
 from bot.store.upgrade import upgrade
 from bot.store.vault import SqlVault
-from bot.store.whisper import Whisper
+from bot.store.whisper import Grown, Whisper
 
 __all__ = ["Store", "Unavailable", "keys_from", "open_store", "upgrade"]
 
@@ -48,10 +48,10 @@ async def open_store(
     *,
     clock: Callable[[], float],
     redact: Callable[[str], str],
-    grown: Callable[[str, int], Awaitable[None]],
+    grown: Grown,
     keys: Sequence[Secret],
 ) -> Store:
-    """Connect and return the ports. `grown` is told, after the commit, how far a log has grown.
+    """Connect and return the ports. `grown` is told, after the commit, how far logs have grown.
 
     Raises ConfigError when the tables are not this version's (see `upgrade`), Unavailable when it is out of reach.
     """

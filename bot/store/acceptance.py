@@ -6,13 +6,14 @@ Concurrent processes take their locks in the same order: deliveries, conversatio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Text, bindparam, select, update
 
 from bot.core.conversation import conversation_id
 from bot.core.inbound import Delivery, Trigger
 from bot.core.ports import Accepted
+from bot.store.bulk import as_json, each_of, insert_all_new
 from bot.store.clean import storable
-from bot.store.database import insert_all_new
+from bot.store.database import execute_quickly
 from bot.store.log import Line, event_row
 from bot.store.projection import request_row, status_after
 from bot.store.tables import conversations, deliveries, events, requests
@@ -74,7 +75,7 @@ def _new_ones(connection: Connection, group: Sequence[Prepared]) -> Iterable[Pre
 def _place(connection: Connection, wishes: dict[str, Wish]) -> dict[str, int]:
     """Write the wishes that nobody had before at the ends of their conversations. Return their seqs by meaning."""
     ends = _lock(connection, wishes.values())
-    before = {row.meaning for row in connection.execute(_MEANINGS, {"some": list(wishes)})}
+    before = _known(connection, wishes)
     placed: dict[str, int] = {}
     moved: dict[str, dict[str, object]] = {}
     for meaning, wish in wishes.items():
@@ -88,7 +89,7 @@ def _place(connection: Connection, wishes: dict[str, Wish]) -> dict[str, int]:
         _write(connection, [(wishes[meaning], seq) for meaning, seq in placed.items()])
         for conversation, step in moved.items():
             step["last"], step["after"] = ends[conversation]
-        connection.execute(_ADVANCE, list(moved.values()))
+        execute_quickly(connection, _ADVANCE, list(moved.values()))
     return placed
 
 
@@ -107,19 +108,20 @@ def _lock(connection: Connection, wishes: Iterable[Wish]) -> dict[str, tuple[int
         for wish in sorted(wishes, reverse=True, key=lambda wish: wish.conversation)
     }
     insert_all_new(connection, conversations, list(reversed(made.values())), conversations.c.id)
-    return {row.id: (row.last_seq, row.status) for row in connection.execute(_LOCK, {"some": list(made)})}
+    return {row.id: (row.last_seq, row.status) for row in connection.execute(_LOCK, {"some": as_json([*made])})}
 
 
 def _write(connection: Connection, asked: list[tuple[Wish, int]]) -> None:
     noted = [request_row(wish.conversation, seq, wish.trigger, wish.at) for wish, seq in asked]
     noted.sort(key=lambda row: str(row["meaning"]))
-    if len(insert_all_new(connection, requests, noted, requests.c.meaning)) < len(noted):
-        raise Overtaken
-    connection.execute(_INSERT, [event_row(wish.conversation, seq, wish.at, wish.line) for wish, seq in asked])
+    lines = [event_row(wish.conversation, seq, wish.at, wish.line) for wish, seq in asked]
+    for table, rows in ((requests, noted), (events, lines)):
+        if len(insert_all_new(connection, table, rows, table.c.seq)) < len(rows):
+            raise Overtaken
 
 
 def _known(connection: Connection, meanings: Iterable[str]) -> dict[str, tuple[str, int, str]]:
-    return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(_MEANINGS, {"some": list(meanings)})}
+    return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(_MEANINGS, {"some": as_json([*meanings])})}
 
 
 def _accepted(
@@ -136,15 +138,14 @@ def _accepted(
 
 
 _MEANINGS = select(requests.c.meaning, requests.c.conversation_id, requests.c.seq, requests.c.phase).where(
-    requests.c.meaning.in_(bindparam("some", expanding=True))
+    requests.c.meaning.op("IN")(each_of(bindparam("some", type_=Text)))
 )
 _LOCK = (
     select(conversations.c.id, conversations.c.last_seq, conversations.c.status)
-    .where(conversations.c.id.in_(bindparam("some", expanding=True)))
+    .where(conversations.c.id.op("IN")(each_of(bindparam("some", type_=Text))))
     .order_by(conversations.c.id)
     .with_for_update()
 )
-_INSERT = insert(events).returning(events.c.seq)  # with RETURNING many rows go in one statement
 _ADVANCE = (
     update(conversations)
     .where(conversations.c.id == bindparam("of"))

@@ -8,12 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Column, Connection, Double, Insert, Row, Table, Update, make_url, text
+from sqlalchemy import Connection, Double, Insert, Table, Update, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.dml import ReturningInsert
 from sqlalchemy.sql.functions import FunctionElement
 
 from bot.core.errors import ConfigError
@@ -31,7 +30,7 @@ class _Driver(Protocol):
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T: ...
 
-    async def read(self, work: Callable[[Connection], T]) -> T: ...
+    async def read(self, work: Callable[[Connection], T], *, few: bool) -> T: ...
 
 
 class Database:
@@ -65,9 +64,12 @@ class Database:
         """
         return await self._driver.write(work, durable=durable)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Return what `work` finds, as of one moment (SQLite) or of each statement (PostgreSQL)."""
-        return await self._driver.read(work)
+    async def read(self, work: Callable[[Connection], T], *, few: bool = False) -> T:
+        """Return what `work` finds, as of one moment (SQLite) or of each statement (PostgreSQL).
+
+        `few`: it is one look at few rows, for which SQLite needs less time than handing the work to a thread.
+        """
+        return await self._driver.read(work, few=few)
 
 
 def parse(url: str) -> URL:
@@ -113,23 +115,6 @@ def _insert_new(dialect: str, table: Table) -> Insert:
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
     return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-
-
-def insert_all_new(
-    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *key: Column[Any]
-) -> Sequence[Row[Any]]:
-    """Insert those rows whose keys are not there yet, in few statements. Return the columns `key` of those that were new.
-
-    Concurrent ones are waited for; sort the rows by key, so that nobody waits in a circle.
-    """
-    return connection.execute(_insert_all_new(connection.dialect.name, table, key), rows).all()
-
-
-@cache
-def _insert_all_new(dialect: str, table: Table, key: tuple[Column[Any], ...]) -> ReturningInsert[Any]:
-    """With RETURNING, SQLAlchemy sends many rows in one statement."""
-    inserting = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-    return inserting.on_conflict_do_nothing().returning(*key)
 
 
 def execute_quickly(connection: Connection, statement: Update | Insert, rows: Sequence[Mapping[str, Any]]) -> int:

@@ -1,5 +1,6 @@
 """The event log. Everything that is ever appended goes through here, and is masked here."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from bot.store.whisper import Whisper
 
 _GUARDS = (Asked, Calling, Called, Closed)
 """Facts that guard a side effect: forgotten in a power loss, something would be done twice or never."""
+
+_FEW = 64
+"""Events that are read without a thread: those that came since the last look."""
 
 
 class Line(NamedTuple):
@@ -44,9 +48,16 @@ class SqlLog:
         return appended
 
     async def read(self, conversation_id: str, after: int = 0, limit: int | None = None) -> list[Event]:
-        parameters = {"of": conversation_id, "past": after}
-        query = _READ if limit is None else _READ.limit(limit)
-        return await self._database.read(lambda c: [_event(*row) for row in c.execute(query, parameters)])
+        found = await self._read(conversation_id, after, _FEW if limit is None else min(_FEW, limit))
+        if len(found) == _FEW and limit != _FEW:  # nothing changes in what was written, so it may be read in two parts
+            found += await self._read(conversation_id, found[-1].seq, limit and limit - _FEW)
+        return found
+
+    async def _read(self, conversation_id: str, after: int, limit: int | None) -> list[Event]:
+        parameters = {"of": conversation_id, "past": after, "most": sys.maxsize if limit is None else limit}
+        return await self._database.read(
+            lambda c: [_event(*row) for row in c.execute(_READ, parameters)], few=limit is not None and limit <= _FEW
+        )
 
 
 def line(draft: Draft, clean: Clean) -> Line:
@@ -80,6 +91,7 @@ _READ = (
     select(events.c.seq, events.c.at, events.c.body)
     .where(events.c.conversation_id == bindparam("of"), events.c.seq > bindparam("past"))
     .order_by(events.c.seq)
+    .limit(bindparam("most"))
 )
 _INSERT = insert(events)
 _ADVANCE = (

@@ -40,7 +40,7 @@ class Postgres:
             async with self._engine.begin() as connection:
                 return await connection.run_sync(work)
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], *, few: bool) -> T:
         with _unavailable():
             async with self._engine.connect() as connection:
                 return await connection.run_sync(work)

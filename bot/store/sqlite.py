@@ -1,7 +1,9 @@
-"""SQLite in WAL mode: a writer thread that groups commits, a shortcut past it for small writes, a few reader threads.
+"""SQLite in WAL mode: one connection that writes on the event loop, a thread that syncs, a few threads that read.
 
-Handing work to a thread and back costs more than a commit that is not synced to the disk. So what need not survive
-power loss is written at once, on the event loop, when the write lock is free; everything else goes to the writer.
+Handing work to a thread and back costs more than a commit that is not synced to the disk, so a transaction is carried
+out at once, on the event loop, when the write lock is free; a thread waits for the lock when it is not. What must
+survive power loss is synced on a thread after the commit. That keeps the order of FULL: whoever reads a commit before
+it is synced, and lets something durable follow from it, syncs it along with that.
 """
 
 import asyncio
@@ -10,76 +12,88 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, Literal, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 
 from bot.core.errors import Unavailable
-from bot.store.sqlite_writer import Writer
+from bot.store.sqlite_sync import LogSync
 
 T = TypeVar("T")
 _READERS = 4
 _OPEN_SECONDS = 30.0
 """How long a new connection waits for another process that is making the tables."""
-_CHECKPOINT_EVERY = 1000
-"""Quick writes between two checkpoints, which sync and therefore happen on a thread."""
+CHECKPOINT_EVERY = 2000
+"""Rows written between two checkpoints, which sync and therefore happen on a thread."""
 
 
 class Sqlite:
     """The driver for `sqlite:///path`."""
 
     def __init__(self, url: URL, busy_seconds: float) -> None:
-        self._quick = sqlite_engine(url, 0, begin="BEGIN IMMEDIATE", synchronous="NORMAL", checkpoints=False)
-        self._writer = Writer(sqlite_engine(url, busy_seconds, begin="BEGIN IMMEDIATE", synchronous="FULL"))
-        self._reader = sqlite_engine(url, busy_seconds, begin="BEGIN", synchronous="NORMAL")
+        self._quick = sqlite_engine(url, 0, begin="", checkpoints=False)
+        self._patient = sqlite_engine(url, busy_seconds, begin="BEGIN IMMEDIATE")
+        self._reader = sqlite_engine(url, busy_seconds, begin="BEGIN")
+        self._waiting = ThreadPoolExecutor(1, "onhand-write")
         self._threads = ThreadPoolExecutor(_READERS, "onhand-read")
+        self._sync = LogSync(Path(f"{url.database}-wal"))
         self._connection: Connection | None = None
-        self._since_checkpoint = 0
+        self._next_checkpoint = CHECKPOINT_EVERY
 
     async def open(self) -> None:
         with unavailable_sqlite():
             self._connection = self._quick.connect()
-        self._writer.start()
+        self._sync.start()
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None  # no write begins from here on
-        await asyncio.to_thread(self._writer.stop)
+        await asyncio.to_thread(self._waiting.shutdown)
+        await asyncio.to_thread(self._sync.stop)
         self._threads.shutdown()
         if connection is not None:
             connection.close()
-        self._quick.dispose()
-        self._reader.dispose()
+        for engine in (self._quick, self._patient, self._reader):
+            engine.dispose()
 
     async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T:
         if self._connection is None:
             raise Unavailable("the database is closed")
         with unavailable_sqlite():
-            if not durable:
-                with suppress(_Busy):
-                    return self._write_at_once(self._connection, work)
-            return await self._writer.do(work)
+            try:
+                result = self._write_at_once(self._connection, work)
+            except _Busy:
+                result = await asyncio.get_running_loop().run_in_executor(self._waiting, _transact, self._patient, work)
+            if durable:
+                await self._sync.all_until_now()
+        return result
 
-    async def read(self, work: Callable[[Connection], T]) -> T:
+    async def read(self, work: Callable[[Connection], T], *, few: bool) -> T:
         with unavailable_sqlite():
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, work)
-
-    def _read(self, work: Callable[[Connection], T]) -> T:
-        with self._reader.begin() as connection:
-            return work(connection)
+            if few and self._connection is not None:
+                with suppress(OperationalError):  # somebody repairs the log at this moment: the thread waits for that
+                    return work(self._connection)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _transact, self._reader, work)
 
     def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        """Carry out a transaction on the plain connection: SQLAlchemy's begin and commit cost as much as an insert."""
+        raw = driver_connection(connection)
         try:
-            with connection.begin():
-                result = work(connection)
-        except DBAPIError as error:
-            if "locked" in str(error.orig):
+            raw.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" in str(error):
                 raise _Busy from error
             raise
-        self._since_checkpoint += 1
-        if self._since_checkpoint == _CHECKPOINT_EVERY:
-            self._since_checkpoint = 0
+        try:
+            result = work(connection)
+            raw.commit()
+        except BaseException:
+            raw.rollback()
+            raise
+        if raw.total_changes >= self._next_checkpoint:
+            self._next_checkpoint = raw.total_changes + CHECKPOINT_EVERY
             self._threads.submit(self._checkpoint)
         return result
 
@@ -87,6 +101,11 @@ class Sqlite:
         with self._reader.connect() as connection:
             # FULL keeps writers away until all is in the database file; PASSIVE would never catch up with a busy log
             driver_connection(connection).execute("PRAGMA wal_checkpoint(FULL)")
+
+
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
 
 
 class _Busy(Exception):
@@ -128,9 +147,7 @@ def _use_wal(raw: Any, deadline: float) -> None:
             return
 
 
-def sqlite_engine(
-    url: URL, busy_seconds: float, *, begin: str, synchronous: Literal["NORMAL", "FULL"], checkpoints: bool = True
-) -> Engine:
+def sqlite_engine(url: URL, busy_seconds: float, *, begin: str, checkpoints: bool = True) -> Engine:
     """Return an engine whose transactions start with `begin`, DDL included; its connections may change threads."""
     engine = create_engine(url, connect_args={"timeout": busy_seconds, "check_same_thread": False})
 
@@ -138,13 +155,14 @@ def sqlite_engine(
     def _set_up(raw: Any, _record: Any) -> None:
         raw.isolation_level = None  # no hidden BEGIN of the driver's
         _use_wal(raw, time.monotonic() + _OPEN_SECONDS)
-        raw.execute(f"PRAGMA synchronous = {synchronous}")
+        raw.execute("PRAGMA synchronous = NORMAL")
         raw.execute("PRAGMA foreign_keys = ON")
         if not checkpoints:
             raw.execute("PRAGMA wal_autocheckpoint = 0")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if begin:
+            connection.exec_driver_sql(begin)
 
     return engine

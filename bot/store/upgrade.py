@@ -63,5 +63,5 @@ def alembic_config() -> "Config":
 
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
-        return sqlite_engine(url, _BUSY_SECONDS, begin="BEGIN IMMEDIATE", synchronous="FULL")
+        return sqlite_engine(url, _BUSY_SECONDS, begin="BEGIN IMMEDIATE")
     return create_engine(url)

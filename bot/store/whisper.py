@@ -2,13 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+
+Grown = Callable[[Mapping[str, int]], Awaitable[None]]
+"""Is told, after the commit, to which seq the logs of some conversations have grown."""
+
+_BREATH = 0.01
+"""Seconds between two tellings: a round trip for each event of a burst would cost more than writing it."""
 
 
 class Whisper:
     """Tells, in the background, how far logs have grown. Whoever listens may be gone; nobody waits for it."""
 
-    def __init__(self, grown: Callable[[str, int], Awaitable[None]]) -> None:
+    def __init__(self, grown: Grown) -> None:
         self._grown = grown
         self._latest: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
@@ -27,10 +33,8 @@ class Whisper:
     async def _tell_all(self) -> None:
         while self._latest:
             latest, self._latest = self._latest, {}
-            await asyncio.gather(*(self._tell(conversation_id, seq) for conversation_id, seq in latest.items()))
-
-    async def _tell(self, conversation_id: str, seq: int) -> None:
-        try:
-            await self._grown(conversation_id, seq)
-        except Exception as error:  # noqa: BLE001 -- the log has grown all the same
-            logging.getLogger(__name__).warning("nobody heard that %s grew to %d: %s", conversation_id, seq, error)
+            try:
+                await self._grown(latest)
+            except Exception as error:  # noqa: BLE001 -- the logs have grown all the same
+                logging.getLogger(__name__).warning("nobody heard that %d logs grew: %s", len(latest), error)
+            await asyncio.sleep(_BREATH)

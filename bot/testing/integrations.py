@@ -16,7 +16,7 @@ from msgspec import Struct
 from bot.core.errors import ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, Status, Task
-from bot.core.ports import CaughtUp, Integration, Proposal, Source
+from bot.core.ports import CaughtUp, Integration, Proposal, Source, as_sent
 from bot.core.secret import Secret
 
 NOW = 1_700_000_000.0
@@ -72,7 +72,7 @@ def read_payloads(folder: Path) -> list[Payload]:
 
 def signed(integration: Integration, body: bytes, event: str, delivery_id: str = "d-1", now: float = NOW) -> Inbound:
     """Return a request as the platform itself would send it."""
-    return Inbound(integration.sign(body, event, delivery_id, now), body)
+    return as_sent(integration, body, event, delivery_id, now)
 
 
 def check_integration(

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from litestar.types import Receive, Scope, Send
@@ -25,6 +25,15 @@ LONGEST_BODY = 26 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
 
+class _Answer(NamedTuple):
+    status: int
+    body: dict[str, Any]
+    event: str = ""
+    """The event's name; "" when it is not known."""
+    wanted: bytes | None = None
+    """What the platform wants to hear in place of `body`."""
+
+
 class Webhooks:
     """The ASGI application of everything under PREFIX."""
 
@@ -38,12 +47,12 @@ class Webhooks:
         if rest != "events":
             await _send(send, 404, {"error": "not_found", "detail": "expected /api/integration/SERVICE/events"})
             return
-        status, body, event = await self._answer(scope, receive, service)
-        self._metrics.delivery(service if event else "", event, body.get("status") or body["error"])
-        await _send(send, status, body)
+        answer = await self._answer(scope, receive, service)
+        word = answer.body.get("status") or answer.body["error"]
+        self._metrics.delivery(service if answer.event else "", answer.event, word)
+        await _send(send, answer.status, answer.body if answer.wanted is None else answer.wanted)
 
-    async def _answer(self, scope: Scope, receive: Receive, service: str) -> tuple[int, dict[str, Any], str]:
-        """Return HTTP status, answer and the event's name ("" when it is not known)."""
+    async def _answer(self, scope: Scope, receive: Receive, service: str) -> _Answer:
         try:
             if scope.get("method") != "POST":
                 raise Rejected("method", "expected POST", 405)
@@ -51,21 +60,18 @@ class Webhooks:
             receipt = await intake.receive(self._services, service, Inbound(headers, await _read(receive)))
         except Rejected as error:
             self._note_refusal(service, error)
-            return error.status, {"error": error.word, "detail": error.detail}, ""
+            return _Answer(error.status, {"error": error.word, "detail": error.detail})
         except Unavailable as error:
             log.error("delivery for %s not stored: %s", service, error)
-            return (
-                503,
-                {"error": "unavailable", "detail": "the delivery could not be stored now; please send it again"},
-                "",
-            )
+            return _unavailable("unavailable", "the delivery could not be stored now; please send it again")
         except Exception:
             log.exception("delivery for %s failed", service)
-            return 503, {"error": "internal", "detail": "something went wrong here; please send it again"}, ""
+            return _unavailable("internal", "something went wrong here; please send it again")
         if receipt.status == "ignored":
-            return 200, {"status": "ignored", "reason": receipt.reason}, receipt.event
-        status = 202 if receipt.status == "accepted" else 200
-        return status, {"status": receipt.status, "conversation_ids": receipt.conversation_ids}, receipt.event
+            return _Answer(200, {"status": "ignored", "reason": receipt.reason}, receipt.event, receipt.body)
+        status = 202 if receipt.status == "accepted" and receipt.body is None else 200
+        body = {"status": receipt.status, "conversation_ids": receipt.conversation_ids}
+        return _Answer(status, body, receipt.event, receipt.body)
 
     def _note_refusal(self, service: str, error: Rejected) -> None:
         """Log the first refusal of a kind in a while: whoever sends nonsense shall not fill the log; all are counted."""
@@ -94,8 +100,14 @@ async def _read(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
-async def _send(send: Send, status: int, body: dict[str, Any]) -> None:
-    data = _encode(body)
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
+def _unavailable(word: str, detail: str) -> _Answer:
+    return _Answer(503, {"error": word, "detail": detail})
+
+
+async def _send(send: Send, status: int, body: dict[str, Any] | bytes) -> None:
+    data = body if isinstance(body, bytes) else _encode(body)
+    headers = [(b"content-length", str(len(data)).encode())]
+    if data:
+        headers.append((b"content-type", b"application/json"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": data, "more_body": False})

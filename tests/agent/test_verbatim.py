@@ -47,7 +47,11 @@ def learned(messages=PROMPT):
 
 
 @pytest.mark.parametrize(
-    "name", ["openai/gpt-4o-mini", "hosted_vllm/our-own", "openrouter/anthropic/claude-sonnet-4.5", "litellm_proxy/x"]
+    "name",
+    [
+        *("openai/gpt-4o-mini", "hosted_vllm/our-own", "openrouter/anthropic/claude-sonnet-4.5", "litellm_proxy/x"),
+        *("deepseek/deepseek-chat", "mistral/mistral-small", "xai/grok-3"),
+    ],
 )
 async def test_the_model_gets_every_message_while_litellm_is_shown_two(server, name):
     model = LiteLLMModel(name, base_url=server.base_url)
@@ -62,7 +66,7 @@ async def test_the_model_gets_every_message_while_litellm_is_shown_two(server, n
     assert Prompt(again, model._passage).shown == [SYSTEM, USER]
 
 
-@pytest.mark.parametrize("name", ["deepseek/deepseek-chat", "mistral/mistral-small"])
+@pytest.mark.parametrize("name", ["together_ai/meta-llama/our-own", "perplexity/sonar"])
 async def test_other_routes_are_left_to_litellm(server, name):
     model = LiteLLMModel(name, base_url=server.base_url)
     await model.complete(PROMPT, [])

@@ -75,7 +75,7 @@ async def kept_in(kind: str, database: Path) -> AsyncIterator[EventLog]:
         yield MemoryLog(time.time)
         return
 
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     keys, url = [Secret("a key for the benchmark alone")], f"sqlite:///{database}"
     store = await open_store(url, clock=time.time, redact=Redactor([Secret("hidden")]), grown=grown, keys=keys)

@@ -48,7 +48,7 @@ class MemoryBus:
     async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
         self.runs.append((conversation_id, seq))
 
-    async def grown(self, conversation_id: str, seq: int) -> None: ...
+    async def grown(self, latest: Mapping[str, int]) -> None: ...
 
     async def follow(self, conversation_id: str) -> AsyncIterator[int]:
         while True:

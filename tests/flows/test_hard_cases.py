@@ -1,6 +1,7 @@
 """What went wrong once, or nearly did: each case stays here."""
 
 import asyncio
+import errno
 from typing import Any
 
 import pytest
@@ -195,3 +196,20 @@ async def test_work_in_a_fork_that_takes_no_push_is_a_masked_patch(world) -> Non
     assert world.forge.made(OpenChange) == []
     assert "allowing edits by maintainers" in world.said()[f"status:{seq}"]
     assert world.said()[f"status:{seq}:patch"] == "From cccc: the work, ********\n"
+
+
+async def test_a_full_disk_keeps_finished_work_waiting_and_loses_nothing(world) -> None:
+    take, full = world.pushes.take, [OSError(errno.ENOSPC, "No space left on device")]
+
+    async def taking(*arguments: Any) -> Any:
+        if full:
+            raise full.pop()
+        return await take(*arguments)
+
+    world.pushes.take = taking
+    seq = await world.admit()
+    with pytest.raises(Unavailable):
+        await world.run()
+    assert await world.run("worker/2") == 0.0
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    assert (len(world.pushes.pushed), world.boxes.made) == (1, 1)

@@ -154,7 +154,7 @@ Scene = Callable[[Ground, str], Awaitable[tuple[str, int]]]
 
 @asynccontextmanager
 async def opened(database: Path, folder: Path) -> AsyncIterator[Ground]:
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     store = await open_store(
         f"sqlite:///{database}", clock=time.time, redact=Redactor(), grown=grown, keys=[Secret("k" * 30)]

@@ -1,6 +1,7 @@
 """Docs under test: what they say is what the code does."""
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,18 @@ def test_every_command_that_prose_names_exists(file: Path) -> None:
 def test_every_file_that_prose_links_to_exists(file: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", file.read_text()):
         assert (file.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_test_that_prose_names_exists(file: Path) -> None:
+    named = set(re.findall(r"`(test_\w+|a_\w+_is_survived)`", file.read_text()))
+    assert named <= _functions_of_tests(), named - _functions_of_tests()
+
+
+@cache
+def _functions_of_tests() -> set[str]:
+    files = [*(ROOT / "tests").rglob("test_*.py"), ROOT / "bot/testing/sandboxes.py"]
+    return {name for path in files for name in re.findall(r"^(?:async )?def (\w+)", path.read_text(), re.MULTILINE)}
 
 
 @pytest.mark.parametrize("file", PROSE, ids=lambda file: str(file.relative_to(ROOT)))

@@ -135,7 +135,51 @@ async def test_commits_go_on_top_of_what_somebody_pushed_meanwhile(
     assert log == b"onhand onhand\nonhand onhand\n"
     again = await landed(checkout, head, change, "main")
     assert again.change.commit == landing.change.commit, "cut off after the push and done again, it is the same"
+    assert again.change.subjects == landing.change.subjects == ("One", "Two")
     assert (await server.branches(NAME))["main"] == landing.change.commit
+
+
+async def test_commits_that_somebody_took_away_from_the_branch_meanwhile_stay_away(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    head = msgspec.structs.replace(source, head="main")
+    before = (await server.branches(NAME))["main"]
+    await server.commit(NAME, {"wrong.py": "x\n"}, "Wrong", "main")
+    change = await work(checkout, head, "main", box, "echo c >c.py")
+    await asyncio.to_thread(server.hosting.git, NAME, "update-ref", "refs/heads/main", before)
+    landing = await landed(checkout, head, change, "main")
+    assert (landing.branch, landing.change.base) == ("main", before)
+    assert {"c.py", "wrong.py"} & set(await server.files(NAME, "main")) == {"c.py"}
+    assert (await landed(checkout, head, change, "main")).change.commit == landing.change.commit
+
+
+async def test_a_box_goes_on_from_what_it_has_pushed_itself(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    """A request that comes at the end of a run is worked on in the same box, whose base is older than the branch by then."""
+    first = await work(checkout, source, BRANCH, box, "echo c >c.py && git add . && git commit -qm One")
+    assert (await landed(checkout, source, first, BRANCH)).branch == BRANCH
+    joined = (
+        "git checkout -qb side && git commit -q --allow-empty -m Side && git checkout -q - && git merge -q --no-ff side"
+    )
+    assert (await box.run(f"echo d >d.py && git add . && git commit -qm Two && {joined}")).exit_code == 0
+    second = await checkout.take(source, first.base, BRANCH, box, "Greet")
+    assert second is not None
+    landing = await landed(checkout, msgspec.structs.replace(source, head=BRANCH), second, BRANCH)
+    assert (landing.branch, landing.change.commit, landing.change.base) == (BRANCH, second.commit, first.commit)
+    assert (await server.branches(NAME))[BRANCH] == second.commit
+
+
+async def test_a_branch_that_somebody_deleted_meanwhile_does_not_come_back(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    await server.commit(NAME, {"b.py": "b\n"}, "Begin a branch", BRANCH)
+    head = msgspec.structs.replace(source, head=BRANCH)
+    change = await work(checkout, head, BRANCH, box, "echo c >c.py")
+    await asyncio.to_thread(server.hosting.git, NAME, "update-ref", "-d", f"refs/heads/{BRANCH}")
+    landing = await landed(checkout, head, change, BRANCH)
+    assert (landing.branch, f"deleted `{BRANCH}`" in landing.why) == (SPARE, True)
+    assert BRANCH not in await server.branches(NAME)
 
 
 async def test_commits_that_do_not_fit_are_kept_on_a_branch_of_ours(

@@ -95,7 +95,7 @@ from bot.core.mentions import Request
 from bot.core.secret import Secret
 from bot.store import open_store
 
-async def grown(conversation_id, seq): ...
+async def grown(latest): ...
 
 async def main(url, start):
     store = await open_store(url, clock=time.time, redact=str, grown=grown, keys=[Secret("k" * 32)])

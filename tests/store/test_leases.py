@@ -49,7 +49,7 @@ async def test_only_the_holder_releases(store: Store, conversation: str) -> None
 async def test_a_process_whose_clock_is_wrong_sees_the_same_lease(
     store: Store, database_url: str, conversation: str
 ) -> None:
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     ahead = await open_store(
         database_url, clock=lambda: time.time() + 120, redact=str, grown=grown, keys=[Secret("k" * 32)]

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import pytest
@@ -82,7 +82,7 @@ async def test_of_many_who_append_at_the_same_end_one_wins(store: Store, convers
 async def test_two_processes_worth_of_writers_never_share_a_seq(
     store: Store, database_url: str, conversation: str
 ) -> None:
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     other = await open_store(database_url, clock=time.time, redact=str, grown=grown, keys=[Secret("k" * 32)])
 
@@ -126,7 +126,7 @@ async def test_a_planted_secret_is_masked_wherever_it_stands(store: Store, trigg
 async def test_a_secret_of_several_lines_is_masked(database_url: str) -> None:
     pem = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\nkqhkiG9w0BAQEF\n-----END PRIVATE KEY-----"
 
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     store = await open_store(
         database_url, clock=time.time, redact=Redactor([Secret(pem)]), grown=grown, keys=[Secret("k" * 32)]
@@ -166,8 +166,16 @@ async def test_a_stored_body_is_the_wire_shape_without_id_and_time(store: Store)
     }
 
 
+@pytest.mark.parametrize("limit", [None, 0, 1, 63, 64, 65, 100, 500])
+@pytest.mark.parametrize("after", [0, 86, 87, 149, 150])
+async def test_a_log_of_any_length_is_read_from_anywhere(store: Store, after: int, limit: int | None) -> None:
+    await store.log.append("c", [THINK] * 150, expected=0)
+    found = [event.seq for event in await store.log.read("c", after, limit)]
+    assert found == list(range(after + 1, 151))[:limit]
+
+
 async def test_times_come_from_the_clock_that_was_given(database_url: str) -> None:
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     store = await open_store(database_url, clock=lambda: 1234.5, redact=str, grown=grown, keys=[Secret("k" * 32)])
     [event] = await store.log.append("c", [THINK], expected=0)
@@ -180,8 +188,8 @@ async def test_times_come_from_the_clock_that_was_given(database_url: str) -> No
 async def test_listeners_hear_how_far_a_log_has_grown(database_url: str) -> None:
     heard: dict[str, int] = {}
 
-    async def grown(conversation_id: str, seq: int) -> None:
-        heard[conversation_id] = seq
+    async def grown(latest: Mapping[str, int]) -> None:
+        heard.update(latest)
 
     store = await open_store(database_url, clock=time.time, redact=str, grown=grown, keys=[Secret("k" * 32)])
     await store.log.append("a", [THINK, THINK], expected=0)
@@ -193,7 +201,7 @@ async def test_listeners_hear_how_far_a_log_has_grown(database_url: str) -> None
 async def test_a_listener_that_fails_is_logged_and_nothing_more(
     database_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def grown(_conversation_id: str, _seq: int) -> None:
+    async def grown(_latest: object) -> None:
         raise ConnectionError("Redis is away")
 
     store = await open_store(database_url, clock=time.time, redact=str, grown=grown, keys=[Secret("k" * 32)])

@@ -26,7 +26,7 @@ async def open_with(database_url: str) -> AsyncIterator[Open]:
     """Open the test's database with other keys."""
     opened: list[Store] = []
 
-    async def grown(_conversation_id: str, _seq: int) -> None: ...
+    async def grown(_latest: object) -> None: ...
 
     async def open_it(*keys: Secret) -> Store:
         opened.append(await open_store(database_url, clock=time.time, redact=str, grown=grown, keys=keys))
@@ -119,7 +119,8 @@ async def test_a_row_that_was_copied_to_another_user_does_not_open(store: Store)
 async def test_a_row_that_was_altered_does_not_open(store: Store, cut: int) -> None:
     await store.vault.put("u1", "github", Secret("token"))
     [text_] = await sealed(store)
-    await execute(store, "UPDATE secrets SET sealed = :sealed", sealed=text_[:cut] + "A" + text_[cut:][1:])
+    other = "B" if text_[cut] == "A" else "A"
+    await execute(store, "UPDATE secrets SET sealed = :sealed", sealed=text_[:cut] + other + text_[cut:][1:])
     with pytest.raises(ConfigError, match="altered or moved"):
         await store.vault.get("u1", "github")
 

@@ -240,7 +240,7 @@ async def test_a_follower_hears_of_growth_and_looks_for_itself_without(bus: Redi
     heard = bus.follow("c1")
     assert await anext(heard) == 0
     await asyncio.sleep(0.2)
-    await other.grown("c1", 7)
+    await other.grown({"c1": 7})
     assert await asyncio.wait_for(anext(heard), 1.5) == 7
     assert await asyncio.wait_for(anext(heard), 5.0) == 7, "it wakes up without being told"
     await heard.aclose()  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from bot.core.ports.memory import (
 from bot.core.ports.people import AuthContext, AuthStrategy
 from bot.core.ports.providers import (
     CaughtUp,
+    Dated,
     Forge,
     Form,
     Integration,
@@ -32,6 +33,7 @@ from bot.core.ports.providers import (
     Registration,
     Source,
     Us,
+    as_sent,
 )
 from bot.core.ports.queue import Circle, InLine, Load, Queue, Rates
 from bot.core.ports.services import Services, Workshop
@@ -48,6 +50,7 @@ __all__ = [
     "Circle",
     "CommandResult",
     "Conversations",
+    "Dated",
     "EventLog",
     "Forge",
     "Form",
@@ -79,4 +82,5 @@ __all__ = [
     "User",
     "Vault",
     "Workshop",
+    "as_sent",
 ]

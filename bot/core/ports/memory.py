@@ -1,6 +1,6 @@
 """What is remembered: EventLog, Inbox, Leases, Accounts, Vault; and the Bus that wakes whoever waits."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -164,8 +164,8 @@ class Bus(Protocol):
         """Queue a run; with `hurry`, one that is queued for later is due now."""
         ...
 
-    async def grown(self, conversation_id: str, seq: int) -> None:
-        """Tell whoever follows the conversation that its log has grown to `seq`."""
+    async def grown(self, latest: Mapping[str, int]) -> None:
+        """Tell whoever follows one of the conversations (their ids) to which seq its log has grown."""
         ...
 
     def follow(self, conversation_id: str) -> AsyncIterator[int]:

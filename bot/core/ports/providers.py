@@ -123,6 +123,22 @@ class Picker(Protocol):
         ...
 
 
+@runtime_checkable
+class Dated(Protocol):
+    """An Integration whose platform says in the body itself when it was sent."""
+
+    def dated(self, body: bytes, now: float) -> bytes:
+        """Return the body as if it were sent now (Unix seconds); one that cannot be read comes back as it is."""
+        ...
+
+
+def as_sent(integration: Integration, body: bytes, event: str, delivery_id: str, now: float) -> Inbound:
+    """Return the request with which the platform itself would send this body now (Unix seconds)."""
+    if isinstance(integration, Dated):
+        body = integration.dated(body, now)
+    return Inbound(integration.sign(body, event, delivery_id, now), body)
+
+
 class CaughtUp(Struct, frozen=True):
     """What became of deliveries that did not reach us: the platform sends them again, or they were read from it."""
 

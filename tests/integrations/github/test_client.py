@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from bot.core.errors import ConfigError, ProviderError, Refused
-from bot.core.inbound import Account, Origin, Repository, Thread
+from bot.core.inbound import Account, Origin, Repository, Thread, Trigger
 from bot.core.marks import mark
+from bot.core.mentions import Request as RequestText
 from bot.core.outbound import OpenChange, React, Receipt, Say
 from bot.core.ports import Forge, Integration, Us
 from bot.core.secret import Secret
@@ -34,6 +35,11 @@ def change(head: str = "onhand/1-x", topic: str = "change:onhand/1-x", **more: A
 
 async def push(server: GitHubServer, branch: str, repository: str = REPO) -> None:
     await asyncio.to_thread(server.git.commit, repository, {"new.txt": branch}, "Add", branch)
+
+
+def asked(kind: Any = "issue", origin: str = "1", thread_id: str = "") -> Trigger:
+    thread = Thread("github", REPO, "1")
+    return Trigger(thread, Account("github", "1", "x"), RequestText(), "m", "mention", Origin(kind, origin, thread_id))
 
 
 def account(server: GitHubServer, login: str) -> Account:
@@ -274,6 +280,57 @@ async def test_an_account_is_found_by_login(server: GitHubServer, client: GitHub
     assert missing.value.word == "missing"
 
 
+async def test_repositories_are_searched_by_name(server: GitHubServer, client: GitHub, token: Secret) -> None:
+    assert await client.repositories("HELL", token) == [PLACE]
+    assert await client.repositories("nothing", token) == []
+
+
+async def test_what_was_said_before_comes_newest_first_without_ours(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.issue(REPO, "octo-alice", "A bug")
+    for number in range(230):
+        await server.comment(REPO, 1, "octo-bob", f"comment {number}")
+    await client.perform(say("ours"), None, token)
+    last = await server.comment(REPO, 1, "octo-alice", "@onhand fix it")
+    said = await client.context(asked("comment", str(last)), token)
+    assert [message.text for message in said[:2]] == ["comment 229", "comment 228"]
+    assert (said[0].author, len(said)) == ("octo-bob", 98)
+    assert said[0].at > 1_000_000_000
+
+
+async def test_a_review_thread_comes_whole_and_first(server: GitHubServer, client: GitHub, token: Secret) -> None:
+    await push(server, "topic")
+    await server.pull(REPO, "octo-alice", "A change", "topic")
+    other = await server.review_comment(REPO, 1, "octo-bob", "elsewhere")
+    above = await server.review_comment(REPO, 1, "octo-bob", "why?")
+    assert other != above
+    await server.comment(REPO, 1, "octo-bob", "nice")
+    said = await client.context(asked("review_comment", "999", str(above)), token)
+    assert [message.text for message in said] == ["why?", "nice"]
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://github.com/acme/shop", "acme/shop"),
+        ("https://github.com/acme/shop.git", "acme/shop"),
+        ("https://github.com/acme/shop/issues/1?x=1#y", "acme/shop"),
+        ("git@github.com:acme/shop.git", "acme/shop"),
+        ("ssh://git@github.com/acme/shop.git", "acme/shop"),
+        ("https://GitHub.com/acme/shop", "acme/shop"),
+        ("https://github.com.evil.example/acme/shop", ""),
+        ("https://evil.example/github.com/acme/shop", ""),
+        ("https://gitlab.com/acme/shop", ""),
+        ("https://github.com/acme", ""),
+        ("https://github.com/../shop", ""),
+    ],
+)
+def test_an_address_here_names_its_repository(address: str, name: str) -> None:
+    found = GitHub(GitHub.Settings(), Us()).repository_at(address)
+    assert (found.name if found else "") == name
+
+
 def test_commits_are_shown_as_the_accounts_own() -> None:
     author = GitHub(GitHub.Settings(), Us()).author(Account("github", "7", "octo-bob"))
     assert author == "octo-bob <7+octo-bob@users.noreply.github.com>"
@@ -489,6 +546,8 @@ async def test_every_request_is_one_that_github_describes(
     await client.source(PLACE, "", token)
     await client.may_write(PLACE, account(server, "octo-alice"), token)
     await client.account("octo-bob", token)
+    await client.repositories("hello", token)
+    await client.context(asked("review_comment", above), token)
     assert len(server.requests) > 20
     assert check_requests(server.requests, description) == []
 

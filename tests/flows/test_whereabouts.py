@@ -1,0 +1,202 @@
+"""Where the code lives that a request of a chat or a ticket is about, and who is asked for what when it is not known."""
+
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from bot.auth.multi_user import MultiUser
+from bot.core.conversation import State, conversation_id, fold
+from bot.core.errors import ProviderError, Refused, Unclear
+from bot.core.inbound import Account, Delivery, Repository, Thread
+from bot.core.outbound import Say
+from bot.core.ports import AuthContext
+from bot.core.secret import Secret
+from bot.flows import desk, intake, whereabouts, work
+from bot.testing.integrations import RecordingClient
+from tests.flows.conftest import Forge, World
+
+CHAT = Thread("chat", "T1/C1", "100.1")
+TALK = conversation_id(CHAT)
+
+
+class Chat(RecordingClient):
+    """A platform without code."""
+
+    name = "chat"
+    source = None  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.guests: set[str] = set()
+
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return account.login not in self.guests
+
+
+def without_code(chat: Chat) -> Any:
+    """Return the platform without the methods of a forge."""
+    forge = {"may_write", "repositories", "repository_at", "source", "author"}
+
+    class Only:
+        def __getattr__(self, name: str) -> Any:
+            if name in forge:
+                raise AttributeError(name)
+            return getattr(chat, name)
+
+    return Only()
+
+
+@pytest.fixture
+def chat(world: World) -> Chat:
+    chat = Chat()
+    world.use(integrations={"chat": without_code(chat), "memory": world.forge})
+    return chat
+
+
+async def ask(world: World, text: str = "@onhand fix it", **more: Any) -> int:
+    actor = Account("chat", more.pop("who", "T1:U1"), "alice")
+    seq = await world.ask(text, **{"thread": CHAT, "actor": actor, "repository": None, "title": "", **more})
+    await desk.acknowledge(world.services, TALK, seq)
+    return seq
+
+
+async def phases(world: World) -> list[str]:
+    return [r.phase for r in fold(await world.store.log.read(TALK)).requests.values()]
+
+
+def nobody_knows(forge: Forge) -> None:
+    async def none(query: str, token: Secret) -> list[Repository]:
+        return [Repository("memory", "acme/app"), Repository("memory", "acme/web")]
+
+    forge.repositories = none  # type: ignore[method-assign]
+
+
+async def test_without_a_hint_it_asks_once_and_goes_on_with_the_answer(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    first = await ask(world)
+    assert await phases(world) == ["waiting"]
+    assert chat.messages[f"status:{first}"].startswith("asking")
+    await desk.acknowledge(world.services, TALK, first)
+    assert len([c for c in chat.calls if isinstance(c, Say)]) == 1
+    await ask(world, "@onhand acme/app")
+    assert (TALK, first) in world.bus.runs
+    assert await phases(world) == ["admitted", "admitted"]
+    await work.run(world.services, world.shop, TALK, "w/1")
+    assert await phases(world) == ["closed", "closed"]
+    assert chat.messages[f"status:{first}"].startswith("ended finished")
+    assert any(topic.startswith("change:") for topic in world.forge.messages), "the change is at the forge"
+
+
+async def test_all_that_wait_go_on_with_one_answer(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    for _ in range(3):
+        await ask(world)
+    assert await phases(world) == ["waiting"] * 3
+    await ask(world, "@onhand acme/app")
+    assert await phases(world) == ["admitted"] * 4
+
+
+async def test_a_choice_in_a_picker_answers_as_well(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    first = await ask(world)
+    await ask(world, "@onhand", by="button", repository=Repository("memory", "acme/web"))
+    assert (TALK, first) in world.bus.runs
+    assert await phases(world) == ["admitted", "admitted"]
+
+
+@pytest.mark.parametrize(
+    ("text", "defaults", "name"),
+    [
+        ("@onhand fix it repo=acme/web", {}, "acme/web"),
+        ("@onhand fix it repo=memory:acme/web", {}, "acme/web"),
+        ("@onhand fix it repo=https://memory.example/acme/web", {}, "acme/web"),
+        ("@onhand fix it", {"chat:t1/c1": "acme/web"}, "acme/web"),
+        ("@onhand fix it", {"chat:c1": "memory:acme/web"}, "acme/web"),
+        ("@onhand fix it in acme/app", {"chat:c1": "acme/web"}, "acme/web"),
+        ("@onhand fix acme/app", {}, "acme/app"),
+        ("@onhand see https://memory.example/acme/app, like other/one", {}, "acme/app"),
+    ],
+)
+async def test_it_is_found(world: World, chat: Chat, text: str, defaults: dict[str, str], name: str) -> None:
+    world.use(defaults=defaults)
+    await ask(world, text)
+    state = fold(await world.store.log.read(TALK))
+    assert state.repository == Repository("memory", name)
+    assert [r.phase for r in state.requests.values()] == ["admitted"]
+
+
+async def test_two_that_are_named_are_asked_about(world: World, chat: Chat) -> None:
+    trigger = await stored(world, "@onhand compare acme/app with acme/web")
+    with pytest.raises(Unclear) as asked:
+        await whereabouts.locate(world.services, State(), trigger)
+    assert asked.value.choices == ("memory:acme/app", "memory:acme/web")
+
+
+async def test_what_the_bot_cannot_write_to_is_not_meant(world: World, chat: Chat) -> None:
+    async def only_app(repository: Repository, account: Any, token: Any) -> bool:
+        if repository.name == "acme/gone":
+            raise ProviderError("missing", "no such repository")
+        return repository.name == "acme/app"
+
+    world.forge.may_write = only_app  # type: ignore[method-assign]
+    trigger = await stored(world, "@onhand fix acme/app, not acme/gone or foo/bar")
+    assert (await whereabouts.locate(world.services, State(), trigger)).name == "acme/app"
+
+
+async def test_another_repository_needs_another_thread(world: World, chat: Chat) -> None:
+    await ask(world, "@onhand fix acme/app")
+    await ask(world, "@onhand and now repo=acme/web")
+    assert await phases(world) == ["admitted", "closed"]
+    assert any("another thread" in text for text in chat.messages.values())
+
+
+async def test_a_question_needs_no_repository(world: World, chat: Chat) -> None:
+    await ask(world, "@onhand help")
+    assert await phases(world) == ["closed"]
+    assert any("stop" in text for text in chat.messages.values())
+
+
+async def test_a_guest_is_told_no_once(world: World, chat: Chat) -> None:
+    chat.guests.add("alice")
+    await ask(world, "@onhand fix acme/app")
+    await ask(world, "@onhand fix acme/app please")
+    assert await phases(world) == ["closed", "closed"]
+    assert len([c for c in chat.calls if isinstance(c, Say)]) == 1
+
+
+async def test_people_who_connect_accounts_need_the_right_at_the_forge(world: World, chat: Chat) -> None:
+    context = AuthContext(world.store.accounts, Secret("k" * 20), "http://here")
+    world.use(auth=MultiUser(context))
+    await world.store.accounts.link(Account("chat", "T1:U1", "alice"), "alice")
+    seq = await ask(world, "@onhand fix acme/app")
+    assert await phases(world) == ["waiting"], "nobody knows her at the forge"
+    await world.store.accounts.link(Account("memory", "7", "mallory"), "alice")
+    await desk.acknowledge(world.services, TALK, seq)
+    assert await phases(world) == ["closed"], "that account may not write"
+    await world.store.accounts.link(Account("memory", "8", "alice"), "alice")
+    await ask(world, "@onhand fix acme/app")
+    assert await phases(world) == ["closed", "admitted"]
+
+
+async def test_a_follow_up_counts_only_where_we_take_part(world: World, chat: Chat) -> None:
+    trigger = structs.replace(
+        await stored(world, "@onhand more"), by="follow_up", thread=Thread("chat", "T1/C1", "200.2")
+    )
+    receipt = await intake.accept(world.services, Delivery("chat", "f1", "message", (trigger,)))
+    assert (receipt.status, receipt.reason) == ("ignored", "not_our_thread")
+    again = structs.replace(trigger, thread=CHAT, meaning="chat:f2")
+    receipt = await intake.accept(world.services, Delivery("chat", "f2", "message", (again,)))
+    assert receipt.status == "accepted"
+
+
+async def test_no_forge_at_all_is_said(world: World, chat: Chat) -> None:
+    world.use(integrations={"chat": without_code(chat)})
+    with pytest.raises(Refused, match="neither GitHub nor GitLab"):
+        await whereabouts.locate(world.services, State(), await stored(world, "@onhand x repo=a/b"))
+
+
+async def stored(world: World, text: str) -> Any:
+    """Return a trigger of the chat as it was asked."""
+    await world.ask(text, thread=CHAT, repository=None, title="")
+    return list(fold(await world.store.log.read(TALK)).requests.values())[-1].trigger
