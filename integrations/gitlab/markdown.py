@@ -7,7 +7,7 @@ from bot.core import marks
 LONGEST = 1_000_000
 """Characters that GitLab takes as a note or a description."""
 
-_QUICK_ACTION = re.compile(r"^([ \t]*)/(?=[A-Za-z_]+(?:\s|\Z))", re.MULTILINE)
+_QUICK_ACTION = re.compile(r"^/(?=[A-Za-z_]+(?:\s|\Z))", re.MULTILINE)
 
 
 def marked(text: str, topic: str) -> str:
@@ -20,4 +20,4 @@ def without_quick_actions(text: str) -> str:
 
     https://docs.gitlab.com/user/project/quick_actions/
     """
-    return _QUICK_ACTION.sub(r"\1\\/", text)
+    return _QUICK_ACTION.sub(r"\\/", text)

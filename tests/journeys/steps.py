@@ -1,5 +1,6 @@
 """What the journeys share: the keys to look for, the sample repository, and the words of the scripted model."""
 
+from base64 import b64encode
 from typing import Any
 
 CANARIES = {
@@ -7,8 +8,11 @@ CANARIES = {
     "model": "canary-model-93be41f07c",
     "keys": "canary-keys-5b8d66a1f04e",
     "github": "ghs_" + b"onhand-bot".hex(),
+    "gitlab": "glpat-" + b"onhand-bot".hex(),
+    "gitlab signing": "whsec_" + b64encode(b"canary-of-the-signing-token-7f2c").decode(),
+    "gitlab secret": "canary-gitlab-secret-1be07d55",
 }
-"""Every key that is configured, by what it is for. The last one is what the stand-in gives the bot."""
+"""Every key that is configured, by what it is for. Those of the forges are what the stand-ins give the bot."""
 
 SAMPLE = {
     "calc.py": "def add(a, b):\n    return a - b\n",

@@ -257,7 +257,7 @@ class Routes:
     def _obeyed(self, text: str) -> str:
         """Note the quick actions in a text, outside of fences and HTML comments, and return what is left of it."""
         prose = re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
-        self.commands += re.findall(r"^\s*/(?:close|reopen|merge|assign|label|title|approve)\b.*$", prose, re.MULTILINE)
+        self.commands += re.findall(r"^/(?:close|reopen|merge|assign|label|title|approve)\b.*$", prose, re.MULTILINE)
         return text
 
     # --- hooks ----------------------------------------------------------------------------------------------------

@@ -124,9 +124,7 @@ async def test_where_a_remark_is_gone_the_answer_goes_on_its_line_or_says_which_
     assert await client.find(call, token) == made
 
 
-@pytest.mark.parametrize(
-    "text", ["/close", "  /merge", "Done.\n/assign @alice\n/label ~x", "\n\n/reopen now", "```\n/close"]
-)
+@pytest.mark.parametrize("text", ["/close", "Done.\n/assign @alice\n/label ~x", "\n\n/reopen now", "```\n/close"])
 async def test_quick_actions_in_our_texts_are_not_carried_out(
     server: GitLabServer, client: GitLab, token: Secret, text: str
 ) -> None:
