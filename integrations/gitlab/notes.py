@@ -2,7 +2,6 @@
 And those that were there before.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +17,8 @@ from integrations.gitlab.code import items_of, number_in
 from integrations.gitlab.markdown import marked
 from integrations.gitlab.replies import SayInDiff
 
+_BELOW = "b"
+"""Before the id of a note that says below the whole which line it means."""
 _NEWEST = {"order_by": "created_at", "sort": "desc"}
 _PAGES = 5
 """Pages of 100 notes in which a message of ours is looked for, newest first."""
@@ -25,16 +26,16 @@ _PAGES = 5
 
 async def say(api: Api, token: Secret, web: str, call: Say, receipt: Receipt | None) -> Receipt:
     """Make sure that the note of this topic stands there and reads so. Raises ProviderError."""
-    body = {"body": marked(call.text, call.topic)}
     path = items_of(call.thread.place, call.thread.item)
     if receipt is not None:
+        below = receipt.id.startswith(_BELOW)
+        edited = f"{path}/notes/{number_in(receipt.id.removeprefix(_BELOW))}"
         try:
-            edited = await api.request(token, "put", f"{path}/notes/{number_in(receipt.id)}", Note, body=body)
-            return _receipt(web, call, edited)
+            return _receipt(web, call, await api.request(token, "put", edited, Note, body=_body(call, below)), below)
         except ProviderError as error:
             if error.word != "missing":
                 raise  # else somebody has deleted it, and it is said anew
-    return _receipt(web, call, await _new(api, token, path, call, body))
+    return await _new(api, token, web, path, call)
 
 
 async def find(api: Api, token: Secret, web: str, call: Say, us: Account) -> Receipt | None:
@@ -44,7 +45,7 @@ async def find(api: Api, token: Secret, web: str, call: Say, us: Account) -> Rec
         notes = await api.get(token, path, list[Note], {**_NEWEST, "per_page": 100, "page": page})
         for note in notes:
             if mark(call.topic) in (note.body or "") and note.author and str(note.author.id) == us.id:
-                return _receipt(web, call, note)
+                return _receipt(web, call, note, isinstance(call, SayInDiff) and _meant(call) in (note.body or ""))
         if len(notes) < 100:
             break
     return None
@@ -68,32 +69,42 @@ async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Me
     return said
 
 
-async def _new(api: Api, token: Secret, path: str, call: Say, body: Mapping[str, str]) -> Note:
+async def _new(api: Api, token: Secret, web: str, path: str, call: Say) -> Receipt:
     """Say it beneath the discussion; where that is gone, on the same line of the diff; where GitLab takes no such remark, below."""
+    below = False
     if call.beneath:
         try:
-            return await api.request(token, "post", f"{path}/discussions/{call.beneath}/notes", Note, body=body)
+            reply = f"{path}/discussions/{call.beneath}/notes"
+            return _receipt(web, call, await api.request(token, "post", reply, Note, body=_body(call)))
         except ProviderError as error:
             if error.word not in ("missing", "invalid"):
                 raise
         if isinstance(call, SayInDiff):
-            return await _on_the_line(api, token, path, call, body)
-    return await api.request(token, "post", f"{path}/notes", Note, body=body)
+            if made := await _on_the_line(api, token, path, call):
+                return _receipt(web, call, made)
+            below = True
+    return _receipt(web, call, await api.request(token, "post", f"{path}/notes", Note, body=_body(call, below)), below)
 
 
-async def _on_the_line(api: Api, token: Secret, path: str, call: SayInDiff, body: Mapping[str, str]) -> Note:
-    """Begin a discussion on the line that was remarked on; where its place is refused, say below which line is meant."""
-    origin = call.origin
+async def _on_the_line(api: Api, token: Secret, path: str, call: SayInDiff) -> Note | None:
+    """Begin a discussion on the line that was remarked on; None where its place is refused."""
     try:
-        position = await _position(api, token, path, call)
-        made = await api.request(token, "post", f"{path}/discussions", Discussion, body={**body, "position": position})
-        if made.notes:
-            return made.notes[0]
+        body = {**_body(call), "position": await _position(api, token, path, call)}
+        made = await api.request(token, "post", f"{path}/discussions", Discussion, body=body)
     except ProviderError as error:
         if error.word not in ("missing", "invalid"):
             raise
-    below = marked(f"On line {origin.line} of {code(origin.path, 300)}:\n\n{call.text}", call.topic)
-    return await api.request(token, "post", f"{path}/notes", Note, body={"body": below})
+        return None
+    return next(iter(made.notes), None)
+
+
+def _body(call: Say, below: bool = False) -> dict[str, str]:
+    text = f"{_meant(call)}\n\n{call.text}" if below and isinstance(call, SayInDiff) else call.text
+    return {"body": marked(text, call.topic)}
+
+
+def _meant(call: SayInDiff) -> str:
+    return f"On line {call.origin.line} of {code(call.origin.path, 300)}:"
 
 
 async def _position(api: Api, token: Secret, path: str, call: SayInDiff) -> dict[str, Any]:
@@ -109,8 +120,8 @@ async def _position(api: Api, token: Secret, path: str, call: SayInDiff) -> dict
     return {"position_type": "text", **shas, "new_path": where, "old_path": where, "new_line": line}
 
 
-def _receipt(web: str, call: Say, note: Note) -> Receipt:
-    return Receipt(str(note.id), _url(web, call.thread, note))
+def _receipt(web: str, call: Say, note: Note, below: bool = False) -> Receipt:
+    return Receipt(f"{_BELOW if below else ''}{note.id}", _url(web, call.thread, note))
 
 
 def _url(web: str, thread: Thread, note: Note) -> str:

@@ -38,7 +38,7 @@ class State:
         """Usernames by token."""
         self.projects: dict[str, Project] = {}
         self.groups: dict[str, Json] = {}
-        self._ids = itertools.count(1000)
+        self._ids = itertools.count(int(clock() * 100))  # ids are new after a restart too, as GitLab's are
 
     def new_id(self) -> int:
         """Return an id that nothing else has."""
