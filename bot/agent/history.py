@@ -47,6 +47,7 @@ class History:
         self.messages: list[Message] = [{"role": "system", "content": system}]
         self._followed = 0
         self._asked: dict[int, Trigger] = {}
+        self._last_asked: Trigger | None = None
         self._last_shown: Trigger | None = None
         self._said: list[int] = []
         """The seqs of the user messages at the end."""
@@ -85,7 +86,7 @@ class History:
     def _take(self, event: Event) -> None:
         match event.fact:
             case Asked(trigger=trigger):
-                self._asked[event.seq] = trigger
+                self._asked[event.seq] = self._last_asked = trigger.described_by(self._last_asked)
             case Admitted(request=seq) if (asked := self._asked.pop(seq, None)) and asked.request.verb in RUN_VERBS:
                 self._say(event, as_message(asked, self._last_shown))
                 self._last_shown = asked

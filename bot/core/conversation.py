@@ -76,6 +76,8 @@ class RunState:
     last_step: str = ""
     known_seq: int = 0
     """The last event that the model knew when it gave its last answer."""
+    heads: tuple[str, ...] = ()
+    """The heads of a change that it began from; more than one where its box was lost."""
 
 
 @dataclass
@@ -127,7 +129,8 @@ class State:
         self.seq = event.seq
         match event.fact:
             case Asked(trigger=trigger):
-                self.requests[event.seq] = RequestState(event.seq, event.at, trigger)
+                before = next((r.trigger for r in reversed(self.requests.values())), None)
+                self.requests[event.seq] = RequestState(event.seq, event.at, trigger.described_by(before))
             case Admitted(request=seq, user=user) if seq in self.requests and self.requests[seq].phase != "closed":
                 request = self.requests[seq]
                 request.phase, request.user, request.admitted_seq = "admitted", user, event.seq
@@ -153,6 +156,7 @@ class State:
             case Boxed() as box:
                 self.box = box if box.state else None
                 self.branch = box.branch or self.branch
+                self._note_head()
             case Background(request=seq, newest=newest):
                 self.background_for, self.background_at = seq, newest
             case Located(repository=repository):
@@ -164,6 +168,11 @@ class State:
         else:
             self.run = RunState(started.run, started.holder, event.at, list(started.requests), event.seq)
             self.tasks = ()
+            self._note_head()
+
+    def _note_head(self) -> None:
+        if self.run and self.box and self.box.at_head and self.box.base not in self.run.heads:
+            self.run.heads = (*self.run.heads, self.box.base)
 
     def _follow_run(self, event: Event) -> None:
         run = self.run

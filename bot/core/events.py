@@ -371,6 +371,8 @@ class Boxed(Observation, frozen=True, kw_only=True):
     base: str = ""
     """The commit that was put into it."""
     branch: str = ""
+    at_head: bool = False
+    """Whether that commit is the head of an open change."""
 
 
 class RunEnded(Observation, frozen=True, kw_only=True):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from bot.core.mentions import Request
 
@@ -87,6 +87,12 @@ class Trigger(Struct, frozen=True):
     """Whether the thread is a pull or merge request."""
     repository: Repository | None = None
     """Where the code lives, if the thread or the choice that was made says so."""
+
+    def described_by(self, before: "Trigger | None") -> "Trigger":
+        """Return it with what an earlier one in the thread knew about the thread, where this one was a button and knows nothing."""
+        if before is None or self.by != "button":
+            return self
+        return structs.replace(self, title=before.title, body=before.body, url=before.url, change=before.change)
 
 
 class Message(Struct, frozen=True):

@@ -42,6 +42,10 @@ class Status(Struct, frozen=True):
     change_url: str = ""
     """The pull or merge request, once there is one."""
     details_url: str = ""
+    message_url: str = ""
+    """Address of the status message itself, once it stands."""
+    commits: tuple[str, ...] = ()
+    """Where the change that is worked on stood, oldest first: there a forge can show how it stands as well."""
     ahead: int = 0
     """While it is queued: how many conversations wait for a run before this one."""
     question: str = ""
@@ -93,6 +97,17 @@ class Say(Call, frozen=True, kw_only=True):
     text: str
     beneath: str = ""
     """The provider's id of the message to answer, where threads have threads."""
+
+
+class SetCheck(Call, frozen=True, kw_only=True):
+    """Make sure that a check on this commit, a head of a change in the thread's place, shows how a run stands."""
+
+    commit: str
+    title: str
+    text: str
+    ending: Ending | None = None
+    """None while the run is going on."""
+    details_url: str = ""
 
 
 class OpenChange(Call, frozen=True, kw_only=True):

@@ -35,6 +35,10 @@ class Workplace:
     base: str = ""
     """The commit that the working copy started from."""
 
+    def at_head(self, state: State) -> bool:
+        """Whether `base` is the head of a change: the one where it was asked, or our own."""
+        return bool(self.source.head) and (self.inside_change or f"change:{self.branch}" in state.topics)
+
     @property
     def inside_change(self) -> bool:
         """Whether it was asked inside a change, whose branch then gets the commits."""
@@ -49,6 +53,8 @@ class Delivered:
     change_url: str = ""
     patch: str = ""
     """The work as text, where no branch took it."""
+    commit: str = ""
+    """Where the change stands now, if this run has pushed to it."""
 
 
 async def find_workplace(services: Services, state: State, trigger: Trigger, grant: Grant) -> Workplace:
@@ -137,10 +143,13 @@ async def deliver(
     landing = await land(checkout, place.source, change, place.branch, spare, token)
     if landing.branch:
         await _note_push(log, landing)
-    if landing.branch != place.branch or not complete or place.inside_change:
-        return Delivered(_with_note(outcome, landing, complete), patch=services.redact(landing.patch))
+    commit = landing.change.commit if landing.branch == place.branch else ""
+    if not commit or not complete or place.inside_change:
+        patch = services.redact(landing.patch)
+        commit = commit if complete or place.at_head(log.state) else ""
+        return Delivered(_with_note(outcome, landing, complete), patch=patch, commit=commit)
     url = await _propose(services, log, place, landing.change, grant, outcome)
-    return Delivered(outcome, url)
+    return Delivered(outcome, url, commit=commit)
 
 
 async def _note_push(log: ConversationLog, landing: Landing) -> None:
@@ -156,10 +165,10 @@ def push_topic(state: State) -> str:
 
 def pushed_already(state: State, outcome: Outcome) -> Delivered | None:
     """Return what the latest run has delivered, if its push is noted: its box may be gone since then."""
-    if push_topic(state) not in state.topics:
+    if (pushed := state.topics.get(push_topic(state))) is None:
         return None
     change = state.topics.get(f"change:{state.branch}")
-    return Delivered(outcome, change.url if change else "")
+    return Delivered(outcome, change.url if change else "", commit=pushed.id)
 
 
 def _with_note(outcome: Outcome, landing: Landing, complete: bool) -> Outcome:

@@ -254,7 +254,9 @@ class Run:
             await asyncio.shield(_remove(coming))
             raise
         kind = self._shop.sandboxes.name
-        drafts = [Draft(Boxed(sandbox=kind, state=box.state, base=place.base, branch=place.branch))]
+        at_head = place.at_head(self._log.state)
+        boxed = Boxed(sandbox=kind, state=box.state, base=place.base, branch=place.branch, at_head=at_head)
+        drafts = [Draft(boxed)]
         if lost:
             text = "The sandbox was lost. This is a new one with a fresh working copy; what was not pushed is gone."
             drafts.append(Draft(Notice(content=text, reason="sandbox_lost")))
@@ -284,7 +286,7 @@ class Run:
         for request in answered:
             if request is self._main or f"status:{request.seq}" in self._log.state.topics:
                 await reporter.show(request, status)
-                status = msgspec.structs.replace(status, patch="")  # said once
+                status = msgspec.structs.replace(status, patch="", commits=())  # said once
         await self._log.append(Draft(Closed(requests=[r.seq for r in answered], ending=delivered.outcome.ending)))
 
     def _answered(self) -> list[RequestState]:
@@ -296,9 +298,14 @@ class Run:
         return self._requests + [r for r in more if r not in self._requests]
 
     def _standing(self, delivered: Delivered | None = None) -> Status:
-        if delivered is None:
-            return standing(self._state, self._log.state.tasks)
-        return standing(self._state, self._log.state.tasks, delivered.outcome, delivered.change_url, delivered.patch)
+        run, tasks = self._state, self._log.state.tasks
+        shown = standing(run, tasks)
+        if delivered is not None:
+            shown = standing(run, tasks, delivered.outcome, delivered.change_url, delivered.patch)
+        message = self._log.state.topics.get(f"status:{self._main.seq}")
+        commits = [*run.heads, delivered.commit] if delivered and delivered.commit else run.heads
+        url = message.url if message else ""
+        return msgspec.structs.replace(shown, message_url=url, commits=tuple(dict.fromkeys(commits)))
 
     def _reporter(self, token: Token) -> Reporter:
         return Reporter(self._log, self._integration, token, self._services.clock)

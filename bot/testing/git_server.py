@@ -88,6 +88,13 @@ class Hosting:
         self.git(name, "fast-import", "--quiet", "--date-format=now", stdin=b"".join(lines) + b"done\n")
         return self.branches(name)[branch]
 
+    def knows(self, name: str, commit: str) -> bool:
+        """Whether a commit is there."""
+        try:
+            return bool(self.git(name, "cat-file", "-t", f"{commit}^{{commit}}"))
+        except subprocess.CalledProcessError:
+            return False
+
     def head(self, name: str) -> str:
         """The name of the default branch."""
         return self.git(name, "symbolic-ref", "--short", "HEAD").decode().strip()

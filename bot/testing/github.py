@@ -32,8 +32,9 @@ from bot.testing import github_state as shapes
 from bot.testing.git_server import Files, Hosting
 from bot.testing.github_api import Answered
 from bot.testing.github_app import Apps, GitHubApp, Installation
+from bot.testing.github_checks import shown_check
 from bot.testing.github_http import Fault, Front, Request
-from bot.testing.github_state import Item, Json, Pull, Remark, State
+from bot.testing.github_state import Check, Item, Json, Pull, Remark, State
 from bot.testing.serving import Serving
 
 
@@ -196,6 +197,10 @@ class GitHubServer:
         """The pull requests of a repository, oldest first."""
         return [item for item in self.state.repositories[name].items.values() if item.pull]
 
+    def checks(self, name: str) -> list[Check]:
+        """The check runs of a repository, oldest first."""
+        return [check for check in self.state.checks.values() if check.repository == name]
+
     def reactions(self, target: str) -> list[str]:
         """The reactions to something such as `octo/hello/issues/1` or `octo/hello/issues/comments/7`."""
         return [content for _, key, content, _ in self.state.reactions if key == target]
@@ -303,6 +308,13 @@ class GitHubServer:
         item = self._touched(name, number)
         item.assignees.append(login)
         await self._about("assigned", name, item, sender, assignee=self._shown(login))
+
+    async def press(self, name: str, check: int, sender: str, button: str) -> None:
+        """Press a button of a check run; it must be there."""
+        there = self.state.checks[check]
+        assert button in {action["identifier"] for action in there.shown.get("actions", ())}, there.shown
+        pressed = {"check_run": shown_check(self.state, there), "requested_action": {"identifier": button}}
+        await self._happen("check_run", "requested_action", name, sender, **pressed)
 
     async def request_review(self, name: str, number: int, sender: str, login: str) -> None:
         """Request somebody's review of a pull request."""

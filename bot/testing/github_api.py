@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,13 +69,16 @@ class Answered:
 
 Handler = Callable[..., Answered]
 
+REPOSITORY = r"/repos/(?P<place>[\w.-]+/[\w.-]+)"
+"""A repository's path, as a pattern."""
+
 
 class Routes:
     """Answers requests. Blocks where it looks into git, so it is called in a thread."""
 
-    def __init__(self, state: State, hosting: Hosting) -> None:
+    def __init__(self, state: State, hosting: Hosting, more: Iterable[tuple[str, str, Handler]] = ()) -> None:
         self._state, self._hosting = state, hosting
-        item, repo = r"issues/(?P<number>\d+)", r"/repos/(?P<place>[\w.-]+/[\w.-]+)"
+        item, repo = r"issues/(?P<number>\d+)", REPOSITORY
         pull = r"pulls/(?P<number>\d+)"
         remark = r"(?P<kind>issues|pulls)/comments/(?P<id>\d+)"
         table: list[tuple[str, str, Handler]] = [
@@ -103,6 +106,7 @@ class Routes:
             ("PATCH", rf"{repo}/{pull}", self._edit_pull),
             ("GET", rf"{repo}/{pull}/comments", self._review_comments),
             ("POST", rf"{repo}/{pull}/comments/(?P<above>\d+)/replies", self._reply),
+            *more,
         ]
         self._table = [(method, re.compile(pattern), handler) for method, pattern, handler in table]
 

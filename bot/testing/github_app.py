@@ -23,7 +23,7 @@ _NEEDED = (
     (r"GET /collaborators/.*", "metadata"),
     (r"\w+ /pulls.*", "pull_requests"),
     (r"\w+ /issues.*", "issues"),
-    (r"\w+ /check.*", "checks"),
+    (r"\w+ (/check|/commits/[^/]+/check).*", "checks"),
     (r"\w+ /(contents|branches).*", "contents"),
 )
 """Which permission a request below a repository needs; the others need none but metadata.
@@ -109,6 +109,10 @@ class Apps:
     def alive(self, app: GitHubApp) -> list[Token]:
         """The tokens that still open something."""
         return [token for token in app.tokens if self._token(token.value) is not None]
+
+    def of_bot(self, login: str) -> GitHubApp | None:
+        """Return the App that acts under this login."""
+        return next((app for app in self.apps.values() if app.bot.login == login), None)
 
     # --- who asks -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from bot.testing.git_server import Hosting
 from bot.testing.github_api import Answered, ApiError, Asked, Routes
 from bot.testing.github_app import Apps
+from bot.testing.github_checks import CheckRuns
 from bot.testing.github_state import State
 from bot.testing.serving import answer, read_body
 
@@ -91,7 +92,7 @@ class Front:
 
     def __init__(self, state: State, git: Hosting, apps: Apps, happened: Callable[[Answered, str], None]) -> None:
         self._state, self._git, self._apps, self._happened = state, git, apps, happened
-        self._routes = Routes(state, git)
+        self._routes = Routes(state, git, CheckRuns(state, git, apps.of_bot).table())
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
 

@@ -68,6 +68,19 @@ class Remark:
 
 
 @dataclass
+class Check:
+    """A check run of an App."""
+
+    id: int
+    repository: str
+    commit: str
+    app: int
+    slug: str
+    shown: Json
+    """What its App said: name, status, conclusion, output, actions, ..."""
+
+
+@dataclass
 class Repository:
     """A repository's settings; its code is in the git server."""
 
@@ -98,6 +111,7 @@ class State:
         self.remarks: dict[int, Remark] = {}
         self.reactions: list[tuple[int, str, str, str]] = []
         """Id, target such as `issues/1` or `issues/comments/7`, content, login."""
+        self.checks: dict[int, Check] = {}
         self.shas: dict[tuple[str, str], str] = {}
         """Commit ids by repository and branch, as last seen."""
         self._ids = itertools.count(int(clock() * 100))  # ids are new after a restart too, as GitHub's are

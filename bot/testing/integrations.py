@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from bot.core.errors import ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
-from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, Status, Task
+from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, SetCheck, Status, Task
 from bot.core.ports import CaughtUp, Integration, Proposal, Source, as_sent
 from bot.core.secret import Secret
 
@@ -234,7 +234,12 @@ class RecordingClient:
         state = f"{status.state} after {status.ahead}" if status.ahead else status.state
         said = [(topic, f"{state}{ending} {status.change_url}".strip()), (f"{topic}:patch", status.patch)]
         thread, beneath = trigger.thread, trigger.origin.thread_id
-        return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said if text]
+        calls: list[Call] = [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said if text]
+        shown = outcome.ending if (outcome := status.outcome) else None
+        return calls + [
+            SetCheck(topic=f"{topic}:check:{c}", thread=thread, commit=c, title=state, text="", ending=shown)
+            for c in status.commits
+        ]
 
     def propose(self, proposal: Proposal) -> list[Call]:
         return [
@@ -251,7 +256,7 @@ class RecordingClient:
         ]
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
-        if not isinstance(call, React | Say | OpenChange):
+        if not isinstance(call, React | Say | OpenChange | SetCheck):
             raise ProviderError("invalid", f"the script ends here: {type(call).__name__} is not known")
         planned = next((f for f in self.failures if isinstance(call, f[0])), None)
         if planned:
@@ -263,7 +268,7 @@ class RecordingClient:
             raise planned[1]
         return done
 
-    def _carry_out(self, call: React | Say | OpenChange, receipt: Receipt | None) -> Receipt:
+    def _carry_out(self, call: React | Say | OpenChange | SetCheck, receipt: Receipt | None) -> Receipt:
         self.calls.append(call)
         self.messages[call.topic] = call.emoji if isinstance(call, React) else getattr(call, "text", "") or call.topic
         done = receipt or Receipt(str(len(self.calls)), f"memory://{call.thread.key}/{len(self.calls)}")

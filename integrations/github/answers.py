@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from bot.core.errors import ProviderError, ProviderWord
-from integrations.github.payloads import Person
+from integrations.github.payloads import Maker, Person
 
 T = TypeVar("T")
 
@@ -130,6 +130,21 @@ class Remark(Struct, frozen=True):
     user: Person | None = None
     created_at: str | None = None
     in_reply_to_id: int | None = None
+
+
+class Check(Struct, frozen=True):
+    """A check run."""
+
+    id: int
+    html_url: str | None = None
+    external_id: str | None = None
+    app: Maker | None = None
+
+
+class Checks(Struct, frozen=True):
+    """A page of check runs."""
+
+    check_runs: list[Check]
 
 
 class Side(Struct, frozen=True):

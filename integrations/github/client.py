@@ -11,12 +11,12 @@ from msgspec import Struct
 from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
-from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
+from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import code, replies, talk, webhook
-from integrations.github.answers import Installed, Pull, Remark, Repo, Standing
+from integrations.github import checks, code, replies, talk, webhook
+from integrations.github.answers import Check, Checks, Installed, Pull, Remark, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import number_in as _number
@@ -71,7 +71,9 @@ class GitHub:
         self._web = _address("github.web_url", settings.web_url)
         self._api = Api(_address("github.api_url", settings.api_url), settings.timeout)
         self._app = _app(settings, self._api)
-        self._us = webhook.Us(us.handle, us.label, settings.bot_login.strip().removeprefix("@"))
+        self._us = webhook.Us(
+            us.handle, us.label, settings.bot_login.strip().removeprefix("@"), settings.app_id.strip()
+        )
         self._owners: dict[Secret, Account] = {}
 
     @staticmethod
@@ -112,7 +114,8 @@ class GitHub:
     # --- what goes out --------------------------------------------------------------------------------------------
 
     def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
-        return replies.render(trigger, status, topic, self._us.handle)
+        said = replies.render(trigger, status, topic, self._us.handle)
+        return [*said, *checks.render(trigger.thread, status, topic, self._us.handle)] if self._app else said
 
     def propose(self, proposal: Proposal) -> list[Call]:
         return replies.propose(proposal)
@@ -149,6 +152,8 @@ class GitHub:
                 return await self._say(call, receipt, token)
             case OpenChange():
                 return await self._open_change(call, receipt, token)
+            case SetCheck():
+                return await self._set_check(call, receipt, token)
         raise ProviderError("invalid", f"GitHub has no {type(call).__name__}")
 
     async def find(self, call: Call, token: Secret) -> Receipt | None:
@@ -157,6 +162,8 @@ class GitHub:
                 return await self._find_message(call, token)
             case OpenChange():
                 return await self._find_change(call, token)
+            case SetCheck():
+                return await self._find_check(call, token)
         return None  # a reaction made twice is one
 
     async def _react(self, call: React, token: Secret) -> Receipt:
@@ -266,6 +273,40 @@ class GitHub:
         owner = call.repository.name.partition("/")[0]
         query = {"head": f"{owner}:{call.head}", "base": call.base, "state": state, "per_page": 30}
         return (await self._api.get(token, path, query)).read(list[Pull])
+
+    async def _set_check(self, call: SetCheck, receipt: Receipt | None, token: Secret) -> Receipt:
+        """Show the check where the token may; elsewhere it is left out, and the receipt is empty."""
+        if receipt and call.ending is None:
+            return receipt  # that it goes on is shown already: GitHub wants few writes
+        path, body = f"{_repo(call.thread.place)}/check-runs", checks.body(call, self._us.handle)
+        try:
+            if not self._may_check(token):
+                return Receipt("")
+            if receipt and receipt.id:
+                made = await self._api.request(token, "PATCH", f"{path}/{_number(receipt.id)}", body=body)
+            else:
+                made = await self._api.request(token, "POST", path, body={**body, "head_sha": call.commit})
+        except ProviderError as error:
+            if error.word not in ("forbidden", "missing"):
+                raise
+            return Receipt("")
+        shown = made.read(Check)
+        return Receipt(str(shown.id), shown.html_url or "")
+
+    async def _find_check(self, call: SetCheck, token: Secret) -> Receipt | None:
+        if not self._may_check(token):
+            return None
+        path = f"{_repo(call.thread.place)}/commits/{quote(call.commit, safe='')}/check-runs"
+        query = {"check_name": checks.name(self._us.handle), "filter": "all", "per_page": 100}
+        there = (await self._api.get(token, path, query)).read(Checks).check_runs
+        wanted = checks.external_id(call)
+        ours = (check for check in there if check.external_id == wanted and self._us.made(check.app))
+        return next((Receipt(str(check.id), check.html_url or "") for check in ours), None)
+
+    def _may_check(self, token: Secret) -> bool:
+        """Whether the token may make check runs, which only an App's may."""
+        minted = self._app.minted(token) if self._app else None
+        return minted is not None and minted.permissions.get("checks") == "write"
 
     # --- who ------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ PERMISSIONS: Mapping[str, str] = {
 }
 """What the App asks for, and a token gets of it in the one repository that it is for."""
 
-EVENTS = ("issues", "issue_comment", "pull_request", "pull_request_review", "pull_request_review_comment")
+EVENTS = ("issues", "issue_comment", "pull_request", "pull_request_review", "pull_request_review_comment", "check_run")
 
 
 def manifest(name: str, public_url: str, back: str) -> dict[str, object]:

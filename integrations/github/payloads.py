@@ -90,6 +90,26 @@ class Changes(Struct, frozen=True):
     old_repository: Present | None = None
 
 
+class Maker(Struct, frozen=True):
+    """The App that made something."""
+
+    id: _Id = 0
+    client_id: str | None = None
+
+
+class CheckRun(Struct, frozen=True):
+    """A check run."""
+
+    external_id: str | None = None
+    app: Maker | None = None
+
+
+class Pressed(Struct, frozen=True):
+    """A button of a check run."""
+
+    identifier: str | None = None
+
+
 class Payload(Struct, frozen=True):
     """The fields that we read, of any event."""
 
@@ -104,6 +124,8 @@ class Payload(Struct, frozen=True):
     assignee: Person | None = None
     requested_reviewer: Person | None = None
     changes: Changes | None = None
+    check_run: CheckRun | None = None
+    requested_action: Pressed | None = None
 
     @property
     def item(self) -> Item:

@@ -15,7 +15,7 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from bot.core.errors import Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
@@ -24,7 +24,8 @@ from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256, require
 from bot.core.untrusted import clean
-from integrations.github.payloads import Changes, Comment, Item, Payload, Person
+from integrations.github import checks
+from integrations.github.payloads import Changes, Comment, Item, Maker, Payload, Person
 
 SERVICE = "github"
 By = Literal["mention", "label", "assignment", "review_request"]
@@ -40,6 +41,8 @@ class Us(Struct, frozen=True):
     label: str = "onhand"
     login: str = ""
     """Of the bot's account, where it is known."""
+    app: str = ""
+    """Number or client id of our App, where we are one."""
 
     @property
     def handles(self) -> tuple[str, ...]:
@@ -54,6 +57,10 @@ class Us(Struct, frozen=True):
     def named(self, login: str) -> bool:
         """Whether this is the bot's own login."""
         return bool(self.login) and login.casefold() == self.login.casefold()
+
+    def made(self, app: Maker | None) -> bool:
+        """Whether an App that made something is ours."""
+        return app is not None and bool(self.app) and self.app in (str(app.id), app.client_id)
 
 
 _PAYLOAD = msgspec.json.Decoder(Payload)
@@ -97,6 +104,8 @@ def parse(verified: Verified, us: Us) -> Delivery:
     found = read(payload, us)
     if isinstance(found, str):
         return Delivery(SERVICE, delivery_id, name, ignored=found)
+    if not found.meaning:  # nothing in it tells one press of a button from the next
+        found = structs.replace(found, meaning=f"{SERVICE}:{name}:{delivery_id}")
     return Delivery(SERVICE, delivery_id, name, triggers=(found,))
 
 
@@ -199,6 +208,16 @@ def _review_requested(payload: Payload, us: Us) -> Trigger | str:
     return _set(payload, us, "review_request", Request(text="Review this pull request."))
 
 
+def _pressed(payload: Payload, us: Us) -> Trigger | str:
+    """The button stop or retry of a check run of ours."""
+    return _button(payload, us, payload.requested_action.identifier if payload.requested_action else None)
+
+
+def _run_again(payload: Payload, us: Us) -> Trigger | str:
+    """A check run of ours that is to be run again: retry."""
+    return _button(payload, us, "retry")
+
+
 Row = Callable[[Payload, Us], Trigger | str]
 """Reads a trigger out of a payload, or says in a word why there is none."""
 
@@ -218,6 +237,8 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("pull_request_review", "edited"): _review,
     ("pull_request_review_comment", "created"): _review_comment,
     ("pull_request_review_comment", "edited"): _review_comment,
+    ("check_run", "requested_action"): _pressed,
+    ("check_run", "rerequested"): _run_again,
 }
 """What may ask us for work, by event and action."""
 
@@ -238,6 +259,8 @@ IGNORED: dict[tuple[str, str], str] = {
     ("pull_request", "review_request_removed"): "unassigned",
     ("pull_request_review", "dismissed"): "dismissed",
     ("pull_request_review_comment", "deleted"): "deleted",
+    ("check_run", "created"): "check",
+    ("check_run", "completed"): "check",
 }
 """What is known to ask for nothing, and why. Whatever has no row anywhere is `not_used`."""
 
@@ -276,6 +299,30 @@ def _set(payload: Payload, us: Us, by: By, request: Request) -> Trigger | str:
             return "said_at_opening"
         meaning = _opening(payload)
     return _trigger(payload, request, meaning, by=by)
+
+
+def _button(payload: Payload, us: Us, verb: str | None) -> Trigger | str:
+    """A verb that somebody asks for in the thread for which we made a check run. What other Apps made steers nothing."""
+    run, sender = payload.check_run, payload.sender or Person()
+    if run is None:
+        raise Rejected("body", "expected a check run in the payload")
+    if not us.made(run.app):
+        return "other_app"
+    if reason := _not_by_a_person(payload, us):
+        return reason
+    item = checks.item_of(run.external_id or "")
+    if not item or verb not in checks.VERBS:
+        return "other_button"
+    place = _place(payload)
+    return Trigger(
+        thread=Thread(SERVICE, place, item),
+        actor=Account(SERVICE, str(sender.id), clean(sender.login)),
+        request=Request(verb),  # type: ignore[arg-type]  # one of ours, as was looked up above
+        meaning="",
+        by="button",
+        origin=Origin("issue", item),
+        repository=Repository(SERVICE, place),
+    )
 
 
 def _not_by_a_person(payload: Payload, us: Us) -> str:

@@ -89,3 +89,20 @@ def test_tasks_and_branch_are_those_last_seen() -> None:
     )
     assert state.tasks == (Task("a", "done"), Task("b", "todo"))
     assert (state.box, state.branch) == (None, "onhand/12-x")
+
+
+def test_a_run_remembers_every_head_that_it_began_from() -> None:
+    first, second = (Boxed(sandbox="local", state="s", base=base, at_head=True) for base in ("a" * 40, "b" * 40))
+    begun = [asked(), RunStarted(run="r", holder="a", requests=[1])]
+    state = state_after(*begun, first, second, Boxed(sandbox="local", state="s", base="c" * 40))
+    assert state.run is not None
+    assert state.run.heads == ("a" * 40, "b" * 40)
+
+
+def test_a_run_in_the_box_of_the_one_before_begins_from_its_head() -> None:
+    box = Boxed(sandbox="local", state="s", base="a" * 40, at_head=True)
+    state = state_after(
+        asked(), RunStarted(run="r", holder="a", requests=[1]), box, RunStarted(run="r2", holder="a", requests=[1])
+    )
+    assert state.run is not None
+    assert (state.run.id, state.run.heads) == ("r2", ("a" * 40,))

@@ -201,7 +201,7 @@ async def test_killed_after_any_event_it_ends_once_all_the_same(world) -> None:
     assert len(replies) == 2, "each step of the script is paid for once"
     state = await world.state()
     assert {r.ending for r in state.requests.values()} == {"finished"}
-    assert len(world.forge._receipts) == 3, "eyes, one comment, one change"
+    assert len(world.forge._receipts) == 4, "eyes, one comment, one change, one check"
 
 
 def _in_a_minute() -> float:

@@ -4,10 +4,13 @@ import json
 import os
 import urllib.parse
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.core.errors import Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Repository, Thread, Trigger
@@ -22,6 +25,14 @@ RECORDED = {payload.name: payload for payload in read_payloads(PAYLOADS)}
 EXAMPLES = os.environ.get("ONHAND_TEST_GITHUB_EXAMPLES", "")
 
 EXPECTED: dict[str, str] = {
+    "check_run.completed__ours": "check",
+    "check_run.requested_action__another_button": "other_button",
+    "check_run.requested_action__of_another_app": "other_app",
+    "check_run.requested_action__retry": "button",
+    "check_run.requested_action__stop": "button",
+    "check_run.requested_action__without_a_mark_of_ours": "other_button",
+    "check_run.rerequested__of_another_app": "other_app",
+    "check_run.rerequested__ours": "button",
     "issue_comment.created__author_was_deleted": "mention",
     "issue_comment.created__by_a_bot": "bot",
     "issue_comment.created__by_a_mannequin_on_enterprise": "mention",
@@ -87,8 +98,16 @@ EXPECTED: dict[str, str] = {
 """By what each payload asks for work, or why it does not."""
 
 
-def github(login: str = "onhand-bot") -> GitHub:
-    return GitHub(GitHub.Settings(webhook_secret=Secret("s3cret"), bot_login=login), Us())
+@cache
+def key() -> Secret:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem, pkcs1 = serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL
+    return Secret(private.private_bytes(pem, pkcs1, serialization.NoEncryption()).decode())
+
+
+def github(login: str = "onhand-bot", app: str = "4711") -> GitHub:
+    acts_as = {"app_id": app, "private_key": key()} if app else {}
+    return GitHub(GitHub.Settings(webhook_secret=Secret("s3cret"), bot_login=login, **acts_as), Us())
 
 
 def delivered(name: str, integration: GitHub | None = None) -> Delivery:
@@ -321,6 +340,62 @@ def test_a_review_request_says_that_a_review_is_wanted() -> None:
     found = trigger("pull_request.review_requested__of_the_bot")
     assert "review" in found.request.text.lower()
     assert found.origin.kind == "change"
+
+
+@pytest.mark.parametrize(
+    ("name", "verb", "who"),
+    [
+        ("check_run.requested_action__stop", "stop", "octo-alice"),
+        ("check_run.requested_action__retry", "retry", "octo-bob"),
+        ("check_run.rerequested__ours", "retry", "octo-alice"),
+    ],
+)
+def test_a_button_is_a_verb_in_the_thread_of_its_check(name: str, verb: str, who: str) -> None:
+    found = trigger(name)
+    assert found.thread == Thread("github", "octo-maintainer/Hello-World", "2")
+    assert (found.request, found.actor.login) == (webhook.Request(verb), who)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("app", ["25811", ""])
+def test_another_apps_check_run_steers_nothing(app: str) -> None:
+    assert delivered("check_run.requested_action__stop", github(app=app)).ignored == "other_app"
+
+
+def test_an_app_may_be_known_by_its_client_id() -> None:
+    payload = json.loads(RECORDED["check_run.requested_action__stop"].body)
+    us = github(app=payload["check_run"]["app"]["client_id"])
+    assert trigger("check_run.requested_action__stop", us)
+
+
+@pytest.mark.parametrize("app", [None, {}, {"id": 0}, {"id": 4712}, {"slug": "onhand"}, {"id": 1, "client_id": ""}])
+def test_a_check_run_whose_app_is_not_ours_steers_nothing(app: Any) -> None:
+    payload = json.loads(RECORDED["check_run.requested_action__stop"].body)
+    payload["check_run"]["app"] = app
+    assert posted("check_run", payload).ignored == "other_app"
+
+
+@pytest.mark.parametrize("part", ["action", "check_run", "requested_action", "repository", "sender"])
+@pytest.mark.parametrize("value", [None, 1, "x", [], {}, True, {"id": 2**70}, {"identifier": "work"}])
+def test_a_part_of_the_wrong_kind_presses_no_button(part: str, value: Any) -> None:
+    payload = json.loads(RECORDED["check_run.requested_action__stop"].body)
+    assert comes_to_nothing("check_run", {**payload, part: value})
+
+
+@pytest.mark.parametrize("sender", [{"type": "Bot"}, {"login": "some-app[bot]"}, {"login": "onhand-bot"}])
+def test_no_bot_presses_a_button(sender: dict[str, str]) -> None:
+    payload = json.loads(RECORDED["check_run.requested_action__stop"].body)
+    payload["sender"].update(sender)
+    assert posted("check_run", payload).ignored in ("bot", "own_act")
+
+
+def test_every_press_of_a_button_is_a_wish_of_its_own() -> None:
+    integration, payload = github(), RECORDED["check_run.requested_action__retry"]
+    first, second, again = (
+        integration.parse(integration.verify(signed(integration, payload.body, payload.event, name), NOW))
+        for name in ("a", "b", "a")
+    )
+    assert first.triggers[0].meaning != second.triggers[0].meaning
+    assert first == again
 
 
 def test_whoever_edits_anothers_text_is_the_one_who_asks() -> None:
