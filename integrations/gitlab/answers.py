@@ -5,6 +5,8 @@ https://docs.gitlab.com/api/rest/
 
 from msgspec import Struct
 
+from integrations.gitlab.payloads import Position
+
 DEVELOPER = 30
 """The access level from which on a member may push. https://docs.gitlab.com/api/access_requests/#valid-access-levels"""
 
@@ -38,6 +40,7 @@ class Project(Struct, frozen=True):
     id: int
     path_with_namespace: str
     default_branch: str | None = None
+    last_activity_at: str | None = None
     archived: bool = False
     merge_requests_template: str | None = None
 
@@ -69,11 +72,14 @@ class Note(Struct, frozen=True):
     """A note, alone or in a discussion."""
 
     id: int
+    type: str | None = None
     body: str | None = None
     author: User | None = None
     system: bool = False
     internal: bool = False
     created_at: str | None = None
+    updated_at: str | None = None
+    position: Position | None = None
 
 
 class Discussion(Struct, frozen=True):
@@ -81,6 +87,30 @@ class Discussion(Struct, frozen=True):
 
     id: str
     notes: list[Note] = []
+
+
+class Listed(Struct, frozen=True):
+    """An issue or merge request in a list."""
+
+    iid: int
+    web_url: str
+    title: str | None = None
+    description: str | None = None
+    author: User | None = None
+    created_at: str | None = None
+
+
+class Award(Struct, frozen=True):
+    """An emoji on something."""
+
+    name: str
+    user: User | None = None
+
+
+class Group(Struct, frozen=True):
+    """A group."""
+
+    id: int
 
 
 class Tip(Struct, frozen=True):

@@ -1,5 +1,6 @@
 """GitLab as an Integration and a Forge: what a worker does there with a token. api.py is the way there."""
 
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ from bot.core.marks import carries_mark, mark
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
-from integrations.gitlab import code, notes, replies, webhook
+from integrations.gitlab import code, hooks, missed, notes, replies, webhook
 from integrations.gitlab.answers import Member, MergeRequest, Project, User
 from integrations.gitlab.api import Api
 from integrations.gitlab.code import items_of, path_of
@@ -56,6 +57,18 @@ class GitLab:
         username = settings.bot_username.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, username, _allowed(settings.allow))
         self._owners: dict[Secret, Account] = {}
+
+    @staticmethod
+    async def set_up(settings: "GitLab.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """Register the webhook in projects and groups, named by their paths. Raises ConfigError, ProviderError."""
+        if not settings.token:
+            raise ConfigError("no token; set ONHAND_GITLAB__TOKEN")
+        api = Api(_address(settings.url), settings.timeout)
+        try:
+            secrets = settings.signing_token, settings.webhook_secret
+            return await hooks.register(api, settings.token, *secrets, public_url, arguments)
+        finally:
+            api.close()
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
@@ -113,7 +126,11 @@ class GitLab:
         return f"acts as {us.login}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        return CaughtUp()
+        token = self._settings.token
+        if not token or not self.receives:
+            return CaughtUp()
+        own_id = (await self.identify(token)).id
+        return CaughtUp(read=await missed.read(self._api, token, self._us, own_id, since, time.time()))
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:

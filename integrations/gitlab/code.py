@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import datetime
 from typing import TypeVar
 from urllib.parse import quote
 
@@ -85,6 +86,14 @@ def number_in(text: str) -> str:
     if not (number.isascii() and number.isdecimal() and len(number) < 20):
         raise ProviderError("invalid", f"expected a number, found {text[:40]!r}")
     return number
+
+
+def seconds(text: str | None) -> float:
+    """Return a time of the API in Unix seconds; 0 for what is none."""
+    try:
+        return datetime.fromisoformat(text or "").timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _git(web: str, name: str) -> str:

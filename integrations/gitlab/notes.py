@@ -2,7 +2,6 @@
 And those that were there before.
 """
 
-from datetime import datetime
 from typing import Any
 
 from bot.core.errors import ProviderError
@@ -13,7 +12,7 @@ from bot.core.outbound import Receipt, Say
 from bot.core.secret import Secret
 from integrations.gitlab.answers import Discussion, MergeRequest, Note
 from integrations.gitlab.api import Api
-from integrations.gitlab.code import items_of, number_in
+from integrations.gitlab.code import items_of, number_in, seconds
 from integrations.gitlab.markdown import marked
 from integrations.gitlab.replies import SayInDiff
 
@@ -64,7 +63,7 @@ async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Me
         ours = note.system or carries_mark(note.body or "")
         if not ours and str(note.id) not in seen and (note in thread or not note.internal):
             author = note.author.username if note.author else "somebody"
-            said.append(Message(author, note.body or "", _seconds(note.created_at), _url(web, trigger.thread, note)))
+            said.append(Message(author, note.body or "", seconds(note.created_at), _url(web, trigger.thread, note)))
         seen.add(str(note.id))
     return said
 
@@ -127,10 +126,3 @@ def _receipt(web: str, call: Say, note: Note, below: bool = False) -> Receipt:
 def _url(web: str, thread: Thread, note: Note) -> str:
     kind = "merge_requests" if thread.item.startswith("!") else "issues"
     return f"{web}/{thread.place}/-/{kind}/{number_in(thread.item)}#note_{note.id}"
-
-
-def _seconds(text: str | None) -> float:
-    try:
-        return datetime.fromisoformat(text or "").timestamp()
-    except ValueError:
-        return 0.0

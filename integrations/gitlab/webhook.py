@@ -146,10 +146,11 @@ def parse(verified: Verified, us: Us) -> Delivery:
         payload = _PAYLOAD.decode(verified.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a ValidationError is a DecodeError
         return Delivery(SERVICE, delivery_id, "unknown", ignored="unreadable")
-    return _understand(delivery_id, kind, payload, us)
+    return understand(delivery_id, kind, payload, us)
 
 
-def _understand(delivery_id: str, kind: str, payload: Payload, us: Us) -> Delivery:
+def understand(delivery_id: str, kind: str, payload: Payload, us: Us) -> Delivery:
+    """Read an event of this `object_kind`, as a hook sent it or as `missed.py` has put it together."""
     action = _attributes(payload).action or ("create" if kind == "note" else "update")  # older versions name none
     name = f"{kind}.{action}" if _WORD.fullmatch(action) else kind
     read = TRIGGERS.get((kind, action))

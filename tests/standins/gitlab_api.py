@@ -73,6 +73,7 @@ class Routes:
                 ("GET", rf"{project}/{item}/notes", self._notes),
                 ("POST", rf"{project}/{item}/notes", self._say),
                 ("PUT", rf"{project}/{item}/notes/(?P<number>\d+)", self._edit_note),
+                ("GET", rf"{project}/{item}/discussions", self._discussions),
                 ("POST", rf"{project}/{item}/discussions", self._discuss),
                 ("GET", rf"{project}/{item}/discussions/(?P<discussion>\w+)", self._discussion),
                 ("POST", rf"{project}/{item}/discussions/(?P<discussion>\w+)/notes", self._reply),
@@ -225,6 +226,12 @@ class Routes:
         there = self._find(asked, project)
         discussion = next(n["_discussion"] for n in there.notes if n["id"] == note["id"])
         return status, {"id": discussion, "individual_note": False, "notes": [note]}
+
+    def _discussions(self, asked: Asked, project: str, kind: str, iid: str) -> tuple[int, Any]:
+        there = self._find(asked, project)
+        name, _ = self._named(there, kind, iid)
+        ids = dict.fromkeys(note["_discussion"] for note in there.notes if note["_item"] == name)
+        return 200, [self._discussion(asked, project, kind, iid, discussion)[1] for discussion in ids]
 
     def _discussion(self, asked: Asked, project: str, kind: str, iid: str, discussion: str) -> tuple[int, Any]:
         notes = self._of(self._find(asked, project), discussion)

@@ -62,6 +62,7 @@ class State:
             "web_url": f"{self.url}/{project.path}",
             "http_url_to_repo": f"{self.url}/{project.path}.git",
             "archived": project.archived,
+            "last_activity_at": max((item["updated_at"] for item in project.items.values()), default=self.now()),
             "merge_requests_template": None,
         }
 
