@@ -161,6 +161,7 @@ def replay(service: str, files: tuple[Path, ...], event: str | None, url: str | 
 
 @cli.command()
 @click.argument("service")
+@click.argument("arguments", nargs=-1, metavar="[WHERE]...")
 @click.option("--name", default="", help="Name of the app; default: onhand and the host of ONHAND_PUBLIC_URL.")
 @click.option("--organization", default="", help="Make the app for this organization; default: for yourself.")
 @click.option(
@@ -173,11 +174,15 @@ def replay(service: str, files: tuple[Path, ...], event: str | None, url: str | 
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port of the page on loopback; default: a free one."
 )
-def init(service: str, name: str, organization: str, file: Path, port: int) -> None:
-    """Make our app at SERVICE (github) through the browser, and write its settings into onhand.toml."""
+def init(service: str, arguments: tuple[str, ...], name: str, organization: str, file: Path, port: int) -> None:
+    """Set onhand up at SERVICE.
+
+    github: makes our app through the browser and writes its settings into onhand.toml. Elsewhere: registers our webhooks
+    WHERE you say (projects, groups), as far as the token of the settings allows, and shows the steps that are left.
+    """
     from bot.commands import init as setting_up
 
-    setting_up.init(_settings(), service, name, organization, file, port)
+    setting_up.init(_settings(), service, arguments, name, organization, file, port)
 
 
 # --- operations

@@ -1,15 +1,20 @@
-"""`onhand init`: makes our app at a platform through the browser, and writes what belongs in the settings."""
+"""`onhand init`: sets onhand up at a platform.
+
+Where the platform makes an app out of a form, that goes through the browser, and what belongs in the settings is written.
+Elsewhere what the API allows is done, and the steps that are left are shown.
+"""
 
 import asyncio
 import hmac
 import html
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import click
+from msgspec import Struct
 
 from bot import bootstrap, config, registry
 from bot.commands import settings_file
@@ -21,9 +26,28 @@ _SET_BY_IT = ("token", "app_id", "private_key", "webhook_secret", "client_id", "
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
-def init(settings: Settings, service: str, name: str, owner: str, file: Path, port: int) -> None:
+def init(
+    settings: Settings, service: str, arguments: Sequence[str], name: str, owner: str, file: Path, port: int
+) -> None:
+    """Set onhand up at a service: by its `set_up` where it has one, else by making an app. Raises ConfigError, ProviderError."""
+    factory = registry.load("integrations", service)
+    values = config.section(factory.Settings, settings.sections.get(service, {}), service)
+    if set_up := getattr(factory, "set_up", None):
+        for line in asyncio.run(set_up(values, bootstrap.public_url(settings), arguments)):
+            click.echo(line)
+        return
+    if arguments:
+        raise ConfigError(f"onhand init {service} takes no further arguments, found {' '.join(arguments)!r}")
+    registration: Callable[[Struct], Registration] | None = getattr(factory, "registration", None)
+    if registration is None:
+        raise ConfigError(f"onhand init can do nothing at {service}; its README says how to set it up by hand")
+    _make_app(settings, service, registration(values), name, owner, file, port)
+
+
+def _make_app(
+    settings: Settings, service: str, registration: Registration, name: str, owner: str, file: Path, port: int
+) -> None:
     """Make the app of a service and write its settings into the file. Raises ConfigError, ProviderError."""
-    registration = _registration(settings, service)
     public_url = bootstrap.public_url(settings)
     if urlsplit(public_url).hostname in _HERE:
         raise ConfigError(
@@ -44,14 +68,6 @@ def init(settings: Settings, service: str, name: str, owner: str, file: Path, po
     settings_file.add(file, service, made.values)
     click.echo(f"{file}: [{service}] {', '.join(made.values)} written")
     click.echo(made.next_step)
-
-
-def _registration(settings: Settings, service: str) -> Registration:
-    factory = registry.load("integrations", service)
-    make: Callable[[object], Registration] | None = getattr(factory, "registration", None)
-    if make is None:
-        raise ConfigError(f"onhand init cannot make an app for {service}; its README says how to set it up by hand")
-    return make(config.section(factory.Settings, settings.sections.get(service, {}), service))
 
 
 def _until_made(server: HTTPServer, form: Form, state: str) -> str:

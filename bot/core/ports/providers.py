@@ -185,7 +185,11 @@ class Registered(Struct, frozen=True):
 
 
 class Registration(Protocol):
-    """Makes our app at a platform (`onhand init`). Where a factory has `registration(settings)`, that returns one."""
+    """Makes our app at a platform (`onhand init`). Where a factory has `registration(settings)`, that returns one.
+
+    A factory at whose platform no form makes an app may have `async set_up(settings, public_url, arguments) -> list[str]`
+    instead: it does what the API allows (twice is harmless) and returns what was done and what is left, a line each.
+    """
 
     def form(self, name: str, public_url: str, back: str, state: str, owner: str) -> Form:
         """Return the form; the platform leads the browser `back` with `code` and `state`. `owner`: "" for the person's own."""
