@@ -25,6 +25,7 @@ _HOOKS = {
     "merge_request": "Merge Request Hook",
     "note": "Note Hook",
 }
+_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 class GitLab:
@@ -63,6 +64,10 @@ class GitLab:
         """Register the webhook in projects and groups, named by their paths. Raises ConfigError, ProviderError."""
         if not settings.token:
             raise ConfigError("no token; set ONHAND_GITLAB__TOKEN")
+        if urlsplit(public_url).hostname in _HERE and urlsplit(settings.url).hostname not in _HERE:
+            raise ConfigError(
+                f"ONHAND_PUBLIC_URL: expected the address at which GitLab reaches onhand, found {public_url}"
+            )
         api = Api(_address(settings.url), settings.timeout)
         try:
             secrets = settings.signing_token, settings.webhook_secret

@@ -1,6 +1,10 @@
 """`onhand init gitlab`: registering our webhook."""
 
+import asyncio
 import base64
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +81,25 @@ async def test_what_is_missing_is_named(maintained: GitLabServer, token: Secret)
         await init(maintained, Secret(""), PROJECT, signing_token=SIGNING)
     with pytest.raises(ProviderError, match="missing"):
         await init(maintained, token, "acme/none", signing_token=SIGNING)
+
+
+async def test_an_address_that_gitlab_cannot_reach_is_refused(token: Secret) -> None:
+    with pytest.raises(ConfigError, match="ONHAND_PUBLIC_URL"):
+        await GitLab.set_up(GitLab.Settings(token=token, signing_token=SIGNING), "http://127.0.0.1:3000", [PROJECT])
+
+
+async def test_the_command_shows_what_was_done(maintained: GitLabServer, token: Secret, tmp_path: Path) -> None:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("ONHAND_")},
+        "ONHAND_HOME": str(tmp_path / "home"),
+        "ONHAND_PUBLIC_URL": URL,
+        "ONHAND_GITLAB__URL": maintained.url,
+        "ONHAND_GITLAB__TOKEN": token.reveal(),
+        "ONHAND_GITLAB__SIGNING_TOKEN": SIGNING.reveal(),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "init", "gitlab", PROJECT, "acme", env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert output.decode().splitlines()[:2] == [f"{PROJECT}: webhook made", "acme: webhook made"]
