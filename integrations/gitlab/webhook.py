@@ -172,33 +172,57 @@ def _delivery_id(inbound: Inbound) -> str:
 
 
 def _opened(payload: Payload, us: Us) -> Trigger | str:
-    """An issue, task or incident that is opened with a mention, our label or us as assignee."""
-    return _at_opening(payload, us, payload.assignees, None)
-
-
-def _opened_change(payload: Payload, us: Us) -> Trigger | str:
-    """A merge request that is opened with a mention, our label, or us as assignee or reviewer."""
-    return _at_opening(payload, us, payload.assignees, payload.reviewers)
+    """An issue, task, incident or merge request opened with a mention, our label, or us as assignee or reviewer."""
+    item = _attributes(payload)
+    if reason := _no_item(payload, item) or _not_new(payload, item):
+        return reason
+    meaning = f"opened:{_name(payload, item)}"
+    if request := _mentions(item.description, us) or _mentions(item.title, us):
+        return _trigger(payload, item, request, meaning)
+    if us.label.casefold() in _titles(payload.labels):
+        return _trigger(payload, item, Request(), meaning, by="label")
+    for people, (by, request) in zip((payload.assignees, payload.reviewers), _ROLES, strict=True):
+        if _is_among(us, people):
+            return _trigger(payload, item, request, meaning, by=by)
+    return "no_mention"
 
 
 def _updated(payload: Payload, us: Us) -> Trigger | str:
-    """An issue, task or incident into which somebody edits a mention, or that gets our label or us as assignee."""
-    return _with_changes(payload, us)
-
-
-def _updated_change(payload: Payload, us: Us) -> Trigger | str:
-    """A merge request into which somebody edits a mention, or that gets our label or us as assignee or reviewer."""
-    return _with_changes(payload, us)
+    """An issue, task, incident or merge request that an edit makes mention us, or that gets our label, or us as one of its people."""
+    item, changes = _attributes(payload), payload.changes or Changes()
+    if reason := _no_item(payload, item):
+        return reason
+    at = f"{_name(payload, item)}@{clean(item.updated_at or '')[:40]}"
+    edited = _edited(item, changes, us)
+    if isinstance(edited, Request):
+        return _trigger(payload, item, edited, f"edited:{at}")
+    if changes.labels and us.label.casefold() in _titles(changes.labels.current) - _titles(changes.labels.previous):
+        return _trigger(payload, item, Request(), f"label:{at}", by="label")
+    for people, (by, request) in zip((changes.assignees, changes.reviewers), _ROLES, strict=True):
+        if people and _is_set_on(us, people):
+            return _trigger(payload, item, request, f"{by}:{at}", by=by)
+    return edited
 
 
 def _noted(payload: Payload, us: Us) -> Trigger | str:
-    """A comment on an issue or merge request that mentions us: in the overview, in a thread, or on a line of the diff."""
-    return _said(payload, us)
+    """A comment that mentions us, new or edited: in the overview, in a thread, or on a line of the diff.
 
-
-def _note_edited(payload: Payload, us: Us) -> Trigger | str:
-    """A comment that is edited so that it mentions us, and did not before."""
-    return _said(payload, us)
+    It counts once, by its id: an edit tells no previous text, so one that mentioned us before is known already.
+    """
+    note = _attributes(payload)
+    if note.system:
+        return "system_note"
+    item = {"Issue": payload.issue, "MergeRequest": payload.merge_request}.get(note.noteable_type or "")
+    if item is None or not note.id:
+        return "not_used"  # on a commit, a snippet, an epic
+    if reason := _no_item(payload, item):
+        return reason
+    if carries_mark(note.note or ""):
+        return "own_message"
+    request = _mentions(note.note, us)
+    if request is None:
+        return "no_mention"
+    return _trigger(payload, item, request, f"note:{note.id}", origin=_origin(note), url=note.url)
 
 
 Row = Callable[[Payload, Us], Trigger | str]
@@ -209,10 +233,10 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("issue", "update"): _updated,
     ("work_item", "open"): _opened,
     ("work_item", "update"): _updated,
-    ("merge_request", "open"): _opened_change,
-    ("merge_request", "update"): _updated_change,
+    ("merge_request", "open"): _opened,
+    ("merge_request", "update"): _updated,
     ("note", "create"): _noted,
-    ("note", "update"): _note_edited,
+    ("note", "update"): _noted,
 }
 """What may ask us for work, by `object_kind` and action."""
 
@@ -260,37 +284,6 @@ def _where_not_ours(payload: Payload, us: Us) -> str:
     return "bot" if _BOT.fullmatch(user.login) else ""
 
 
-def _at_opening(payload: Payload, us: Us, *set_on_it: Iterable[Person] | None) -> Trigger | str:
-    item = _attributes(payload)
-    if reason := _no_item(payload, item) or _not_new(payload, item):
-        return reason
-    meaning = f"opened:{_name(payload, item)}"
-    if request := _mentions(item.description, us) or _mentions(item.title, us):
-        return _trigger(payload, item, request, meaning)
-    if us.label.casefold() in _titles(payload.labels):
-        return _trigger(payload, item, Request(), meaning, by="label")
-    for people, (by, request) in zip(set_on_it, _ROLES, strict=True):
-        if _is_among(us, people):
-            return _trigger(payload, item, request, meaning, by=by)
-    return "no_mention"
-
-
-def _with_changes(payload: Payload, us: Us) -> Trigger | str:
-    item, changes = _attributes(payload), payload.changes or Changes()
-    if reason := _no_item(payload, item):
-        return reason
-    at = f"{_name(payload, item)}@{clean(item.updated_at or '')[:40]}"
-    edited = _edited(item, changes, us)
-    if isinstance(edited, Request):
-        return _trigger(payload, item, edited, f"edited:{at}")
-    if changes.labels and us.label.casefold() in _titles(changes.labels.current) - _titles(changes.labels.previous):
-        return _trigger(payload, item, Request(), f"label:{at}", by="label")
-    for people, (by, request) in zip((changes.assignees, changes.reviewers), _ROLES, strict=True):
-        if people and _is_set_on(us, people):
-            return _trigger(payload, item, request, f"{by}:{at}", by=by)
-    return edited
-
-
 def _edited(item: Item, changes: Changes, us: Us) -> Request | str:
     """Return what an edit of the title or description asks for, or why it asks for nothing."""
     texts = [changed for changed in (changes.description, changes.title) if changed]
@@ -301,24 +294,6 @@ def _edited(item: Item, changes: Changes, us: Us) -> Request | str:
     if any(_mentions(changed.previous, us) for changed in texts):
         return "mentioned_before"
     return next((r for changed in texts if (r := _mentions(changed.current, us))), "no_mention")
-
-
-def _said(payload: Payload, us: Us) -> Trigger | str:
-    """A note counts once, by its id: an edit tells no previous text, so one that mentioned us before is known already."""
-    note = _attributes(payload)
-    if note.system:
-        return "system_note"
-    item = {"Issue": payload.issue, "MergeRequest": payload.merge_request}.get(note.noteable_type or "")
-    if item is None or not note.id:
-        return "not_used"  # on a commit, a snippet, an epic
-    if reason := _no_item(payload, item):
-        return reason
-    if carries_mark(note.note or ""):
-        return "own_message"
-    request = _mentions(note.note, us)
-    if request is None:
-        return "no_mention"
-    return _trigger(payload, item, request, f"note:{note.id}", origin=_origin(note), url=note.url)
 
 
 def _origin(note: Attributes) -> Origin:
