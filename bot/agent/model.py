@@ -18,8 +18,10 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+import msgspec
+
 from bot.agent.aside import Aside
-from bot.agent.verbatim import Passage, Prompt, outgoing
+from bot.agent.splice import Passage, Prompt, outgoing
 from bot.core.errors import ContextTooLong, ModelError
 from bot.core.ports import Reply, ToolCall
 from bot.core.secret import Secret
@@ -55,8 +57,11 @@ _WORDS = {
 
 
 _QUIETLY = {"drop_params": True, "num_retries": 0, "max_retries": 0, "no-log": True}
-_PASS_MESSAGES_ON = ("openai", "hosted_vllm", "openrouter", "litellm_proxy", "deepseek", "mistral", "xai")
-"""Routes that use the HTTP client they are given, and may send messages on as they are."""
+_TAKE_OUR_CLIENT = (
+    *("openai", "hosted_vllm", "openrouter", "litellm_proxy", "deepseek", "mistral", "xai"),
+    *("anthropic", "gemini"),
+)
+"""Routes on which LiteLLM uses the HTTP client that it is given."""
 
 
 @cache
@@ -121,8 +126,9 @@ def _client() -> Any:
 @cache
 def _client_class() -> Any:
     class Client(load().AsyncHTTPHandler):  # type: ignore[misc]
-        async def post(self, url: str, data: Any = None, **options: Any) -> Any:
-            return await super().post(url, outgoing(data), **options)
+        async def post(self, url: str, data: Any = None, json: Any = None, **options: Any) -> Any:
+            body = msgspec.json.encode(json) if data is None else data.encode() if isinstance(data, str) else data
+            return await super().post(url, outgoing(body), **options)
 
     return Client
 
@@ -184,7 +190,7 @@ class LiteLLMModel:
 
     def _request(self, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self.name, "messages": messages, "timeout": self._timeout, **_QUIETLY}
-        if self.name.partition("/")[0] in _PASS_MESSAGES_ON:
+        if self.name.partition("/")[0] in _TAKE_OUR_CLIENT:
             request["client"] = _client()
         if tools:
             request["tools"] = [dict(t) for t in tools]

@@ -19,7 +19,8 @@ from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import forge_of, known
 
 BRANCH_PREFIX = "onhand/"
-_PUSH = "push:"
+_PUSH, _PATCH = "push:", "patch:"
+"""Topics under which it is noted what a run has delivered: a push, or a patch because no branch took it."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,7 @@ async def deliver(
         return token
 
     landing = await land(checkout, place.source, change, place.branch, spare, token)
-    if landing.branch:
-        await _note_push(log, landing)
+    await _note(log, landing)
     commit = landing.change.commit if landing.branch == place.branch else ""
     if not commit or not complete or place.inside_change:
         patch = services.redact(landing.patch)
@@ -152,23 +152,32 @@ async def deliver(
     return Delivered(outcome, url, commit=commit)
 
 
-async def _note_push(log: ConversationLog, landing: Landing) -> None:
-    topic = push_topic(log.state)
+async def _note(log: ConversationLog, landing: Landing) -> None:
+    topic = _topic(_PUSH if landing.branch else _PATCH, log.state)
     if topic not in log.state.topics:
         await log.append(Draft(Called(topic=topic, receipt=Receipt(landing.change.commit))))
 
 
-def push_topic(state: State) -> str:
-    """Return the topic under which the push of the latest run is noted."""
-    return f"{_PUSH}{state.run.id if state.run else ''}"
+def _topic(kind: str, state: State) -> str:
+    return f"{kind}{state.run.id if state.run else ''}"
 
 
-def pushed_already(state: State, outcome: Outcome) -> Delivered | None:
-    """Return what the latest run has delivered, if its push is noted: its box may be gone since then."""
-    if (pushed := state.topics.get(push_topic(state))) is None:
+async def delivered_before(
+    services: Services, checkout: Checkout, state: State, place: Workplace | None, outcome: Outcome
+) -> Delivered | None:
+    """Return what the latest run has delivered, if that is noted: its box may be gone since then."""
+    if pushed := state.topics.get(_topic(_PUSH, state)):
+        change = state.topics.get(f"change:{state.branch}")
+        return Delivered(outcome, change.url if change else "", commit=pushed.id)
+    noted = state.topics.get(_topic(_PATCH, state))
+    if noted is None or place is None or state.box is None:
         return None
-    change = state.topics.get(f"change:{state.branch}")
-    return Delivered(outcome, change.url if change else "", commit=pushed.id)
+    work = Change(noted.id, state.box.base, (), ())
+    try:
+        landing = Landing(work, why="No branch took my commits.", patch=await checkout.patch(place.source, work))
+    except (Refused, OSError):  # it was another machine's mirror
+        return None
+    return Delivered(_with_note(outcome, landing, complete=True), patch=services.redact(landing.patch))
 
 
 def _with_note(outcome: Outcome, landing: Landing, complete: bool) -> Outcome:

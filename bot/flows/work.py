@@ -18,7 +18,7 @@ from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows.background import gather
-from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, pushed_already, start_from
+from bot.flows.deliver import Delivered, Workplace, deliver, delivered_before, find_workplace, start_from
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, standing
@@ -156,7 +156,9 @@ class Run:
                 return Delivered(outcome)
             return await deliver(self._services, self._shop.checkout, self._log, self._place, self._box, grant, outcome)
         except SandboxGone as gone:
-            return pushed_already(self._log.state, outcome) or Delivered(self._outcome_of(gone))
+            checkout, state = self._shop.checkout, self._log.state
+            before = await delivered_before(self._services, checkout, state, self._place, outcome)
+            return before or Delivered(self._outcome_of(gone))
         except Exception as error:  # noqa: BLE001  the request must have an ending whatever happens
             return Delivered(self._outcome_of(error))
 

@@ -130,7 +130,9 @@ class Beside:
 async def a_run(log: EventLog, name: str, model: Any, steps: int) -> Stopwatch:
     request = Request("work", "fix the login")
     thread, actor = Thread("github", "acme/shop", name), Account("github", "1", "ada")
-    trigger = Trigger(thread=thread, actor=actor, request=request, meaning=name, by="mention", origin=Origin("c", name))
+    trigger = Trigger(
+        thread=thread, actor=actor, request=request, meaning=name, by="mention", origin=Origin("issue", name)
+    )
     opened, box = ConversationLog(log, name, "h"), Stopwatch(steps)
     [asked] = await opened.append(Draft(Asked(trigger=trigger), "user"))
     await opened.append(Draft(Admitted(request=asked.seq, user="u")))
@@ -185,9 +187,10 @@ async def test_how_long_runs_keep_others_waiting(route: str) -> None:
 
     async def tick() -> None:
         while True:
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             await asyncio.sleep(0.001)
-            late.append(time.perf_counter() - begin - 0.001)
+            # no more than we have used the processor meanwhile: what other processes took of it is no fault of ours
+            late.append(min(time.perf_counter() - begin - 0.001, time.process_time() - used))
 
     load()
     print()

@@ -185,11 +185,34 @@ async def test_a_stop_that_came_too_late_is_answered(world) -> None:
     assert (await world.state()).requests[stop].phase == "closed"
 
 
-async def test_work_in_a_fork_that_takes_no_push_is_a_masked_patch(world) -> None:
-    async def source(repository: Any, number: str, token: Any) -> Source:
-        return Source(repository, "", "main", head="topic", head_ref="refs/pull/12/head", pushable=False)
+async def closed_fork(repository: Any, number: str, token: Any) -> Source:
+    return Source(repository, "", "main", head="topic", head_ref="refs/pull/12/head", pushable=False)
 
-    world.forge.source = source
+
+async def test_a_patch_whose_box_is_lost_before_it_is_shown_is_made_again_from_the_mirror(world) -> None:
+    append = world.services.log.append
+
+    async def append_and_die(conversation_id: str, drafts: Any, *, expected: int) -> Any:
+        events = await append(conversation_id, drafts, expected=expected)
+        if any(getattr(draft.fact, "topic", "").startswith("patch:") for draft in drafts):
+            raise asyncio.CancelledError
+        return events
+
+    world.services.log.append = append_and_die
+    world.forge.source = closed_fork
+    seq = await world.admit(change=True)
+    with pytest.raises(asyncio.CancelledError):
+        await world.run()
+    world.services.log.append = append
+    world.boxes.living.clear()
+    await world.run("worker/2")
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    assert "in a patch" in world.said()[f"status:{seq}"]
+    assert world.said()[f"status:{seq}:patch"] == "From cccc: the work, ********\n"
+
+
+async def test_work_in_a_fork_that_takes_no_push_is_a_masked_patch(world) -> None:
+    world.forge.source = closed_fork
     seq = await world.admit(change=True)
     await world.run()
     assert world.pushes.pushed == {}

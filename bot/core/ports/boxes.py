@@ -149,15 +149,15 @@ class Checkout(Protocol):
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
         """Push from the mirror to the repository (to the fork for the source's own head), never by force.
 
-        Pushing what is there already is harmless. Raises ProviderError (`conflict`: the branch has moved on), Refused
-        (`protected`: the forge's rules keep this branch from us).
+        Pushing what is there already is harmless. Raises ProviderError (`conflict`: the branch has moved on, or the source's own
+        head is not at the change's base any more), Refused (`protected`: the forge's rules keep this branch from us).
         """
         ...
 
     async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
         """Fetch what stands at the branch now, and put the change's commits on top of it.
 
-        None where that needs a decision between two versions. Raises ProviderError, Refused.
+        None where that needs a decision between two versions. Raises ProviderError, Refused (`branch`: it is gone).
         """
         ...
 
