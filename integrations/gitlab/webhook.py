@@ -188,7 +188,7 @@ def _opened(payload: Payload, us: Us) -> Trigger | str:
 
 
 def _updated(payload: Payload, us: Us) -> Trigger | str:
-    """An issue, task, incident or merge request that an edit makes mention us, or that gets our label, or us as one of its people."""
+    """An issue, task, incident or merge request that an edit makes mention us, or that gets our label or us on it."""
     item, changes = _attributes(payload), payload.changes or Changes()
     if reason := _no_item(payload, item):
         return reason
