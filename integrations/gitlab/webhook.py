@@ -72,6 +72,7 @@ _WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
 _DISCUSSION = re.compile(r"[0-9a-f]{8,64}")
 _ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,1000}")
+_QUOTE = re.compile(r"^>>>[ \t]*\r?\n(.*?)\n>>>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _BOT = re.compile(
     r"(?:project|group)_\d+_bot\w*|service_account_\w+|ghost\d*|gitlab-?duo\w*"
     r"|(?:alert|support|security|automation|admin|migration|suggested-reviewers|visual-review|llm|duo-code-review)-?bot\d*",
@@ -348,7 +349,12 @@ def _time(text: str | None) -> datetime:
 def _mentions(text: str | None, us: Us) -> Request | None:
     if not text or (text.isascii() and not any(handle.lower() in text.lower() for handle in us.handles)):
         return None  # nearly every text ends here
-    return find_request(text, us.handles)
+    return find_request(with_plain_quotes(text), us.handles)
+
+
+def with_plain_quotes(text: str) -> str:
+    """Return the text with GitLab's quotes between two lines of `>>>` in the form that everybody knows."""
+    return _QUOTE.sub(lambda m: "\n".join(f"> {line}" for line in m[1].split("\n")), text)
 
 
 def _titles(labels: Sequence[Label] | None) -> set[str]:

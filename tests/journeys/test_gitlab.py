@@ -104,6 +104,21 @@ async def test_asked_in_a_merge_request_from_a_fork_it_pushes_there_or_gives_a_p
         assert "+    return a + b" in said[1]
 
 
+async def test_where_a_branch_is_protected_the_work_is_kept_on_another(project) -> None:
+    project.script(bash(MEND_CALC), finish())
+    await asyncio.to_thread(project.gitlab.git.commit, project.name, {"new.py": "x = 1\n"}, "New", "feature")
+    words = "GitLab: You are not allowed to push code to protected branches on this project."
+    rule = f'while read -r _ _ ref; do [ "$ref" != refs/heads/feature ] || {{ echo "{words}"; exit 1; }}; done'
+    await asyncio.to_thread(project.gitlab.git.hook, project.name, "pre-receive", rule)
+    item = await project.gitlab.merge_request(project.name, "alice", f"A feature in {project.name}", "feature")
+    await project.gitlab.note(project.name, item, "alice", "@onhand fix the test here")
+    await project.ended(item)
+    [said] = project.said(item)
+    assert "not allowed to push code to protected branches" in said
+    branches = await asyncio.to_thread(project.gitlab.git.branches, project.name)
+    assert any(branch.startswith("onhand/") for branch in branches)
+
+
 @pytest.mark.parametrize("gone", ["", "remark", "line"])
 async def test_asked_on_a_line_it_answers_there_or_says_which_line_it_means(project, gone: str) -> None:
     project.script(bash(MEND_CALC), finish())

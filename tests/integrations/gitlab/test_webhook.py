@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -365,6 +366,28 @@ def test_an_answer_goes_beneath_a_thread_and_beneath_an_internal_note_but_not_be
 def test_a_discussion_id_of_another_shape_goes_into_no_address() -> None:
     payload = changed("note.create__in_a_thread", object_attributes={"discussion_id": "../../users"})
     assert posted("note", payload).triggers[0].origin.thread_id == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (">>>\n@onhand fix it\n>>>\nNo, thanks.", ""),
+        (">>>\r\nSo\r\n@onhand fix it\r\n>>>\r\nNo, thanks.", ""),
+        (">>>\nIt is broken\n>>>\n\n@onhand fix it", "> It is broken\n\nfix it"),
+        (">>> @onhand fix it", ""),
+        (">>>\nnever closed\n\n@onhand fix it", ">>>\nnever closed\n\nfix it"),
+    ],
+)
+def test_what_stands_in_a_quote_of_several_lines_is_not_said(text: str, asked: str) -> None:
+    delivery = posted("note", changed("note.create__mention", object_attributes={"note": text}))
+    assert [trigger.request.text for trigger in delivery.triggers] == ([asked] if asked else [])
+
+
+@pytest.mark.parametrize("text", [">>>\n" * 200_000, ">>>\nx" * 200_000, ">>>\n" + "x\n" * 400_000])
+def test_hostile_quotes_keep_nobody_waiting(text: str) -> None:
+    began = time.process_time()
+    posted("note", changed("note.create__mention", object_attributes={"note": text + "@onhand"}))
+    assert time.process_time() - began < 2
 
 
 def test_a_verb_is_read() -> None:
