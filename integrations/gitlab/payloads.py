@@ -8,6 +8,7 @@ https://docs.gitlab.com/user/project/integrations/webhook_events/
 
 from typing import Annotated, Generic, TypeVar
 
+import msgspec
 from msgspec import Meta, Struct
 
 T = TypeVar("T")
@@ -35,16 +36,6 @@ class Changed(Struct, Generic[T], frozen=True):
 
     previous: T | None = None
     current: T | None = None
-
-
-class Changes(Struct, frozen=True):
-    """The changes of an update that we look at."""
-
-    title: Changed[str] | None = None
-    description: Changed[str] | None = None
-    labels: Changed[list[Label]] | None = None
-    assignees: Changed[list[Person]] | None = None
-    reviewers: Changed[list[Person]] | None = None
 
 
 class Place(Struct, frozen=True):
@@ -107,10 +98,26 @@ class Payload(Struct, frozen=True):
     labels: list[Label] | None = None
     assignees: list[Person] | None = None
     reviewers: list[Person] | None = None
-    changes: Changes | None = None
+    changes: dict[str, msgspec.Raw] | None = None
+    """Read with `changed`."""
 
 
 class Kind(Struct, frozen=True):
     """Of an event that may have no row: what it is."""
 
     object_kind: str | None = None
+
+
+def changed(payload: Payload, name: str, kind: type[T]) -> Changed[T] | None:
+    """Return what an update changed of one thing; None where it did not, or tells so in a form that we do not know.
+
+    GitLab sends an object with `previous` and `current`, of reviewers also a list of these two.
+    """
+    raw = (payload.changes or {}).get(name)
+    if raw is None:
+        return None
+    try:
+        found = msgspec.json.decode(raw, type=Changed[kind] | tuple[kind | None, kind | None])  # type: ignore[valid-type]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return found if isinstance(found, Changed) else Changed(*found)

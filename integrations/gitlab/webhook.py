@@ -27,7 +27,7 @@ from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
 from bot.core.signatures import require, require_recent, same
 from bot.core.untrusted import clean
-from integrations.gitlab.payloads import Attributes, Changed, Changes, Diff, Item, Kind, Label, Payload, Person
+from integrations.gitlab.payloads import Attributes, Changed, Diff, Item, Kind, Label, Payload, Person, changed
 
 SERVICE = "gitlab"
 By = Literal["mention", "label", "assignment", "review_request"]
@@ -190,17 +190,18 @@ def _opened(payload: Payload, us: Us) -> Trigger | str:
 
 def _updated(payload: Payload, us: Us) -> Trigger | str:
     """An issue, task, incident or merge request that an edit makes mention us, or that gets our label or us on it."""
-    item, changes = _attributes(payload), payload.changes or Changes()
+    item = _attributes(payload)
     if reason := _no_item(payload, item):
         return reason
     at = f"{_name(payload, item)}@{clean(item.updated_at or '')[:40]}"
-    edited = _edited(item, changes, us)
+    edited = _edited(payload, item, us)
     if isinstance(edited, Request):
         return _trigger(payload, item, edited, f"edited:{at}")
-    if changes.labels and us.label.casefold() in _titles(changes.labels.current) - _titles(changes.labels.previous):
+    labels = changed(payload, "labels", list[Label])
+    if labels and us.label.casefold() in _titles(labels.current) - _titles(labels.previous):
         return _trigger(payload, item, Request(), f"label:{at}", by="label")
-    for people, (by, request) in zip((changes.assignees, changes.reviewers), _ROLES, strict=True):
-        if people and _is_set_on(us, people):
+    for role, (by, request) in zip(("assignees", "reviewers"), _ROLES, strict=True):
+        if _is_set_on(us, changed(payload, role, list[Person])):
             return _trigger(payload, item, request, f"{by}:{at}", by=by)
     return edited
 
@@ -285,16 +286,16 @@ def _where_not_ours(payload: Payload, us: Us) -> str:
     return "bot" if _BOT.fullmatch(user.login) else ""
 
 
-def _edited(item: Item, changes: Changes, us: Us) -> Request | str:
+def _edited(payload: Payload, item: Item, us: Us) -> Request | str:
     """Return what an edit of the title or description asks for, or why it asks for nothing."""
-    texts = [changed for changed in (changes.description, changes.title) if changed]
+    texts = [text for name in ("description", "title") if (text := changed(payload, name, str))]
     if not texts:
         return "other_change"
     if carries_mark(item.description or ""):
         return "own_message"
-    if any(_mentions(changed.previous, us) for changed in texts):
+    if any(_mentions(text.previous, us) for text in texts):
         return "mentioned_before"
-    return next((r for changed in texts if (r := _mentions(changed.current, us))), "no_mention")
+    return next((r for text in texts if (r := _mentions(text.current, us))), "no_mention")
 
 
 def _origin(note: Attributes) -> Origin:
@@ -365,8 +366,9 @@ def _is_among(us: Us, people: Iterable[Person] | None) -> bool:
     return any(us.named(person.username) for person in people or ())
 
 
-def _is_set_on(us: Us, changed: Changed[list[Person]]) -> bool:
+def _is_set_on(us: Us, changed: Changed[list[Person]] | None) -> bool:
     """Whether we were added, or asked anew for a review."""
+    changed = changed or Changed()
     before, now = ([p for p in people or () if us.named(p.username)] for people in (changed.previous, changed.current))
     return bool(now) and (not before or (bool(now[0].re_requested) and not before[0].re_requested))
 

@@ -69,6 +69,10 @@ EXPECTED: dict[str, str] = {
     "merge_request.update__pushed": "other_change",
     "merge_request.update__review_asked_of_another": "other_change",
     "merge_request.update__review_asked_of_us_anew": "review_request",
+    "merge_request.update__review_asked_of_us_anew_in_a_list": "review_request",
+    "merge_request.update__we_begin_our_review": "other_change",
+    "issue.update__changes_in_a_form_unknown": "other_change",
+    "issue.update__older_version_without_assignees_before": "assignment",
     "merge_request.update__we_become_reviewer": "review_request",
     "note.create__by_a_service_account": "bot",
     "note.create__in_a_thread": "mention",
@@ -314,6 +318,18 @@ def test_an_address_that_is_none_is_left_out() -> None:
 
 def test_an_event_without_a_row_is_ignored_unread() -> None:
     assert posted("note", b"{not even JSON", {"x-gitlab-event": "Job Hook"}).ignored == "not_used"
+
+
+@pytest.mark.parametrize(
+    "rubbish", [b'"\xff\xfe"', b'"\\ud800 @onhand"', b"[" * 5000 + b"]" * 5000, b"1e999", b"9" * 9999, b"{}"]
+)
+@pytest.mark.parametrize("part", [b"title", b"description", b"labels", b"assignees", b"reviewers"])
+def test_rubbish_among_the_changes_asks_for_nothing(part: bytes, rubbish: bytes) -> None:
+    payload = changed("merge_request.update__pushed", changes=None, object_attributes={"description": "Quiet"})
+    changes = b'{"%s": {"previous": null, "current": %s}}' % (part, rubbish)
+    body = json.dumps(payload).encode().replace(b'"changes": null', b'"changes": ' + changes)
+    assert changes in body
+    assert posted("merge_request", body).ignored in ("other_change", "no_mention", "unreadable")
 
 
 def test_a_system_hook_and_one_without_a_name_are_read_by_their_kind() -> None:
