@@ -108,13 +108,12 @@ def signature(key: bytes, delivery_id: str, timestamp: str, body: bytes) -> str:
 
 
 def signing_keys(token: Secret) -> list[bytes]:
-    """Return what a signing token may stand for: the bytes in base64 after `whsec_`, and the token as it is."""
+    """Return what a signing token may stand for: what is base64 in it (after `whsec_`, if that is there), and the token as it is."""
     text = token.reveal()
     keys = [text.encode()]
-    if text.startswith("whsec_"):
-        with suppress(binascii.Error, ValueError):
-            keys.insert(0, base64.b64decode(text.removeprefix("whsec_"), validate=True))
-    return keys
+    with suppress(binascii.Error, ValueError):
+        keys.append(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+    return keys[::-1] if text.startswith("whsec_") else keys
 
 
 def _require_signed(inbound: Inbound, signing: Secret, now: float) -> None:

@@ -218,6 +218,8 @@ def test_the_vector_of_standard_webhooks_is_accepted() -> None:
     [
         ("whsec_MDEyMzQ1Njc4OWFiY2RlZg==", b"0123456789abcdef"),
         ("whsec_MDEyMzQ1Njc4OWFiY2RlZg==", b"whsec_MDEyMzQ1Njc4OWFiY2RlZg=="),
+        ("MDEyMzQ1Njc4OWFiY2RlZg==", b"0123456789abcdef"),
+        ("MDEyMzQ1Njc4OWFiY2RlZg==", b"MDEyMzQ1Njc4OWFiY2RlZg=="),
         ("a plain token", b"a plain token"),
         ("whsec_no base64", b"whsec_no base64"),
     ],
