@@ -31,8 +31,9 @@ _GROWN = "onhand:grown"
 _FALLBACK = 2.0
 """Seconds after which a follower looks for itself, in case a whisper was lost."""
 
-_PATIENCE = 2.0
-"""Seconds that a ring may take: a provider is waiting for its answer, and the sweep rings again."""
+_PATIENCE = 1.4
+"""Seconds that a round trip may take. A ring waits for two at most, while a provider waits for its answer (Slack for 3 s);
+the sweep rings again."""
 
 _RING = """
 local time = redis.call('TIME')
@@ -108,16 +109,12 @@ class RedisBus:
 
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         """Queue the admission of a request; queued already is fine."""
-        await self._ring(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
+        await self._rings.do(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
 
     async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
         """Queue a run for a request; queued already is fine, and with `hurry` it is due now."""
         ring = _Ring.of(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
-        await self._ring(ring._replace(unless="LT") if hurry else ring)
-
-    async def _ring(self, ring: _Ring) -> None:
-        async with _within_reach():  # it may have to wait behind others
-            await self._rings.do(ring)
+        await self._rings.do(ring._replace(unless="LT") if hurry else ring)
 
     async def _ring_all(self, rings: Sequence[_Ring]) -> Sequence[None]:
         """Queue jobs as arq's enqueue_job does, and wake a worker for each, in one round trip."""

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from bot.core.events import (
@@ -34,6 +35,7 @@ RUN_VERBS = ("work", "retry", "plan", "approve")
 """Verbs that a run answers; the front desk answers the others at once."""
 
 
+@lru_cache(1024)
 def conversation_id(thread: Thread) -> str:
     """Return the id of the one conversation that belongs to a thread: uuid5 of its key."""
     return str(uuid.uuid5(_NAMESPACE, thread.key))

@@ -21,6 +21,7 @@ _CLOSES = re.compile(
     r"(?=(?:[\w.-]{1,100}/){0,5}[\w.-]{0,100}#\d|https?://|GH-\d)",
     re.IGNORECASE,
 )
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
 def cut(text: str, longest: int) -> str:
@@ -55,6 +56,17 @@ def closes_nothing(text: str) -> str:
     GitLab does obey "fixes issue #1". https://docs.gitlab.com/administration/issue_closing_pattern/
     """
     return _CLOSES.sub(r"\1\2the issue ", text)
+
+
+def closes(text: str, place: str, number: str) -> bool:
+    """Whether a pull request with this text closes the issue when it is merged, as GitHub reads it.
+
+    https://docs.github.com/issues/tracking-your-work-with-issues/using-issues/linking-a-pull-request-to-an-issue
+    """
+    name = re.escape(place)
+    issue = re.compile(rf"(?:(?:{name})?#|GH-|https?://[\w.:-]{{1,200}}/{name}/issues/){number}(?!\w)", re.IGNORECASE)
+    said = _COMMENT.sub("", text)
+    return any(issue.match(said, found.end()) for found in _CLOSES.finditer(said))
 
 
 def _quieten(prose: str) -> str:

@@ -6,6 +6,7 @@ Everything here is linear in the length of the text, which anybody may write.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -49,7 +50,7 @@ class Request(Struct, frozen=True):
 def find_request(text: str, handles: Iterable[str]) -> Request | None:
     """Return what the text asks of one of the handles (each with its `@`), or None if it mentions none of them."""
     said = clean(text[:_LONGEST])
-    mention = _mention(handles)
+    mention = _mention(tuple(handles))
     if not mention.search(said):  # nearly every text ends here
         return None
     found = mention.search(_blank_out(said))
@@ -71,7 +72,8 @@ def read_request(before: str, after: str) -> Request:
     return Request(verb, f"{before}{said}".strip(), options)
 
 
-def _mention(handles: Iterable[str]) -> re.Pattern[str]:
+@lru_cache(64)
+def _mention(handles: tuple[str, ...]) -> re.Pattern[str]:
     names = "|".join(re.escape(h) for h in handles if h)
     return re.compile(rf"(?<![\w@/.+\-])(?:{names})(?![\w\-@/]|\.\w)", re.IGNORECASE)
 
@@ -90,7 +92,7 @@ def _erase(text: str, spans: Iterable[tuple[int, int]]) -> str:
     for start, end in spans:
         pieces += text[last:start], _NOT_NEWLINE.sub(" ", text[start:end])
         last = end
-    return "".join(pieces) + text[last:]
+    return "".join(pieces) + text[last:] if last else text
 
 
 def _html_comments(text: str) -> Iterator[tuple[int, int]]:

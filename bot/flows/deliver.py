@@ -1,12 +1,14 @@
 """From the box to the forge: where a run's code comes from, and how its commits become a pushed branch and a change."""
 
+import logging
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from bot.core.conversation import State
-from bot.core.errors import Refused
+from bot.core.errors import ProviderError, Refused
 from bot.core.events import Called, Draft
 from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Change, Outcome, Receipt
@@ -17,6 +19,8 @@ from bot.flows.landing import Landing, land
 from bot.flows.report import Reporter, patiently
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import forge_of, known
+
+logger = logging.getLogger(__name__)
 
 BRANCH_PREFIX = "onhand/"
 _PUSH, _PATCH = "push:", "patch:"
@@ -148,6 +152,7 @@ async def deliver(
         patch = services.redact(landing.patch)
         commit = commit if complete or place.at_head(log.state) else ""
         return Delivered(_with_note(outcome, landing, complete), patch=patch, commit=commit)
+    outcome = _with_rivals(outcome, await _rivals(place, grant))
     url = await _propose(services, log, place, landing.change, grant, outcome)
     return Delivered(outcome, url, commit=commit)
 
@@ -200,6 +205,25 @@ def _with_lfs(outcome: Outcome, change: Change) -> Outcome:
         f"The repository keeps {named} in Git LFS, from where I fetch only pointers and where I upload nothing. "
         "Please look at these files before merging."
     )
+    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
+
+
+async def _rivals(place: Workplace, grant: Grant) -> Sequence[str]:
+    """Return what others have open for the issue. To know it is a courtesy: a forge that does not say is no reason to stop."""
+    thread = place.trigger.thread
+    if thread.service != place.source.repository.service:
+        return ()
+    try:
+        return await place.forge.rivals(thread, await grant.token())
+    except ProviderError as error:
+        logger.warning("what others have open for %s is not known: %s", thread.key, error)
+        return ()
+
+
+def _with_rivals(outcome: Outcome, names: Sequence[str]) -> Outcome:
+    if not names:
+        return outcome
+    note = f"There is already {' and '.join(names)} for this issue."
     return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
 
 

@@ -68,7 +68,7 @@ def _new_ones(connection: Connection, group: Sequence[Prepared]) -> Iterable[Pre
         {"service": d.service, "id": d.id, "event": d.event, "received_at": d.at}
         for _, d in sorted(by_key.items(), key=lambda item: item[0])
     ]
-    new = {tuple(row) for row in insert_all_new(connection, deliveries, rows, deliveries.c.service, deliveries.c.id)}
+    new = set(insert_all_new(connection, deliveries, rows, deliveries.c.service, deliveries.c.id))
     return (delivery for key, delivery in reversed(by_key.items()) if key in new)
 
 

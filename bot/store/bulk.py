@@ -1,5 +1,7 @@
-"""Many rows as one parameter, a JSON list: a statement that grows with its rows costs the drivers more than the rows do.
+"""Many rows at once, in the way that is cheap on each database.
 
+SQLite takes them one after the other, straight on its driver. PostgreSQL takes them as one parameter, a JSON list: a
+statement that grows with its rows costs the driver more than the rows do.
 https://www.sqlite.org/json1.html, https://www.postgresql.org/docs/current/functions-json.html
 """
 
@@ -8,34 +10,39 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Row, Table, Text, TextClause, text
+from sqlalchemy import Column, Connection, Table, Text, text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
+
+from bot.store.sqlite import driver_connection
 
 
 def insert_all_new(
     connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *key: Column[Any]
-) -> Sequence[Row[Any]]:
-    """Insert those whole rows whose keys are not there yet. Return the columns `key` of those that were new.
+) -> list[tuple[Any, ...]]:
+    """Insert those rows, all with the same columns, whose keys are not there yet. Return the columns `key` of those that were new.
 
     Concurrent ones are waited for; sort the rows by key, so that nobody waits in a circle.
     """
-    return connection.execute(_insert_all_new(connection.dialect.name, table, key), {"rows": as_json(rows)}).all()
+    statement = _insert_all_new(connection.dialect.name, table, tuple(rows[0]), key)
+    if connection.dialect.name == "sqlite":
+        raw = driver_connection(connection)
+        return [new for row in rows for new in raw.execute(statement, row)]
+    return [tuple(new) for new in connection.execute(_text(statement), {"rows": as_json(rows)})]
 
 
 @cache
-def _insert_all_new(dialect: str, table: Table, key: tuple[Column[Any], ...]) -> TextClause:
-    names = table.columns.keys()
+def _insert_all_new(dialect: str, table: Table, names: tuple[str, ...], key: tuple[Column[Any], ...]) -> str:
+    columns = ", ".join(names)
     if dialect == "sqlite":
-        values = ", ".join(f"json_extract(value, '$.{name}')" for name in names)
-        source = "json_each(:rows) WHERE true"  # without WHERE, ON would belong to a join
+        rows = "VALUES (" + ", ".join(f":{name}" for name in names) + ")"
     else:
-        values = ", ".join(names)
-        source = f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(:rows AS json))"
-    into, returned = f"{table.name} ({', '.join(names)})", ", ".join(column.name for column in key)
-    return text(
-        f"INSERT INTO {into} SELECT {values} FROM {source} ON CONFLICT DO NOTHING RETURNING {returned}"  # noqa: S608 -- of our own names
-    )
+        rows = f"SELECT {columns} FROM json_populate_recordset(CAST(NULL AS {table.name}), CAST(:rows AS json))"  # noqa: S608 -- our own names
+    returned = ", ".join(column.name for column in key)
+    return f"INSERT INTO {table.name} ({columns}) {rows} ON CONFLICT DO NOTHING RETURNING {returned}"
+
+
+_text = cache(text)
 
 
 def as_json(value: Sequence[Any]) -> str:

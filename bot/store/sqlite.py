@@ -112,7 +112,10 @@ class _Busy(Exception):
     """Another connection holds the write lock right now."""
 
 
-_OF_THE_CALLER = (DataError, IntegrityError, InterfaceError, ProgrammingError)
+_OF_THE_CALLER = (
+    *(DataError, IntegrityError, InterfaceError, ProgrammingError),
+    *(sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError),
+)
 """What SQLite will refuse again however often it is tried."""
 
 
@@ -122,9 +125,7 @@ class unavailable_sqlite:  # noqa: N801 -- reads as a statement where it is used
     def __enter__(self) -> None: ...
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, sqlite3.OperationalError) or (
-            isinstance(error, DBAPIError) and not isinstance(error, _OF_THE_CALLER)
-        ):
+        if isinstance(error, DBAPIError | sqlite3.DatabaseError) and not isinstance(error, _OF_THE_CALLER):
             reason = getattr(error, "orig", error)
             raise Unavailable(f"SQLite did not take it ({reason}); nothing was stored, try again") from error
 

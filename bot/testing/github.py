@@ -48,6 +48,7 @@ class Delivery:
     body: bytes
     status: int = 0
     answer: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,8 @@ class GitHubServer:
         self.web_url, self.api_url = self.state.web, self.state.api
         self.apps = Apps(self.state, self.git, self._send_again, clock)
         """The GitHub Apps, their tokens, and every attempt to deliver something."""
-        self._front = Front(self.state, self.git, self.apps, self._echo_later if echo else _nothing)
         self._hooks: list[tuple[str, Secret]] = []
+        self._front = Front(self.state, self.git, self.apps, self._hooks, self._echo_later if echo else _nothing)
         self._echoes: set[asyncio.Task[Any]] = set()
         self.deliveries: list[Delivery] = []
         """Every webhook delivery, oldest first."""
@@ -103,6 +104,7 @@ class GitHubServer:
         return self._front.requests
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        self._loop = asyncio.get_running_loop()
         await self._front(scope, receive, send)
 
     # --- setting the scene --------------------------------------------------------------------------------------------
@@ -344,7 +346,7 @@ class GitHubServer:
             for response in responses:
                 delivery.status, delivery.answer = response.status_code, response.text
         finally:  # 502 is what GitHub notes where it could not connect
-            self.apps.note(delivery.id, delivery.event, delivery.action, delivery.status or 502)
+            self.apps.note(delivery.id, delivery.event, delivery.action, delivery.status or 502, delivery.place)
         return responses
 
     async def _say(self, action: str, sender: str, remark: Remark, **more: Any) -> None:
@@ -366,7 +368,8 @@ class GitHubServer:
 
     async def _deliver(self, event: str, payload: Json) -> None:
         body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-        delivery = Delivery(str(uuid.uuid4()), event, payload["action"], body)
+        place = payload["repository"]["full_name"]
+        delivery = Delivery(str(uuid.uuid4()), event, payload["action"], body, place=place)
         self.deliveries.append(delivery)
         await self.send(delivery)
 
@@ -393,7 +396,9 @@ class GitHubServer:
         self._quietly(self._deliver(answered.event, payload))
 
     def _send_again(self, delivery_id: str) -> None:
-        self._quietly(self.send(next(delivery for delivery in self.deliveries if delivery.id == delivery_id)))
+        """Deliver anew; from any thread."""
+        lost = next(delivery for delivery in self.deliveries if delivery.id == delivery_id)
+        self._loop.call_soon_threadsafe(lambda: self._quietly(self.send(lost)))
 
     def _quietly(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(_whatever_comes_back(work))

@@ -91,6 +91,7 @@ class Routes:
             ("GET", rf"{repo}/branches/(?P<branch>.+)", self._branch),
             ("GET", rf"{repo}/contents/?(?P<path>.*)", self._contents),
             ("GET", rf"{repo}/{item}", self._issue),
+            ("GET", rf"{repo}/{item}/timeline", self._timeline),
             ("GET", rf"{repo}/{item}/comments", self._comments),
             ("POST", rf"{repo}/{item}/comments", self._comment),
             ("GET", rf"{repo}/(?P<target>{item})/reactions", self._reactions),
@@ -189,6 +190,19 @@ class Routes:
     def _issue(self, asked: Asked, place: str, number: str) -> Answered:
         repository, item = self._item(asked, place, number)
         return Answered(200, self._state.item(repository, item))
+
+    def _timeline(self, asked: Asked, place: str, number: str) -> Answered:
+        """The mentions of an issue in others of its repository, and what was said."""
+        repository, about = self._item(asked, place, number)
+        mention = re.compile(rf"#{number}(?!\w)")
+        mentions = (i for i in repository.items.values() if i is not about and mention.search(i.body or ""))
+        shown = self._state.repository(repository)
+        events: list[Json] = [
+            {"event": "cross-referenced", "source": {"type": "issue", "issue": {**issue, "repository": shown}}}
+            for issue in (self._state.item(repository, i) for i in mentions)
+        ]
+        said = ({"event": "commented", **self._state.remark(r)} for r in self._state.remarks_of(place, about.number))
+        return Answered(200, [*events, *said])
 
     def _comments(self, asked: Asked, place: str, number: str) -> Answered:
         return self._remarks(asked, place, number, "issue_comment")

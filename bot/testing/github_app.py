@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,14 @@ from bot.testing.github_state import Json, Person, State
 
 _PAGE = re.compile(r"(/organizations/[\w-]+)?/settings/apps/new")
 _OF_REPOSITORY = re.compile(r"/repos/([\w.-]+/[\w.-]+)(/.*)?")
+_EVENTS = (
+    "issues",
+    "issue_comment",
+    "pull_request",
+    "pull_request_review",
+    "pull_request_review_comment",
+    "check_run",
+)
 _NEEDED = (
     (r"GET /collaborators/.*", "metadata"),
     (r"\w+ /pulls.*", "pull_requests"),
@@ -63,6 +71,8 @@ class GitHubApp:
     permissions: dict[str, str]
     webhook_secret: str = ""
     manifest: Json = field(default_factory=dict)
+    events: list[str] = field(default_factory=lambda: list(_EVENTS))
+    """What it is subscribed to, as it says; everything is delivered all the same."""
     installations: list[Installation] = field(default_factory=list)
     tokens: list[Token] = field(default_factory=list)
     """Every token ever made, oldest first."""
@@ -79,6 +89,7 @@ class Attempt:
     at: float
     status: int
     again: bool
+    place: str = ""
 
 
 class Apps:
@@ -174,14 +185,20 @@ class Apps:
 
     def _for_app(self, app: GitHubApp, request: str, query: Mapping[str, str], body: Json) -> Answered:
         if request == "GET /app":
-            shown = {"id": app.id, "slug": app.slug, "name": app.slug, "permissions": app.permissions, "events": []}
+            shown = {
+                "id": app.id,
+                "slug": app.slug,
+                "name": app.slug,
+                "permissions": app.permissions,
+                "events": app.events,
+            }
             return Answered(200, {**shown, "installations_count": len(app.installations)})
         if request == "GET /app/installations":
             return Answered(200, [self._shown(one) for one in app.installations])
         if request == "GET /app/hook/deliveries":
-            return self._deliveries(query)
+            return self.deliveries(query, self.attempts)
         if found := re.fullmatch(r"POST /app/hook/deliveries/(\d+)/attempts", request):
-            return self._again(int(found[1]))
+            return self.again(int(found[1]))
         if found := re.fullmatch(r"POST /app/installations/(\d+)/access_tokens", request):
             return self._make_token(app, int(found[1]), body)
         raise ApiError(404, "Not Found")
@@ -233,14 +250,16 @@ class Apps:
 
     # --- deliveries ---------------------------------------------------------------------------------------------------
 
-    def note(self, delivery: str, event: str, action: str, status: int) -> None:
-        """Remember an attempt to deliver something."""
+    def note(self, delivery: str, event: str, action: str, status: int, place: str = "") -> None:
+        """Remember an attempt to deliver something that happened in a place."""
         again = any(attempt.delivery == delivery for attempt in self.attempts)
-        self.attempts.append(Attempt(self._state.new_id(), delivery, event, action, self._clock(), status, again))
+        self.attempts.append(
+            Attempt(self._state.new_id(), delivery, event, action, self._clock(), status, again, place)
+        )
 
-    def _deliveries(self, query: Mapping[str, str]) -> Answered:
-        """Page by cursor, newest first, as GitHub does."""
-        newest = self.attempts[::-1]
+    def deliveries(self, query: Mapping[str, str], attempts: Sequence[Attempt]) -> Answered:
+        """Page attempts by cursor, newest first, as GitHub does."""
+        newest = attempts[::-1]
         size, start = int(query.get("per_page", "30")), int(query.get("cursor", "v0")[1:])
         shown = [self._attempt(attempt) for attempt in newest[start : start + size]]
         more = {"per_page": size, "cursor": f"v{start + size}"} if start + size < len(newest) else {}
@@ -262,7 +281,8 @@ class Apps:
             "repository_id": None,
         }
 
-    def _again(self, number: int) -> Answered:
+    def again(self, number: int) -> Answered:
+        """Deliver anew, by the id of an attempt. Raises ApiError."""
         found = next((attempt for attempt in self.attempts if attempt.id == number), None)
         if found is None:
             raise ApiError(404, "Not Found")

@@ -4,17 +4,19 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from bot.core.secret import Secret
 from bot.testing.git_server import Hosting
 from bot.testing.github_api import Answered, ApiError, Asked, Routes
 from bot.testing.github_app import Apps
 from bot.testing.github_checks import CheckRuns
+from bot.testing.github_hooks import RepositoryHooks
 from bot.testing.github_state import State
 from bot.testing.serving import answer, read_body
 
@@ -90,9 +92,18 @@ class Fault:
 class Front:
     """The ASGI app. `happened` is told of every change that came in over the API, and by whom."""
 
-    def __init__(self, state: State, git: Hosting, apps: Apps, happened: Callable[[Answered, str], None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        git: Hosting,
+        apps: Apps,
+        hooks: Sequence[tuple[str, Secret]],
+        happened: Callable[[Answered, str], None],
+    ) -> None:
         self._state, self._git, self._apps, self._happened = state, git, apps, happened
-        self._routes = Routes(state, git, CheckRuns(state, git, apps.of_bot).table())
+        self._routes = Routes(
+            state, git, [*CheckRuns(state, git, apps.of_bot).table(), *RepositoryHooks(state, apps, hooks).table()]
+        )
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
 

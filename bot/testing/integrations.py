@@ -187,6 +187,8 @@ class RecordingClient:
         self.messages: dict[str, str] = {}
         """What now stands at the provider, by topic."""
         self.failures: list[tuple[type[Call], ProviderError, bool]] = []
+        self.others: tuple[str, ...] = ()
+        """The changes that others have open for whatever is asked."""
         self.writers, self._url = set(writers), repository_url
         self._receipts: dict[tuple[str, str], Receipt] = {}
 
@@ -298,6 +300,9 @@ class RecordingClient:
 
     async def account(self, login: str, token: Secret) -> Account:
         return Account(self.name, login, login)
+
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        return self.others
 
     def author(self, account: Account) -> str:
         return f"{account.login} <{account.login}@example.com>"

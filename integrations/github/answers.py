@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from bot.core.errors import ProviderError, ProviderWord
-from integrations.github.payloads import Maker, Person
+from integrations.github.payloads import Maker, Person, Place, Present
 
 T = TypeVar("T")
 
@@ -77,6 +77,7 @@ class Permissions(Struct, frozen=True):
     """What the token's owner may do in a repository."""
 
     push: bool = False
+    admin: bool = False
 
 
 class Repo(Struct, frozen=True):
@@ -145,6 +146,30 @@ class Checks(Struct, frozen=True):
     """A page of check runs."""
 
     check_runs: list[Check]
+
+
+class Referrer(Struct, frozen=True):
+    """The issue or pull request that mentions another one."""
+
+    number: int
+    state: str = "open"
+    body: str | None = None
+    user: Person | None = None
+    pull_request: Present | None = None
+    repository: Place | None = None
+
+
+class Reference(Struct, frozen=True):
+    """What a mention came from."""
+
+    issue: Referrer | None = None
+
+
+class Happened(Struct, frozen=True):
+    """Something in the timeline of an issue."""
+
+    event: str | None = None
+    source: Reference | None = None
 
 
 class Side(Struct, frozen=True):

@@ -4,8 +4,7 @@ https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-a
 """
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,12 +16,11 @@ from msgspec import Struct
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account
 from bot.core.secret import Secret
+from integrations.github import deliveries
 from integrations.github.answers import Answer
 from integrations.github.api import Api
-from integrations.github.manifest import PERMISSIONS
+from integrations.github.manifest import EVENTS, PERMISSIONS
 from integrations.github.payloads import Person
-
-log = logging.getLogger(__name__)
 
 RENEWED_BEFORE = 300.0
 """Seconds before its end at which a token is made anew: no call takes longer, no two clocks differ by more."""
@@ -56,16 +54,8 @@ class Identity(Struct, frozen=True):
     slug: str
     name: str
     permissions: dict[str, str] = {}
+    events: tuple[str, ...] = ()
     installations_count: int = 0
-
-
-class Attempt(Struct, frozen=True):
-    """One attempt to deliver something to our webhook; attempts of the same delivery share its guid."""
-
-    id: int
-    guid: str
-    delivered_at: datetime
-    status_code: int = 0
 
 
 @dataclass(frozen=True)
@@ -210,6 +200,7 @@ class App:
         """Say which App it is and where it stands. Raises ProviderError."""
         us = (await self._get("/app")).read(Identity)
         lacking = [f"{name}: {level}" for name, level in PERMISSIONS.items() if not _has(us.permissions, name, level)]
+        lacking += [f"the event {name}" for name in EVENTS if name not in us.events]
         places = f"{us.installations_count} place{'s' if us.installations_count != 1 else ''}"
         return f"App {us.name}, installed at {places}{'; it lacks ' + ', '.join(lacking) if lacking else ''}"
 
@@ -224,35 +215,8 @@ class App:
     # --- deliveries that did not arrive -------------------------------------------------------------------------------
 
     async def send_again(self, since: float) -> int:
-        """Have GitHub send again what did not arrive since then (Unix seconds); return how many. Raises ProviderError.
-
-        https://docs.github.com/webhooks/using-webhooks/handling-failed-webhook-deliveries
-        """
-        attempts = [attempt async for attempt in self._attempts(since)]
-        arrived = {attempt.guid for attempt in attempts if _arrived(attempt)}
-        lost = {attempt.guid: attempt.id for attempt in attempts if attempt.guid not in arrived}
-        for attempt_id in reversed(
-            lost.values()
-        ):  # the list comes newest first, people were asked for in the other order
-            try:
-                await self._api.request(self._jwt(), "POST", f"/app/hook/deliveries/{attempt_id}/attempts")
-            except ProviderError as error:
-                if error.worth_retrying:
-                    raise
-                log.warning("a delivery that was lost cannot be sent again: %s", error)
-        return len(lost)
-
-    async def _attempts(self, since: float) -> AsyncIterator[Attempt]:
-        query = {"per_page": "100"}
-        while True:
-            page = await self._api.get(self._jwt(), "/app/hook/deliveries", query)
-            for attempt in page.read(list[Attempt]):
-                if attempt.delivered_at.timestamp() < since:
-                    return
-                yield attempt
-            if not (cursor := page.next_cursor):
-                return
-            query["cursor"] = cursor
+        """Have GitHub send again what did not arrive since then (Unix seconds); return how many. Raises ProviderError."""
+        return await deliveries.send_again(self._api, self._jwt, "/app/hook", since)
 
     # --- signing in as the App ----------------------------------------------------------------------------------------
 
@@ -279,8 +243,3 @@ class App:
 def _has(permissions: dict[str, str], name: str, level: str) -> bool:
     granted = permissions.get(name, "")
     return granted in _LEVELS and _LEVELS.index(granted) >= _LEVELS.index(level)
-
-
-def _arrived(attempt: Attempt) -> bool:
-    """Whether it was taken, or refused for what it is: then sending it again every few minutes would change nothing."""
-    return 200 <= attempt.status_code < 300 or attempt.status_code in (400, 401, 413)

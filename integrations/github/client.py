@@ -15,12 +15,13 @@ from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, S
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import checks, code, replies, talk, webhook
+from integrations.github import checks, code, replies, rivals, talk, webhook
 from integrations.github.answers import Check, Checks, Installed, Pull, Remark, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import number_in as _number
 from integrations.github.code import path_of as _repo
+from integrations.github.deliveries import Hooks
 from integrations.github.payloads import Person
 from integrations.github.register import Registration
 
@@ -74,6 +75,7 @@ class GitHub:
         self._us = webhook.Us(
             us.handle, us.label, settings.bot_login.strip().removeprefix("@"), settings.app_id.strip()
         )
+        self._hooks = Hooks(self._api, f"{us.public_url}/api/integration/github/events", time.time)
         self._owners: dict[Secret, Account] = {}
 
     @staticmethod
@@ -139,10 +141,13 @@ class GitHub:
         return f"acts as {(await self.identify(self._settings.token)).login}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        """An App's deliveries alone: the list of a repository's own webhook is not for the bot to see."""
-        if self._app is None or not self.receives:
+        """Of the App's webhook, or of the repositories' own where the token may see them."""
+        if not self.receives:
             return CaughtUp()
-        return CaughtUp(sent_again=await self._app.send_again(since))
+        if self._app is not None:
+            return CaughtUp(sent_again=await self._app.send_again(since))
+        token = self._settings.token
+        return CaughtUp(sent_again=await self._hooks.send_again(token, since) if token else 0)
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:
@@ -371,6 +376,10 @@ class GitHub:
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         return await code.source(partial(self._api.get, token), self._web, repository, number)
+
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        us = await self.identify(token)
+        return await rivals.find(partial(self._api.get, token), thread, us)
 
     async def close(self) -> None:
         if self._app is not None:

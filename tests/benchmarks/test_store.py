@@ -1,7 +1,9 @@
 """What an append through the port costs, beside the same row by bare sqlite3 and beside fdatasync, in the same run.
 
-NORMAL survives any kill of processes and is used for what the agent says and sees; FULL survives power loss and is
-used for what guards a side effect (Asked, Calling, Called, Closed). Medians; nothing is asserted about time.
+An append that is synced (as FULL does it) survives power loss and is used for what guards a side effect (Asked, Calling,
+Called, Closed); one that is not (NORMAL) survives any kill of processes and is used for what the agent says and sees.
+The doorbell is told in the background; its processor time is counted, to the last whisper. Medians of rounds that take
+turns; nothing is asserted about time.
 """
 
 import os
@@ -11,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -20,17 +23,26 @@ from bot.core.outbound import Receipt
 from bot.core.secret import Redactor, Secret
 from bot.store import open_store, upgrade
 
-ROUNDS, APPENDS, LONG = 5, 200, 10_000
+ROUNDS, APPENDS, LONG = 20, 50, 10_000
 TEXT = "The test fails because the redirect drops the query. " * 4
 THINK = Draft(Think(thought=TEXT), source="agent")
 CALLED = Draft(Called(topic="t", receipt=Receipt("1")))
 
 
-async def microseconds(count: int, work: Callable[[int], Awaitable[object]]) -> float:
-    begin = time.perf_counter()
+class Cost(NamedTuple):
+    """Microseconds that one of many took, by the clock and of this process's processor."""
+
+    clock: float
+    busy: float
+
+
+async def cost(count: int, work: Callable[[int], Awaitable[object]], last: Callable[[], Awaitable[object]]) -> Cost:
+    begin, busy = time.perf_counter(), time.process_time()
     for number in range(count):
         await work(number)
-    return (time.perf_counter() - begin) / count * 1e6
+    clock = time.perf_counter() - begin
+    await last()
+    return Cost(clock / count * 1e6, (time.process_time() - busy) / count * 1e6)
 
 
 def bare(path: Path, synchronous: str) -> sqlite3.Connection:
@@ -49,7 +61,7 @@ async def test_appends(tmp_path: Path, redis_url: str) -> None:
     keys = [Secret("a key for the benchmark, and for it alone")]
     store = await open_store(url, clock=time.time, redact=Redactor(keys), grown=bus.grown, keys=keys)
     synced = os.open(tmp_path / "synced", os.O_CREAT | os.O_WRONLY | os.O_APPEND)
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Cost]] = {}
     with closing(bare(tmp_path / "normal.db", "NORMAL")) as normal, closing(bare(tmp_path / "full.db", "FULL")) as full:
         for turn in range(ROUNDS):
 
@@ -71,17 +83,24 @@ async def test_appends(tmp_path: Path, redis_url: str) -> None:
                 "append, FULL": lambda n: append(n, CALLED),
             }
             for name, work in rows.items():
-                found.setdefault(name, []).append(await microseconds(APPENDS, work))
+                found.setdefault(name, []).append(await cost(APPENDS, work, store.whisper.close))
     await store.log.append("long", [THINK] * LONG, expected=0)
-    for name, after in (("last 50 of 10,000", LONG - 50), ("all 10,000", 0)):
-        found[name] = [
-            await microseconds(1, lambda _, after=after: store.log.read("long", after)) for _ in range(ROUNDS)
-        ]  # type: ignore[misc]
+    for turn in range(2 * ROUNDS):
+        name, after = (("last 50 of 10,000", LONG - 50), ("all 10,000", 0))[turn % 2]
+
+        async def read(_number: int, after: int = after) -> None:
+            assert len(await store.log.read("long", after)) == LONG - after
+
+        found.setdefault(name, []).append(await cost(1, read, store.whisper.close))
     await store.close()
     await bus.close()
     os.close(synced)
-    middle = {name: statistics.median(times) for name, times in found.items()}
+    print_table({name: Cost(*map(statistics.median, zip(*costs, strict=True))) for name, costs in found.items()})
+
+
+def print_table(middle: dict[str, Cost]) -> None:
     print("\nevent log, SQLite, with the whisper to a real Redis")
-    for name, time_ in middle.items():
+    for name, (clock, busy) in middle.items():
         peer = "fdatasync" if name.endswith(("FULL", "fdatasync")) else "sqlite3, NORMAL"
-        print(f"  {name:<18} {time_:>9,.0f} us   {time_ / middle[peer]:.2f} of {peer}")
+        beside = "" if "10,000" in name else f"   {clock / middle[peer].clock:.2f} of {peer}"
+        print(f"  {name:<18} {clock:>9,.0f} us   {busy:>7,.0f} us of processor{beside}")

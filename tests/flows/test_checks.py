@@ -8,7 +8,7 @@ import pytest
 from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, SetCheck
 from bot.core.ports import Source
-from bot.flows.deliver import pushed_already
+from bot.flows.deliver import delivered_before
 
 HEAD = "the-change"
 
@@ -99,6 +99,6 @@ async def test_what_was_pushed_before_the_box_was_lost_has_its_check(inside) -> 
     await inside.admit(change=True)
     await inside.run()
     state = await inside.state()
-    found = pushed_already(state, Outcome("finished"))
+    found = await delivered_before(inside.services, inside.pushes, state, None, Outcome("finished"))
     assert found is not None
     assert found.commit == "c" * 40

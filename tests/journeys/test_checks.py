@@ -87,3 +87,13 @@ async def test_an_app_that_may_make_no_checks_does_the_work_without(place: AppPl
     await place.ended(number)
     assert place.by_the_bot() == (1, 1)
     assert place.github.checks(place.name) == []
+
+
+async def test_a_check_whose_answer_was_lost_is_not_made_twice(place: AppPlace) -> None:
+    lost = place.github.drop("POST", rf"/repos/{place.name}/check-runs", after=True)
+    place.script(bash(MEND_CALC), finish())
+    number = await place.github.issue(place.name, "alice", f"add is wrong in {place.name}", "@onhand please fix it")
+    await place.ended(number)
+    assert lost.times == 0
+    [check] = place.github.checks(place.name)
+    assert shown(check) == ("completed", "success", ["retry"])

@@ -266,3 +266,16 @@ async def _until_running(place, number: int, command: str) -> None:
         return any(e.get("action") == "run" and e["args"]["command"] == command for e in events)
 
     await place.until(begun)
+
+
+async def test_a_pull_request_that_somebody_has_open_for_the_issue_is_named(place) -> None:
+    place.script(bash(MEND_CALC), finish())
+    number = await place.issue("It is wrong.")
+    await asyncio.to_thread(place.github.git.commit, place.name, {"new.txt": "x\n"}, "Add", "carols")
+    theirs = await place.github.pull(place.name, "carol", "Mend it", "carols", body=f"Fixes #{number}")
+    await place.github.comment(place.name, number, "alice", "@onhand please fix it")
+    await place.ended(number)
+    [ours], [said] = place.pulls(), place.said(number)
+    note = f"There is already #{theirs} for this issue."
+    assert note in said
+    assert note in ours.body

@@ -179,6 +179,15 @@ async def test_durable_writes_are_synced_once_for_all_that_wait_and_others_are_n
     await database.close()
 
 
+async def test_a_log_that_cannot_be_synced_is_no_durable_write(impatient: Path) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    impatient.with_name("onhand.db-wal").unlink()
+    with pytest.raises(Unavailable, match="may be stored all the same"):
+        await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
+    await database.close()
+
+
 def size(path: Path) -> int:
     return path.stat().st_size
 

@@ -220,6 +220,10 @@ class Forge(Integration, Protocol):
         """Return the repository to which an address (of a page, or for git) belongs; None for one of somewhere else. Pure."""
         ...
 
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        """Return what open changes of others that say they close this issue are called here (`#12`). Raises ProviderError."""
+        ...
+
     def author(self, account: Account) -> str:
         """Return `Name <mail>` under which this forge shows commits as the account's."""
         ...

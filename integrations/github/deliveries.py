@@ -1,0 +1,120 @@
+"""Deliveries that did not reach us, sent again: those of the App's webhook, or of repositories' own.
+
+https://docs.github.com/webhooks/using-webhooks/handling-failed-webhook-deliveries
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+
+from msgspec import Struct
+
+from bot.core.errors import ProviderError
+from bot.core.secret import Secret
+from integrations.github.answers import Repo
+from integrations.github.api import Api
+
+log = logging.getLogger(__name__)
+
+_HOOKS_KEPT = 3600.0
+"""Seconds for which it is remembered where webhooks of ours are."""
+
+
+class Attempt(Struct, frozen=True):
+    """One attempt to deliver something to our webhook; attempts of the same delivery share its guid."""
+
+    id: int
+    guid: str
+    delivered_at: datetime
+    status_code: int = 0
+
+
+class Config(Struct, frozen=True):
+    """Where a webhook leads."""
+
+    url: str | None = None
+
+
+class Hook(Struct, frozen=True):
+    """A webhook of a repository."""
+
+    id: int
+    config: Config
+
+
+async def send_again(api: Api, token: Callable[[], Secret], hook: str, since: float) -> int:
+    """Have GitHub send again what did not arrive since then (Unix seconds); return how many. Raises ProviderError.
+
+    `hook` is the webhook's path in the API, `token` gives what opens it at this moment.
+    """
+    attempts = [attempt async for attempt in _attempts(api, token, f"{hook}/deliveries", since)]
+    arrived = {attempt.guid for attempt in attempts if _arrived(attempt)}
+    lost = {attempt.guid: attempt.id for attempt in attempts if attempt.guid not in arrived}
+    for attempt_id in reversed(lost.values()):  # the list comes newest first, people asked for it in the other order
+        try:
+            await api.request(token(), "POST", f"{hook}/deliveries/{attempt_id}/attempts")
+        except ProviderError as error:
+            if error.worth_retrying:
+                raise
+            log.warning("a delivery that was lost cannot be sent again: %s", error)
+    return len(lost)
+
+
+async def _attempts(api: Api, token: Callable[[], Secret], path: str, since: float) -> AsyncIterator[Attempt]:
+    query = {"per_page": "100"}
+    while True:
+        page = await api.get(token(), path, query)
+        for attempt in page.read(list[Attempt]):
+            if attempt.delivered_at.timestamp() < since:
+                return
+            yield attempt
+        if not (cursor := page.next_cursor):
+            return
+        query["cursor"] = cursor
+
+
+def _arrived(attempt: Attempt) -> bool:
+    """Whether it was taken, or refused for what it is: then sending it again every few minutes would change nothing."""
+    return 200 <= attempt.status_code < 300 or attempt.status_code in (400, 401, 413)
+
+
+class Hooks:
+    """The webhooks that lead to `address`, of the repositories that a token administers: nobody else may see them.
+
+    Looked for among the hundred repositories that were pushed to last.
+    """
+
+    def __init__(self, api: Api, address: str, clock: Callable[[], float]) -> None:
+        self._api, self._address, self._clock = api, address, clock
+        self._known: list[str] = []
+        self._until = 0.0
+
+    async def send_again(self, token: Secret, since: float) -> int:
+        """As the function of this name, for all of them."""
+        if self._until < self._clock():
+            self._known, self._until = await self._find(token), self._clock() + _HOOKS_KEPT
+        return sum([await self._of_one(hook, token, since) for hook in self._known])
+
+    async def _of_one(self, hook: str, token: Secret, since: float) -> int:
+        try:
+            return await send_again(self._api, lambda: token, hook, since)
+        except ProviderError as error:
+            if error.word not in ("missing", "forbidden"):
+                raise
+            self._until = 0.0  # it is gone, or the right to see it is
+            return 0
+
+    async def _find(self, token: Secret) -> list[str]:
+        repositories = (await self._api.get(token, "/user/repos", {"sort": "pushed", "per_page": 100})).read(list[Repo])
+        places = [repo.full_name for repo in repositories if repo.permissions and repo.permissions.admin]
+        return [hook for place in places for hook in await self._at(place, token)]
+
+    async def _at(self, place: str, token: Secret) -> list[str]:
+        path = f"/repos/{place}/hooks"
+        try:
+            hooks = (await self._api.get(token, path, {"per_page": 100})).read(list[Hook])
+        except ProviderError as error:
+            if error.word not in ("missing", "forbidden"):
+                raise
+            return []  # the token is not for webhooks
+        return [f"{path}/{hook.id}" for hook in hooks if hook.config.url == self._address]
