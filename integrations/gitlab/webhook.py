@@ -108,7 +108,7 @@ def signature(key: bytes, delivery_id: str, timestamp: str, body: bytes) -> str:
 
 
 def signing_keys(token: Secret) -> list[bytes]:
-    """Return what a signing token may stand for: what is base64 in it (after `whsec_`, if that is there), and the token as it is."""
+    """Return what a signing token may stand for: the base64 in it (after `whsec_`, if that is there), and the token as it is."""
     text = token.reveal()
     keys = [text.encode()]
     with suppress(binascii.Error, ValueError):
