@@ -53,6 +53,12 @@ class Refs(Struct, frozen=True):
     head_sha: str | None = None
 
 
+class References(Struct, frozen=True):
+    """How something is called where it was asked for: `!7`, or `group/project!7` elsewhere."""
+
+    relative: str = ""
+
+
 class MergeRequest(Struct, frozen=True):
     """A merge request. `allow_collaboration` says whether members of the target project may push to the fork's branch."""
 
@@ -66,6 +72,8 @@ class MergeRequest(Struct, frozen=True):
     description: str | None = None
     allow_collaboration: bool | None = None
     diff_refs: Refs | None = None
+    author: User | None = None
+    references: References = References()
 
 
 class Note(Struct, frozen=True):

@@ -209,6 +209,18 @@ class GitLab:
         query = {"source_branch": call.head, "target_branch": call.base, "state": state, "per_page": 30}
         return await self._api.get(token, f"{path_of(call.repository.name)}/merge_requests", list[MergeRequest], query)
 
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        if thread.item.startswith("!"):
+            return ()
+        closing = f"{items_of(thread.place, thread.item)}/closed_by"
+        us = await self.identify(token)
+        changes = await self._api.get(token, closing, list[MergeRequest], {"per_page": 100})
+        return [
+            change.references.relative or f"!{change.iid}"
+            for change in changes
+            if change.state == "opened" and not (change.author and str(change.author.id) == us.id)
+        ]
+
     # --- who ------------------------------------------------------------------------------------------------------
 
     async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:

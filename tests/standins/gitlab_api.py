@@ -70,6 +70,7 @@ class Routes:
                 ("POST", rf"{project}/merge_requests", self._open),
                 ("GET", rf"{project}/{item}", self._item),
                 ("PUT", rf"{project}/merge_requests/(?P<iid>\d+)", self._edit),
+                ("GET", rf"{project}/issues/(?P<iid>\d+)/closed_by", self._closed_by),
                 ("GET", rf"{project}/{item}/notes", self._notes),
                 ("POST", rf"{project}/{item}/notes", self._say),
                 ("PUT", rf"{project}/{item}/notes/(?P<number>\d+)", self._edit_note),
@@ -154,6 +155,13 @@ class Routes:
 
     def _item(self, asked: Asked, project: str, kind: str, iid: str) -> tuple[int, Any]:
         return 200, self._named(self._find(asked, project), kind, iid)[1]
+
+    def _closed_by(self, asked: Asked, project: str, iid: str) -> tuple[int, Any]:
+        changes = [item for name, item in self._find(asked, project).items.items() if name.startswith("!")]
+        closing = re.compile(rf"\bcloses #{iid}\b", re.IGNORECASE)
+        return 200, [
+            {**c, "references": {"relative": f"!{c['iid']}"}} for c in changes if closing.search(c["description"] or "")
+        ]
 
     def _named(self, project: Project, kind: str, iid: str) -> tuple[str, Json]:
         name = f"!{iid}" if kind == "merge_requests" else iid

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Origin, Repository, Thread, Trigger
@@ -50,8 +51,7 @@ def discussion_of(server: GitLabServer, item: str) -> str:
 def test_the_client_is_what_the_ports_ask_for() -> None:
     client = GitLab(GitLab.Settings(), Us())
     integration: Integration = client
-    forge: Forge = client
-    assert integration is forge
+    assert isinstance(integration, Forge)
 
 
 # --- saying ---------------------------------------------------------------------------------------------------------
@@ -267,6 +267,27 @@ async def test_a_branch_that_is_not_there_is_said_to_be_so(server: GitLabServer,
 async def test_a_call_of_another_platform_is_refused(client: GitLab, token: Secret) -> None:
     with pytest.raises(ProviderError):
         await client.perform(Call(topic="x", thread=Thread("gitlab", PROJECT, "1")), None, token)
+
+
+async def test_a_change_asked_for_elsewhere_is_opened_all_the_same(
+    server: GitLabServer, client: GitLab, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    call = structs.replace(change(), thread=Thread("slack", "T1/C1", "1700000000.1"))
+    assert (await client.perform(call, None, token)).id == "1"
+    assert await client.find(call, token) == await client.perform(call, None, token)
+
+
+async def test_what_others_have_open_for_an_issue_is_named(server: GitLabServer, client: GitLab, token: Secret) -> None:
+    await server.issue(PROJECT, "alice", "A bug")
+    texts = (("alice", "Closes #1"), ("bob", "See #1"), ("onhand-bot", "Closes #1"), ("bob", "closes #1"))
+    for number, (author, text) in enumerate(texts):
+        await push(server, f"topic-{number}")
+        await server.merge_request(PROJECT, author, "A change", f"topic-{number}", description=text)
+    assert await client.rivals(Thread("gitlab", PROJECT, "1"), token) == ["!1", "!4"]
+    server.merge_requests(PROJECT)[0]["state"] = "closed"
+    assert await client.rivals(Thread("gitlab", PROJECT, "1"), token) == ["!4"]
+    assert await client.rivals(Thread("gitlab", PROJECT, "!1"), token) == ()
 
 
 # --- who ------------------------------------------------------------------------------------------------------------
