@@ -10,9 +10,10 @@ from arq import cron
 from arq.cron import CronJob
 
 from bot.core.conversation import fold
-from bot.core.errors import SandboxError
+from bot.core.errors import ProviderError, SandboxError
 from bot.core.ports import InLine, Services, Workshop
 from bot.flows import intake, positions
+from bot.flows.report import HEARTBEAT
 from bot.logs import bound
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class Positions:
         changed = [
             (waiting, ahead)
             for ahead, waiting in enumerate(line)
-            if waiting.since < now - SHOWN_AFTER and self._shown.get(waiting, (0.0, -1))[1] != ahead
+            if waiting.since < now - SHOWN_AFTER and self._is_news(waiting, ahead, now)
         ]
         changed.sort(key=lambda place: self._shown.get(place[0], (0.0, -1))[0])
         for waiting, ahead in changed[:_SHOWN_AT_ONCE]:
@@ -93,6 +94,10 @@ class Positions:
                 if await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}"):
                     self._shown[waiting] = (now, ahead)
         return len(changed)
+
+    def _is_news(self, waiting: InLine, ahead: int, now: float) -> bool:
+        at, shown = self._shown.get(waiting, (0.0, -1))
+        return shown != ahead or now - at >= HEARTBEAT
 
 
 async def deliveries(services: Services, shop: Workshop) -> int:
@@ -116,12 +121,17 @@ async def missed(services: Services, shop: Workshop) -> int:
     last = next(
         (sweep.at for sweep in await services.sweeps.list() if sweep.name == "missed" and not sweep.trouble), 0.0
     )
-    found = 0
+    found, away = 0, list[ProviderError]()
     for integration in services.integrations.values():
-        caught = await integration.catch_up(max(last - _OVERLAP, now - _LOOK_BACK))
-        for delivery in caught.read:
-            await intake.accept(services, delivery)
-        found += caught.sent_again + len(caught.read)
+        try:
+            caught = await integration.catch_up(max(last - _OVERLAP, now - _LOOK_BACK))
+        except ProviderError as error:
+            away.append(error)  # the others are looked at all the same
+            continue
+        receipts = [await intake.accept(services, delivery) for delivery in caught.read]
+        found += caught.sent_again + sum(receipt.status == "accepted" for receipt in receipts)
+    if away:
+        raise away[0]
     return found
 
 

@@ -32,6 +32,10 @@ def as_message(trigger: Trigger, before: Trigger | None) -> str:
     if described and (before is None or (before.title, before.body) != (trigger.title, trigger.body)):
         kind = "change" if trigger.change else "issue"
         parts.append(wrap(f"{kind} {trigger.thread.key}", _cut(f"# {trigger.title}\n\n{trigger.body}")))
+    if trigger.guidance and (before is None or before.guidance != trigger.guidance):
+        parts.append(
+            f"Those who administer {trigger.thread.place} tell agents there:\n\n{_cut(clean(trigger.guidance))}"
+        )
     if trigger.origin.hunk:
         where = f"{trigger.origin.path}:{trigger.origin.line}" if trigger.origin.line else trigger.origin.path
         parts.append(

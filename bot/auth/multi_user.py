@@ -3,12 +3,28 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
+import msgspec
+
 from bot.auth import api_token, tickets
+from bot.core.errors import Refused
 from bot.core.inbound import Account
 from bot.core.ports import AuthContext, User
 
 CONNECT = "connect"
 LINK_SECONDS = 24 * 3600.0
+
+
+def as_subject(account: Account) -> str:
+    """Return an account as the subject of a link: ids and logins of any shape keep apart."""
+    return msgspec.json.encode(account).decode()
+
+
+def from_subject(subject: str) -> Account:
+    """Return the account of a link. Raises Refused for a link of an older make."""
+    try:
+        return msgspec.json.decode(subject, type=Account)
+    except msgspec.DecodeError:
+        raise Refused("ticket", "This link is of an older make. Ask for a new one.") from None
 
 
 class MultiUser:
@@ -28,5 +44,5 @@ class MultiUser:
         return User(found, found) if found else None
 
     def connect_url(self, account: Account, now: float) -> str:
-        ticket = tickets.issue(self._context.key, CONNECT, f"{account.key}:{account.login}", now + LINK_SECONDS)
+        ticket = tickets.issue(self._context.key, CONNECT, as_subject(account), now + LINK_SECONDS)
         return f"{self._context.public_url}/api/auth/connect?ticket={ticket}"

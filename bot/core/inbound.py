@@ -82,6 +82,8 @@ class Trigger(Struct, frozen=True):
     title: str = ""
     body: str = ""
     """Title and description of the issue, change or ticket."""
+    guidance: str = ""
+    """What those who administer the place tell agents in its settings; nobody else can write there."""
     url: str = ""
     change: bool = False
     """Whether the thread is a pull or merge request."""

@@ -46,6 +46,8 @@ class Status(Struct, frozen=True):
     """Address of the status message itself, once it stands."""
     commits: tuple[str, ...] = ()
     """Where the change that is worked on stood, oldest first: there a forge can show how it stands as well."""
+    quiet_minutes: int = 0
+    """For how long nothing new has happened; it grows in steps, so that people see now and then that the work goes on."""
     ahead: int = 0
     """While it is queued: how many conversations wait for a run before this one."""
     question: str = ""

@@ -91,18 +91,24 @@ def filled(template: str, text: str) -> str:
     return f"{template[:place]}\n\n{text}\n{template[place:]}"
 
 
+def lasting(status: Status) -> str:
+    """Return for how long nothing new has happened; "" where that is not worth a word."""
+    return f", for {status.quiet_minutes} minutes so far" if status.quiet_minutes else ""
+
+
 # --- the status message ---------------------------------------------------------------------------------------------
 
 
 def _queued(status: Status, handle: str) -> list[str]:
     before = f"{status.ahead} request{' is' if status.ahead == 1 else 's are'} before yours"
-    first = f"On it: {before}." if status.ahead else "On it."
+    first = f"On it: {before}{lasting(status)}." if status.ahead else f"On it{lasting(status)}."
     return [f"{first} I will write here how it goes.", line(status.step), _details(status)]
 
 
 def _running(status: Status, handle: str) -> list[str]:
     step = code(status.step)
-    return ["**Working on it.**", _task_list(status.tasks), f"Last step: {step}" if step else "", _figures(status)]
+    last = f"Last step: {step}{lasting(status)}" if step else ""
+    return ["**Working on it.**", _task_list(status.tasks), last, _figures(status)]
 
 
 def _ended(status: Status, handle: str) -> list[str]:

@@ -45,6 +45,7 @@ async def acknowledge(services: Services, conversation_id: str, seq: int) -> Non
         if too_many := await over_limit(services, conversation_id, request):
             await _decline(services, log, request, too_many, too_many.topic)
             return
+        await _greet(services, log, request)
         try:
             repository = await _settle(services, log, request)
             grant = await patiently(lambda: admit(services, request.trigger, repository))
@@ -72,6 +73,14 @@ async def answer_late_stops(services: Services, log: ConversationLog) -> None:
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply)
             await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
+
+
+async def _greet(services: Services, log: ConversationLog, request: RequestState) -> None:
+    """Give a first sign in a session, which people see as dead after ten seconds, before anybody else is asked anything."""
+    if request.trigger.origin.kind != "session" or not request.needs_run:
+        return
+    if token := await bots_token(services, request.trigger.thread):
+        await _reporter(services, log, request, token).react(request)
 
 
 async def _settle(services: Services, log: ConversationLog, request: RequestState) -> Repository | None:
@@ -159,8 +168,9 @@ async def _ahead(services: Services) -> int:
 
 
 def _under_way(state: State, request: RequestState) -> bool:
-    """Whether an earlier request is still open, whose status message then speaks for this one as well."""
-    return any(r.needs_run and r.seq < request.seq for r in state.open("asked", "admitted"))
+    """Whether an earlier request of the same place is still open, whose status message then speaks for this one as well."""
+    earlier = (r for r in state.open("asked", "admitted") if r.needs_run and r.seq < request.seq)
+    return any(r.trigger.origin.thread_id == request.trigger.origin.thread_id for r in earlier)
 
 
 def _idle(state: State) -> str:

@@ -9,7 +9,7 @@ from bot.core.errors import LeaseLost, ProviderError
 from bot.core.outbound import Status
 from bot.core.ports import InLine, Services
 from bot.flows.identity import bots_token
-from bot.flows.report import Reporter
+from bot.flows.report import Reporter, quiet_minutes
 from bot.flows.runlog import ConversationLog
 from bot.flows.work import LEASE_SECONDS, holding, to_answer
 
@@ -43,4 +43,5 @@ async def _edit(services: Services, waiting: InLine, ahead: int, holder: str) ->
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(f"status:{request.seq}"):
         integration = services.integrations[request.trigger.thread.service]
-        await Reporter(log, integration, token, services.clock).show(request, Status("queued", ahead=ahead))
+        status = Status("queued", ahead=ahead, quiet_minutes=quiet_minutes(waiting.since, services.clock()))
+        await Reporter(log, integration, token, services.clock).show(request, status)

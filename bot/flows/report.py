@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 EDIT_EVERY = 5.0
 """Seconds between two edits of a status message; GitHub allows about 500 content-creating requests an hour."""
 
+HEARTBEAT = 20 * 60.0
+"""Seconds of silence after which a status is shown again; Linear takes an agent for dead after 30 minutes."""
+
 _TRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.5, 20.0
 _ENDING_TRIES = 3
 """How often an ending is said to a platform that refuses: no later message would correct the one that stands there."""
@@ -156,8 +159,21 @@ class Reporter:
                 await self._log.append(Draft(Called(topic=call.topic, receipt=receipt)))
 
 
-async def keep_posted(log_: ConversationLog, show: Callable[[], Awaitable[None]], every: float = EDIT_EVERY) -> None:
-    """Call `show` at once and then whenever the log has grown, at most once in `every` seconds, until cancelled."""
+def quiet_minutes(since: float, now: float) -> int:
+    """Return the whole heartbeats from one Unix time to the other, in minutes."""
+    return int(max(0.0, now - since) // HEARTBEAT * HEARTBEAT) // 60
+
+
+async def keep_posted(
+    log_: ConversationLog,
+    show: Callable[[], Awaitable[None]],
+    every: float = EDIT_EVERY,
+    heartbeat: float = HEARTBEAT,
+) -> None:
+    """Call `show` at once and then whenever the log has grown, at most once in `every` seconds, until cancelled.
+
+    When the log has not grown for a `heartbeat`, in seconds, it is called as well.
+    """
     while True:
         log_.changed.clear()
         try:
@@ -165,4 +181,6 @@ async def keep_posted(log_: ConversationLog, show: Callable[[], Awaitable[None]]
         except (ProviderError, Unavailable) as error:  # progress is a courtesy; the ending is not shown from here
             log.warning("the status message could not be edited: %s", error)
         await asyncio.sleep(every)
-        await log_.changed.wait()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(heartbeat):
+                await log_.changed.wait()

@@ -7,7 +7,7 @@ from bot.core import repositories
 from bot.core.conversation import State
 from bot.core.errors import ProviderError, Refused, Unclear
 from bot.core.inbound import Repository, Thread, Trigger
-from bot.core.ports import Forge, Services
+from bot.core.ports import Forge, Linked, Services
 
 _CHOICES = 10
 
@@ -29,7 +29,7 @@ async def locate(services: Services, state: State, trigger: Trigger) -> Reposito
     """Return where the code lives.
 
     The payload and what was settled in the conversation come first, then `repo=`, the default of the channel, project or team,
-    and what the text names. Raises Unclear with a question, Refused, ProviderError.
+    what the text names, and what the platform links the thread to. Raises Unclear with a question, Refused, ProviderError.
     """
     named = trigger.request.options.get("repo", "")
     if here := known(state, trigger):
@@ -43,13 +43,22 @@ async def locate(services: Services, state: State, trigger: Trigger) -> Reposito
         return _named(services, named)
     if default := _default(services, trigger.thread):
         return default
-    for text in (trigger.request.text, f"{trigger.title}\n{trigger.body}"):
+    async for text in _texts(services, trigger):
         found = [candidate async for candidate in _reachable(services, text)]
         if len(found) == 1:
             return found[0]
         if found:
             raise _unclear(found)
     raise _unclear(await search(services, "", trigger.thread))
+
+
+async def _texts(services: Services, trigger: Trigger) -> AsyncIterator[str]:
+    """Yield what may name a repository, what says it best first; what the platform links the thread to is asked for last."""
+    yield trigger.request.text
+    yield f"{trigger.title}\n{trigger.body}"
+    integration = services.integrations[trigger.thread.service]
+    if isinstance(integration, Linked) and (token := await integration.token(trigger.thread.place)):
+        yield await integration.links(trigger.thread, token)
 
 
 async def search(services: Services, query: str, thread: Thread | None = None) -> list[Repository]:

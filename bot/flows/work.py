@@ -13,7 +13,7 @@ import msgspec
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
 from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
-from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
+from bot.core.events import Boxed, Called, Calling, Closed, Draft, Notice, RunEnded, RunStarted
 from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
@@ -21,7 +21,7 @@ from bot.flows.background import gather
 from bot.flows.deliver import Delivered, Workplace, deliver, delivered_before, find_workplace, start_from
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
-from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, standing
+from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known
 
@@ -278,7 +278,10 @@ class Run:
     # --- what people see
 
     async def _show_progress(self, grant: Grant) -> None:
-        await self._reporter(grant.token).show(self._main, self._standing())
+        news = (event.at for event in reversed(self._log.events) if not isinstance(event.fact, Calling | Called))
+        quiet = quiet_minutes(next(news, 0.0), self._services.clock())
+        status = msgspec.structs.replace(self._standing(), quiet_minutes=quiet)
+        await self._reporter(grant.token).show(self._main, status)
 
     async def _show_ending(self, grant: Grant, delivered: Delivered) -> None:
         """Show the ending once for every request that this run has answered, then close them."""

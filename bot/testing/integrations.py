@@ -18,6 +18,7 @@ from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Th
 from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, SetCheck, Status, Task
 from bot.core.ports import CaughtUp, Integration, Proposal, Source, as_sent
 from bot.core.secret import Secret
+from bot.core.wording import lasting
 
 NOW = 1_700_000_000.0
 
@@ -234,6 +235,7 @@ class RecordingClient:
     def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
         ending = f" {status.outcome.ending}: {status.outcome.text}" if status.outcome else ""
         state = f"{status.state} after {status.ahead}" if status.ahead else status.state
+        state += lasting(status)
         said = [(topic, f"{state}{ending} {status.change_url}".strip()), (f"{topic}:patch", status.patch)]
         thread, beneath = trigger.thread, trigger.origin.thread_id
         calls: list[Call] = [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said if text]

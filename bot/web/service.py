@@ -1,5 +1,6 @@
 """What operators and load balancers look at: /health, /ready, /metrics, and the page behind a connect link."""
 
+import shlex
 from html import escape
 from typing import Annotated
 
@@ -37,12 +38,13 @@ async def metrics(state: State) -> bytes:
 async def connect(state: State, ticket: Annotated[str, QueryParameter(max_length=2000)] = "") -> Response[str]:
     """Show how the account named in a signed link is connected."""
     try:
-        account = tickets.redeem(state.built.key, multi_user.CONNECT, ticket, state.services.clock())
+        subject = tickets.redeem(state.built.key, multi_user.CONNECT, ticket, state.services.clock())
+        account = multi_user.from_subject(subject)
     except Refused as error:
         return Response(_page(escape(error.text)), status_code=400)
-    service, number, login = [*account.split(":", 2), "", ""][:3]
-    command = f"onhand users link {service}:{login}"
-    text = f"To connect the account <b>{escape(login)}</b> ({escape(service)} {escape(number)}), ask whoever runs onhand for:"
+    command = f"onhand users link {shlex.quote(f'{account.service}:{account.login}')} --id {shlex.quote(account.id)}"
+    named = f"<b>{escape(account.login)}</b> ({escape(account.service)} {escape(account.id)})"
+    text = f"To connect the account {named}, ask whoever runs onhand for:"
     return Response(_page(f"{text}<pre>{escape(command)}</pre>What you asked for goes on by itself after that."))
 
 

@@ -104,6 +104,14 @@ def test_what_the_person_wrote_is_the_task_and_what_stands_around_it_is_wrapped(
     assert "a.py:3" in message["content"]
 
 
+def test_what_a_place_tells_agents_is_guidance_and_said_once(kit):
+    first, again = (kit.trigger(text, guidance="Run the linter.") for text in ("fix this", "and that"))
+    events = numbered(*asking(first), Asked(trigger=again), Admitted(request=3))
+    said = [message["content"] for message in History("s").follow(events)[1:]]
+    assert [text.count("Run the linter.") for text in said] == [1, 0]
+    assert "Run the linter." in said[0].rpartition("</untrusted>")[2]
+
+
 @pytest.mark.parametrize(
     ("verb", "sentence"), [("plan", "Change nothing"), ("approve", "approved"), ("retry", "Try again")]
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from bot.auth import api_token, tickets
-from bot.auth.multi_user import CONNECT, LINK_SECONDS, MultiUser
+from bot.auth.multi_user import CONNECT, LINK_SECONDS, MultiUser, as_subject, from_subject
 from bot.auth.none import LOCAL, NoAuth
 from bot.auth.single_user import SingleUser
 from bot.core.errors import Refused
@@ -91,6 +91,18 @@ async def test_multi_user_gives_a_stranger_a_link_that_expires() -> None:
     assert await auth.user_of(BOB) is None
     link = auth.connect_url(BOB, 1000.0)
     ticket = link.removeprefix("http://here/api/auth/connect?ticket=")
-    assert tickets.redeem(KEY, CONNECT, ticket, 1000.0 + LINK_SECONDS - 1) == "github:2:bob"
+    assert from_subject(tickets.redeem(KEY, CONNECT, ticket, 1000.0 + LINK_SECONDS - 1)) == BOB
     with pytest.raises(Refused):
         tickets.redeem(KEY, CONNECT, ticket, 1000.0 + LINK_SECONDS + 1)
+
+
+@pytest.mark.parametrize(
+    "account", [Account("slack", "T1:U2", "U2"), Account("jira", "557058:f5-8", "Ann: (557058:f5-8)")]
+)
+def test_an_account_with_colons_is_the_same_after_its_link(account: Account) -> None:
+    assert from_subject(as_subject(account)) == account
+
+
+def test_a_link_of_an_older_make_is_refused() -> None:
+    with pytest.raises(Refused):
+        from_subject("github:2:bob")

@@ -5,7 +5,7 @@ import pytest
 from bot.auth.multi_user import MultiUser
 from bot.auth.single_user import SingleUser
 from bot.core.errors import ProviderError
-from bot.core.inbound import Account
+from bot.core.inbound import Account, Origin
 from bot.core.outbound import OpenChange, React, Say
 from bot.core.ports import AuthContext
 from bot.core.secret import Secret
@@ -105,3 +105,23 @@ async def test_a_provider_that_is_busy_is_asked_again(world) -> None:
     world.forge.fail(Say, ProviderError("unavailable", "later", retry_after=0.01))
     seq = await world.admit()
     assert world.said()[f"status:{seq}"] == "queued"
+
+
+async def test_in_a_session_the_first_sign_comes_before_anybody_is_asked_for_rights(world) -> None:
+    session = Origin("session", "s-1", thread_id="session:s-1")
+    seq = await world.admit(who="mallory", origin=session)
+    assert [type(call) for call in world.forge.calls] == [React, Say]
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    assert next(iter(world.said())) == f"react:{seq}"
+    assert len(world.forge.calls) == 2
+
+
+async def test_a_request_of_another_place_in_the_thread_has_a_status_of_its_own(world) -> None:
+    first = await world.admit(origin=Origin("session", "s-1", thread_id="session:s-1"))
+    beside = await world.admit(origin=Origin("session", "s-1", thread_id="session:s-1"))
+    other = await world.admit(origin=Origin("session", "s-2", thread_id="session:s-2"))
+    await world.run()
+    said = world.said()
+    assert said[f"status:{first}"].startswith("ended")
+    assert said[f"status:{other}"].startswith("ended")
+    assert f"status:{beside}" not in said

@@ -8,6 +8,7 @@ from bot.core.errors import ProviderError
 from bot.core.inbound import Thread
 from bot.core.outbound import Say
 from bot.flows import desk, work
+from bot.flows.report import HEARTBEAT
 from tests.flows.conftest import World
 from workers.sweeps import SHOWN_AFTER, Positions
 
@@ -110,6 +111,16 @@ async def test_a_run_that_meets_the_edit_waits_and_is_rung_for(world: World) -> 
     assert world.bus.runs[rung:] == [(conversation_id(thread(1)), 1)]
     assert await run(world, 1) == 0.0
     assert shown(world, 1).startswith("ended finished")
+
+
+async def test_whoever_waits_long_sees_now_and_then_that_it_is_not_forgotten(world: World) -> None:
+    positions = Positions()
+    await admit(world, 1)
+    later(world, SHOWN_AFTER + 1)
+    assert [await positions(world.services, world.shop) for _ in range(2)] == [1, 0]
+    later(world, SHOWN_AFTER + HEARTBEAT + 2)
+    assert [await positions(world.services, world.shop) for _ in range(2)] == [1, 0]
+    assert shown(world, 1) == "queued, for 20 minutes so far"
 
 
 async def test_a_run_that_is_going_on_is_left_alone(world: World) -> None:

@@ -126,6 +126,16 @@ async def test_it_is_found(world: World, chat: Chat, text: str, defaults: dict[s
     assert [r.phase for r in state.requests.values()] == ["admitted"]
 
 
+async def test_what_the_platform_links_the_thread_to_is_meant_where_nothing_is_named(world: World, chat: Chat) -> None:
+    async def links(thread: Thread, token: Secret) -> str:
+        return "see https://memory.example/acme/web"
+
+    chat.links = links  # type: ignore[attr-defined]
+    linked = await whereabouts.locate(world.services, State(), await stored(world, "@onhand fix it"))
+    named = await whereabouts.locate(world.services, State(), await stored(world, "@onhand fix acme/app"))
+    assert (linked.name, named.name) == ("acme/web", "acme/app")
+
+
 async def test_two_that_are_named_are_asked_about(world: World, chat: Chat) -> None:
     trigger = await stored(world, "@onhand compare acme/app with acme/web")
     with pytest.raises(Unclear) as asked:

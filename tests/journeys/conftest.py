@@ -28,7 +28,7 @@ from bot.testing.models import ModelServer
 from bot.testing.openapi import check_requests
 from tests.journeys.steps import CANARIES, SAMPLE
 from tests.journeys.surroundings import environment as settings_of
-from tests.journeys.surroundings import gitlab_settings
+from tests.journeys.surroundings import gitlab_settings, jira_settings
 from tests.standins.gitlab import API, GitLabServer
 
 
@@ -115,6 +115,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         github_port = free_port("127.0.0.1")
         environment = settings_of(folder, asyncio.run(redis.start()), sandbox, github_port, model.base_url)
         environment |= gitlab_settings(free_port("127.0.0.1"))
+        environment |= jira_settings(free_port("127.0.0.1"))
         if database == "postgresql":
             server = request.getfixturevalue("postgres")
             environment["ONHAND_DATABASE_URL"] = server.create(f"journeys-{uuid.uuid4().hex[:8]}", "migrated")

@@ -11,8 +11,11 @@ CANARIES = {
     "gitlab": "glpat-" + b"onhand-bot".hex(),
     "gitlab signing": "whsec_" + b64encode(b"canary-of-the-signing-token-7f2c").decode(),
     "gitlab secret": "canary-gitlab-secret-1be07d55",
+    "jira": "canary-jira-0d94be617a",
+    "jira webhook": "canary-jira-webhook-2b7fe3",
+    "jira automation": "canary-jira-automation-91c4d8",
 }
-"""Every key that is configured, by what it is for. Those of the forges are what the stand-ins give the bot."""
+"""Every key that is configured, by what it is for. Those of platforms are what the stand-ins give the bot."""
 
 SAMPLE = {
     "calc.py": "def add(a, b):\n    return a - b\n",

@@ -43,5 +43,19 @@ def gitlab_settings(port: int) -> dict[str, str]:
     }
 
 
+def jira_settings(port: int) -> dict[str, str]:
+    """Return what makes Jira Cloud at this port of loopback a platform of the service."""
+    return {
+        "ONHAND_JIRA__WEBHOOK_SECRET": CANARIES["jira webhook"],
+        "ONHAND_JIRA__AUTOMATION_SECRET": CANARIES["jira automation"],
+        "ONHAND_JIRA__URL": f"http://127.0.0.1:{port}",
+        "ONHAND_JIRA__EMAIL": "onhand@example.org",
+        "ONHAND_JIRA__API_TOKEN": CANARIES["jira"],
+        "ONHAND_JIRA__BOT_ACCOUNT_ID": f"712020:{b'onhand'.hex()}",
+        "ONHAND_JIRA__STATE_AT_START": "In Progress",
+        "ONHAND_JIRA__STATE_AT_END": "In Review",
+    }
+
+
 def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if not name.startswith("ONHAND_")}

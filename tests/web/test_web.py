@@ -17,11 +17,12 @@ import uvicorn
 
 from bot import bootstrap, config
 from bot.auth import tickets
+from bot.auth.multi_user import as_subject
 from bot.bus import connect
 from bot.commands.service import free_port
 from bot.core.conversation import conversation_id
 from bot.core.events import Draft, Message
-from bot.core.inbound import Thread
+from bot.core.inbound import Account, Thread
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from bot.web.app import create
@@ -281,7 +282,9 @@ async def test_the_rest_api_asks_for_a_token(service: Service) -> None:
 
 
 async def test_a_connect_link_says_what_to_do_and_a_forged_one_does_not(service: Service) -> None:
-    ticket = tickets.issue(service.built.key, "connect", "github:7:<b>alice", time.time() + 60)
+    ticket = tickets.issue(
+        service.built.key, "connect", as_subject(Account("github", "7", "<b>alice")), time.time() + 60
+    )
     good = await service.client.get("/api/auth/connect", params={"ticket": ticket})
-    assert "onhand users link github:&lt;b&gt;alice" in good.text
+    assert "onhand users link &#x27;github:&lt;b&gt;alice&#x27; --id 7" in good.text
     assert (await service.client.get("/api/auth/connect", params={"ticket": "x" + ticket})).status_code == 400

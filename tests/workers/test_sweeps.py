@@ -14,11 +14,14 @@ from bot import bootstrap, config
 from bot.bus import ACTIONS
 from bot.commands import doctor
 from bot.core.conversation import conversation_id
+from bot.core.errors import ProviderError
 from bot.core.events import Admitted, Draft
 from bot.core.inbound import Account, Delivery, Origin, Thread, Trigger
 from bot.core.mentions import Request
+from bot.core.ports import CaughtUp
 from bot.core.secret import Secret
 from bot.store import open_store
+from bot.testing.integrations import RecordingClient
 from bot.web.app import create
 from workers import sweeps
 
@@ -149,6 +152,39 @@ def test_every_sweep_has_a_turn_of_a_known_length() -> None:
     assert lengths["missed"] == 300.0
     assert lengths["deliveries"] == 3600.0
     assert lengths["leases"] == 60.0
+
+
+class Told(RecordingClient):
+    """A platform that tells of one delivery again and again, or does not answer."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        super().__init__()
+        self._away = away
+
+    async def catch_up(self, since: float) -> CaughtUp:
+        if self._away:
+            raise ProviderError("unavailable", "no answer")
+        asked = Trigger(
+            THREAD,
+            Account("memory", "7", "ann"),
+            Request("work", "fix it"),
+            "memory:1",
+            "mention",
+            Origin("comment", "1"),
+        )
+        return CaughtUp(read=(Delivery("memory", "d-1", "comment", (asked,)),))
+
+
+async def test_a_platform_that_is_away_hides_nothing_that_others_tell(built: bootstrap.Built) -> None:
+    services = replace(built.services, integrations={"away": Told(away=True), "memory": Told()})
+    await turn(replace(built, services=services), "missed")
+    assert (await built.services.inbox.unanswered(older_than=0))[0][0] == CONVERSATION
+    assert "no answer" in (await findings(built, time.time()))["sweep missed"].detail
+
+
+async def test_what_is_told_again_is_found_once(built: bootstrap.Built) -> None:
+    services = replace(built.services, integrations={"memory": Told()})
+    assert [await sweeps.missed(services, NO_SHOP) for _ in range(2)] == [1, 0]
 
 
 async def findings(built: bootstrap.Built, now: float) -> dict[str, doctor.Finding]:

@@ -115,6 +115,15 @@ class Integration(Protocol):
 
 
 @runtime_checkable
+class Linked(Protocol):
+    """An Integration whose platform keeps links from a thread to code: its branches, changes and pages."""
+
+    async def links(self, thread: Thread, token: Secret) -> str:
+        """Return a text with the addresses to which a thread is linked. Raises ProviderError."""
+        ...
+
+
+@runtime_checkable
 class Picker(Protocol):
     """An Integration on which people choose a repository from a list that can be searched."""
 

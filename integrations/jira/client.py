@@ -1,0 +1,401 @@
+"""Jira as an Integration: what a worker does there with a token. api.py is the way there."""
+
+import asyncio
+import logging
+import math
+import re
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
+
+from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
+from bot.core.outbound import Call, React, Receipt, Say, Status
+from bot.core.ports import CaughtUp, Proposal, Us
+from bot.core.secret import Secret
+from bot.core.signatures import hmac_sha256
+from integrations.jira import adf, missed, replies, webhook, wiki
+from integrations.jira.answers import (
+    LONGEST_FILE,
+    Attachment,
+    Comments,
+    Developments,
+    Found,
+    Link,
+    Page,
+    Property,
+    Transitions,
+)
+from integrations.jira.api import Api, read
+from integrations.jira.payloads import Comment, Person, text
+from integrations.jira.register import register
+from integrations.jira.replies import LinkChange, Move, Progress
+
+log = logging.getLogger(__name__)
+
+_PROPERTY = "onhand"
+"""The property of a comment of ours that holds its topic: nobody sees it, and by it the comment is found again."""
+_DEVELOPMENT = "/rest/dev-status/latest/issue/detail"
+"""What the development panel is made of; undocumented, so it may fail."""
+_LOOKED_AT = 20
+"""Comments of ours, newest first, among which one is looked for."""
+_SEARCHED = "summary,description,labels,assignee,creator,reporter,created,comment"
+_FILES = 10
+"""Attached texts that a run is given."""
+_PAGES = 20
+"""Pages of 100 issues that a sweep reads."""
+
+
+class Jira:
+    """Jira Cloud or Data Center, built as `Jira(settings, us)`. Raises ConfigError for settings that cannot work."""
+
+    name: ClassVar[str] = "jira"
+
+    class Settings(Struct, frozen=True):
+        """The settings under `[jira]`, or `ONHAND_JIRA__...`."""
+
+        webhook_secret: Secret | None = None
+        """The secret of the webhook, the same as at Jira."""
+        automation_secret: Secret | None = None
+        """The secret that an Automation rule sends in the header `X-Onhand-Secret`; without one no rule is heard."""
+        url: str = ""
+        """Address of Jira's pages: `https://TEAM.atlassian.net`, or that of Data Center."""
+        api_url: str = ""
+        """Address of the API where it is another one: `https://api.atlassian.com/ex/jira/CLOUD_ID` for scoped tokens."""
+        email: str = ""
+        """E-mail address of the bot's Atlassian account; empty for a personal access token of Data Center."""
+        api_token: Secret | None = None
+        """API token of the bot's account, or its personal access token."""
+        bot_account_id: str = ""
+        """Account id of the bot (`onhand doctor` shows it); on Data Center its username. With it native mentions and
+        assignments count, and the bot knows its own comments."""
+        state_at_start: str = ""
+        """State into which an issue is moved when work begins, such as `In Progress`; empty: it is left where it is."""
+        state_at_end: str = ""
+        """State into which it is moved when there is a pull request, such as `In Review`."""
+        timeout: int = 20
+        """Seconds to wait for an answer of the API."""
+
+    def __init__(self, settings: "Jira.Settings", us: Us) -> None:
+        self._settings, self._us = settings, us
+        web = _address("jira.url", settings.url)
+        self._api = Api(_address("jira.api_url", settings.api_url) or web, settings.timeout)
+        self._called = webhook.Us(us.handle, us.label, settings.bot_account_id.strip(), web)
+        self._token = _token(settings)
+        self._owners: dict[Secret, Account] = {}
+
+    @staticmethod
+    async def set_up(settings: "Jira.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """Register the webhook, for the projects of these keys where there are any; return what was done and what is left."""
+        client = Jira(settings, Us())
+        try:
+            acts = await client.check()
+            assert client._token is not None  # check() asks for it
+            done = await register(client._api, client._token, settings.webhook_secret, public_url, arguments)
+        finally:
+            await client.close()
+        return [acts, *done]
+
+    # --- what comes in --------------------------------------------------------------------------------------------
+
+    def secrets(self) -> Sequence[Secret]:
+        s = self._settings
+        return [secret for secret in (s.webhook_secret, s.automation_secret, s.api_token, self._token) if secret]
+
+    @property
+    def receives(self) -> bool:
+        return bool(self._settings.webhook_secret or self._settings.automation_secret)
+
+    def verify(self, inbound: Inbound, now: float) -> Verified:
+        if not self.receives:
+            raise Rejected("not_configured", "there is no webhook secret for Jira", 404)
+        return webhook.verify(inbound, self._settings.webhook_secret, self._settings.automation_secret)
+
+    def parse(self, verified: Verified) -> Delivery:
+        return webhook.parse(verified, self._called)
+
+    def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        headers = {"content-type": "application/json", "x-atlassian-webhook-identifier": delivery_id}
+        if secret := self._settings.webhook_secret:
+            return {**headers, "x-hub-signature": f"sha256={hmac_sha256(secret, body).hex()}"}
+        shared = self._settings.automation_secret
+        return {**headers, webhook.AUTOMATION_HEADER.lower(): shared.reveal() if shared else ""}
+
+    # --- what goes out --------------------------------------------------------------------------------------------
+
+    def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
+        return replies.render(trigger, status, topic, self._us.handle)
+
+    def propose(self, proposal: Proposal) -> list[Call]:
+        raise ProviderError("invalid", "Jira holds no code")
+
+    async def token(self, place: str, use: str = "") -> Secret | None:
+        return self._token
+
+    async def give_back(self, use: str) -> None:
+        """Its one token is for as long as Jira lets it."""
+
+    async def check(self) -> str:
+        if self._token is None or not self._settings.url:
+            raise ConfigError("no token; set ONHAND_JIRA__URL, __API_TOKEN, and on Cloud __EMAIL")
+        me = await self._api.get(self._token, "myself", Person)
+        kind = "Cloud" if await self._api.cloud(self._token) else "Data Center"
+        wanted = self._settings.bot_account_id.strip()
+        if wanted and wanted not in me.ids:
+            raise ConfigError(f"ONHAND_JIRA__BOT_ACCOUNT_ID: expected that of the token, {me.id}, found {wanted}")
+        advice = "" if wanted else f"; set ONHAND_JIRA__BOT_ACCOUNT_ID={text(me.name) or me.id}"
+        return f"acts as {me.login} on Jira {kind}{advice}"
+
+    async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
+        match call:
+            case React():
+                return Receipt("")  # Jira's API has no reactions
+            case Say():
+                return await self._say(call, receipt, token)
+            case Move():
+                return receipt or await self._move(call, token)
+            case LinkChange():
+                return await self._link(call, token)
+        raise ProviderError("invalid", f"Jira has no {type(call).__name__}")
+
+    async def find(self, call: Call, token: Secret) -> Receipt | None:
+        return await self._find_comment(call, token) if isinstance(call, Say) else None  # the rest is harmless twice
+
+    async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
+        marked = adf.document(call.text) if await self._api.cloud(token) else wiki.markup(call.text)
+        body: dict[str, Any] = {"body": marked, **_circle(call.beneath)}
+        path = f"{_issue(call.thread)}/comment"
+        if receipt is not None:
+            try:
+                return await self._edit(call, f"{path}/{quote(receipt.id, safe='')}", body, token)
+            except ProviderError as error:
+                if error.word != "missing":
+                    raise  # else somebody has deleted it, and it is said anew
+        body["properties"] = [{"key": _PROPERTY, "value": {"topic": call.topic}}, *_internal(call.beneath)]
+        return await self._said(call, "POST", path, body, token)
+
+    async def _edit(self, call: Say, path: str, body: dict[str, Any], token: Secret) -> Receipt:
+        quiet = isinstance(call, Progress) and await self._api.cloud(token)
+        return await self._said(call, "PUT", path, body, token, {"notifyUsers": "false"} if quiet else {})
+
+    async def _said(
+        self,
+        call: Say,
+        verb: str,
+        path: str,
+        body: dict[str, Any],
+        token: Secret,
+        query: Mapping[str, str] | None = None,
+    ) -> Receipt:
+        answer = read(await self._api.send(token, verb, path, query=query, body=body), Comment)
+        return self._receipt(call.thread, text(answer.id))
+
+    def _receipt(self, thread: Thread, number: str) -> Receipt:
+        return Receipt(number, f"{self._called.web}/browse/{thread.item}?focusedCommentId={number}")
+
+    async def _find_comment(self, call: Call, token: Secret) -> Receipt | None:
+        us = await self.identify(token)
+        ours = [c for c in await self._newest(call.thread, token) if c.author and c.author.id == us.id]
+        for comment in ours[:_LOOKED_AT]:
+            number = text(comment.id)
+            try:
+                found = await self._api.get(token, f"comment/{quote(number)}/properties/{_PROPERTY}", Property)
+            except ProviderError as error:
+                if error.word != "missing":
+                    raise
+            else:
+                if found.value == {"topic": call.topic}:
+                    return self._receipt(call.thread, number)
+        return None
+
+    async def _newest(self, thread: Thread, token: Secret) -> list[Comment]:
+        path = f"{_issue(thread)}/comment"
+        return (await self._api.get(token, path, Comments, orderBy="-created", maxResults=100)).comments
+
+    async def _move(self, call: Move, token: Secret) -> Receipt:
+        """Take the way to the wanted state. Where there is none, or it asks for more than we know, the issue stays: once."""
+        wanted = (self._settings.state_at_start if call.when == "start" else self._settings.state_at_end).strip()
+        path = f"{_issue(call.thread)}/transitions"
+        try:
+            ways = (await self._api.get(token, path, Transitions)).transitions if wanted else []
+            for way in ways:
+                if way.to.name.casefold() == wanted.casefold():
+                    await self._api.send(token, "POST", path, body={"transition": {"id": way.id}})
+                    return Receipt(way.id)
+        except ProviderError as error:
+            if error.worth_retrying or error.word == "unauthorized":
+                raise
+            log.warning("%s stays in its state: %s", call.thread.key, error)
+        return Receipt("")
+
+    async def _link(self, call: LinkChange, token: Secret) -> Receipt:
+        """Link by a global id: a link that is there already is renewed."""
+        number = call.url.rstrip("/").rpartition("/")[2]
+        title = f"Pull request {number}" if "/merge_requests/" not in call.url else f"Merge request {number}"
+        body = {"globalId": call.url[:255], "object": {"url": call.url, "title": title[:255]}}
+        await self._api.send(token, "POST", f"{_issue(call.thread)}/remotelink", body=body)
+        return Receipt(call.url[:255], call.url)
+
+    # --- who ------------------------------------------------------------------------------------------------------
+
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        """Whether this is an active person to whom the issue could be assigned: the right that a team's members have.
+
+        Who may comment is not enough: help desks and public projects let anybody do so.
+        """
+        try:
+            person = await self._user(token, "accountId" if await self._api.cloud(token) else "key", account.id)
+            if not person.human:
+                return False
+            asked = {"accountId": person.id} if await self._api.cloud(token) else {"username": text(person.name)}
+            able = await self._api.get(
+                token, "user/assignable/search", list[Person], issueKey=_key(thread), maxResults=1000, **asked
+            )
+        except ProviderError as error:
+            if error.word == "missing":
+                return False
+            raise
+        return any(other.id == account.id for other in able)
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        """The comments that all who may see the request may see, texts that are attached, and where the issue links to."""
+        path, circles = _issue(trigger.thread), ("", trigger.origin.thread_id)
+        comments = [c for c in await self._newest(trigger.thread, token) if c.circle in circles]
+        issue = await self._api.get(token, path, Found, fields="attachment")
+        links = await self._api.get(token, f"{path}/remotelink", list[Link])
+        files = [file for file in issue.fields.attachment or [] if file.is_text]
+        said = [self._message(c, trigger.thread) for c in comments if text(c.id) != trigger.origin.id]
+        said += [
+            await self._file(file, token) for file in sorted(files, key=lambda f: -missed.seconds(f.created))[:_FILES]
+        ]
+        listed = "\n".join(f"{link.object.title}: {link.object.url}" for link in links)
+        said += [Message("links of the issue", listed)] if listed else []
+        return sorted(said, key=lambda message: -message.at)
+
+    async def links(self, thread: Thread, token: Secret) -> str:
+        """The issue's links, and what forges have told Jira about it: its development panel, where Jira lets us see it."""
+        remote = await self._api.get(token, f"{_issue(thread)}/remotelink", list[Link])
+        issue = await self._api.get(token, _issue(thread), Found, fields="summary")
+        asked = [
+            {"issueId": issue.id, "applicationType": forge, "dataType": kind}
+            for forge in ("GitHub", "GitLab")
+            for kind in ("pullrequest", "branch")
+        ]
+        told = await asyncio.gather(
+            *(self._api.get(token, _DEVELOPMENT, Developments, **query) for query in asked), return_exceptions=True
+        )
+        seen = [found for answer in told if isinstance(answer, Developments) for found in answer.detail]
+        return "\n".join([*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)])
+
+    def _message(self, comment: Comment, thread: Thread) -> Message:
+        author = comment.author.login if comment.author else "somebody"
+        address = self._receipt(thread, text(comment.id)).url
+        return Message(author, self._called.said(comment.body), missed.seconds(comment.created), address)
+
+    async def _file(self, file: Attachment, token: Secret) -> Message:
+        cloud = await self._api.cloud(token)
+        path = (
+            f"attachment/content/{quote(file.id)}"
+            if cloud
+            else f"/secure/attachment/{quote(file.id)}/{quote(file.filename)}"
+        )
+        content = await self._api.send(token, "GET", path, query={"redirect": "false"} if cloud else {})
+        words = content[:LONGEST_FILE].decode(errors="replace")
+        return Message(f"attachment {file.filename[:200]}", words, missed.seconds(file.created))
+
+    async def identify(self, token: Secret) -> Account:
+        if known := self._owners.get(token):
+            return known
+        owner = _account(await self._api.get(token, "myself", Person))
+        if len(self._owners) >= 256:
+            self._owners.clear()
+        self._owners[token] = owner
+        return owner
+
+    async def account(self, login: str, token: Secret) -> Account:
+        if not await self._api.cloud(token):
+            return _account(await self._user(token, "username", login))
+        shown = re.fullmatch(r".*\(([^()]+)\)", login)  # as `Person.login` writes it, or an account id
+        return _account(await self._user(token, "accountId", shown[1] if shown else login))
+
+    async def _user(self, token: Secret, by: str, value: str) -> Person:
+        return await self._api.get(token, "user", Person, **{by: value})
+
+    # --- what was missed ------------------------------------------------------------------------------------------
+
+    async def catch_up(self, since: float) -> CaughtUp:
+        """Read what was said, set and changed since then in every issue that the bot may see."""
+        if self._token is None or not self._settings.url:
+            return CaughtUp()
+        found: list[Delivery] = []
+        for issue in await self._updated(since, self._token):
+            here = issue.fields.comment or Comments()
+            comments = here.comments
+            if here.total > len(comments):
+                comments = await self._newest(Thread(self.name, "", issue.key), self._token)
+            found += missed.deliveries(issue, comments, since, self._called)
+        return CaughtUp(read=tuple(found))
+
+    async def _updated(self, since: float, token: Secret) -> list[Found]:
+        minutes = max(1, math.ceil((time.time() - since) / 60) + 1)  # relative: a date would be read in the bot's zone
+        query: dict[str, Any] = {
+            "jql": f'updated >= "-{minutes}m" ORDER BY updated ASC',
+            "fields": _SEARCHED,
+            "expand": "changelog",
+            "maxResults": 100,
+        }
+        cloud = await self._api.cloud(token)
+        found: list[Found] = []
+        for _ in range(_PAGES):
+            page = await self._api.get(token, "search/jql" if cloud else "search", Page, **query)
+            found += page.issues
+            if not page.issues or not (page.next if cloud else page.total > len(found)):
+                break
+            query |= {"nextPageToken": page.next} if cloud else {"startAt": len(found)}
+        return found
+
+    async def close(self) -> None:
+        self._api.close()
+
+
+def _token(settings: Jira.Settings) -> Secret | None:
+    """Return with what the bot signs in: on Cloud e-mail address and token, on Data Center a token alone."""
+    if not settings.api_token:
+        return None
+    email = settings.email.strip()
+    return Secret(f"{email}:{settings.api_token.reveal()}") if email else settings.api_token
+
+
+def _address(setting: str, url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query):
+        raise ConfigError(f"{setting}: expected an address such as https://team.atlassian.net, found {url!r}")
+    return url.rstrip("/")
+
+
+def _key(thread: Thread) -> str:
+    """Return the issue's key. Raises ProviderError for what is none: it goes into addresses."""
+    if not re.fullmatch(r"[A-Z][A-Z0-9_]*-[0-9]+", thread.item):
+        raise ProviderError("invalid", "expected an issue's key such as ABC-12")
+    return thread.item
+
+
+def _issue(thread: Thread) -> str:
+    return f"issue/{_key(thread)}"
+
+
+def _circle(beneath: str) -> dict[str, Any]:
+    """Return who alone may see an answer: those who may see what was asked."""
+    kind, _, value = beneath.partition(":")
+    return {"visibility": {"type": kind, "value": value}} if kind in ("role", "group") and value else {}
+
+
+def _internal(beneath: str) -> list[dict[str, Any]]:
+    return [{"key": "sd.public.comment", "value": {"internal": True}}] if beneath == "internal" else []
+
+
+def _account(person: Person) -> Account:
+    return Account(Jira.name, person.id, person.login)

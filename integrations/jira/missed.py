@@ -1,0 +1,65 @@
+"""What the API tells of an issue, read as the webhooks would have told it: for deliveries that did not reach us. Pure.
+
+The meanings come out the same, so what did reach us asks nothing a second time.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from msgspec import structs
+
+from bot.core.inbound import Delivery
+from integrations.jira.answers import Found, History
+from integrations.jira.payloads import Changelog, Comment, Fields, Issue, Payload, text
+from integrations.jira.webhook import Us, read
+
+
+def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us) -> list[Delivery]:
+    """Return what asks for work of all that happened to an issue since then (Unix seconds)."""
+    return [d for event, payload in _told(found, comments, since) if (d := _delivery(event, payload, us))]
+
+
+def seconds(stamp: object) -> float:
+    """Return a time of Jira's in Unix seconds, 0.0 for one that is none."""
+    try:
+        return datetime.fromisoformat(text(stamp)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _told(found: Found, comments: Sequence[Comment], since: float) -> Iterator[tuple[str, Payload]]:
+    histories = sorted(found.changelog.histories, key=lambda h: seconds(h.created))
+    if seconds(found.fields.created) >= since:
+        yield "issue_created", Payload(user=found.fields.creator, issue=_as_created(found, histories))
+    now = Issue(found.id, found.key, found.fields)
+    for history in histories:
+        if seconds(history.created) >= since:
+            yield (
+                "issue_updated",
+                Payload(user=history.author, issue=now, changelog=Changelog(history.id, history.items)),
+            )
+    for comment in comments:
+        if max(seconds(comment.created), seconds(comment.updated)) >= since:
+            yield "comment_created", Payload(issue=now, comment=comment)
+
+
+def _as_created(found: Found, histories: Sequence[History]) -> Issue:
+    """Return the issue as it was at first: what was changed since then has deliveries of its own."""
+    before: dict[str, object] = {}
+    for history in histories:
+        for item in history.items:
+            before.setdefault(text(item.field).lower(), item.before)
+    fields = Fields(*(getattr(found.fields, name) for name in Fields.__struct_fields__))
+    kept: dict[str, object] = {name: before[name] for name in ("summary", "description") if name in before}
+    if "labels" in before:
+        kept["labels"] = text(before["labels"]).split()
+    if "assignee" in before:
+        kept["assignee"] = None
+    return Issue(found.id, found.key, structs.replace(fields, **kept))
+
+
+def _delivery(event: str, payload: Payload, us: Us) -> Delivery | None:
+    delivery = read(payload, event, "", us)
+    if not delivery.triggers:
+        return None
+    return structs.replace(delivery, id=f"sweep-{delivery.triggers[0].meaning}")

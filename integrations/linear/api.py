@@ -1,0 +1,169 @@
+"""Linear's GraphQL API, request by request. What it refuses becomes a ProviderError, also where HTTP says 200.
+
+With tokens.py the only file that reaches the network.
+
+https://linear.app/developers/graphql, https://linear.app/developers/rate-limiting
+"""
+
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+from msgspec import Struct
+
+from bot.core.errors import ProviderError, ProviderWord
+from bot.core.secret import Secret
+
+T = TypeVar("T")
+
+_UNTOLD = 60.0
+"""Seconds to wait after a rate limit that names no time."""
+_PERSONAL = "lin_api_"
+"""How a person's API key begins, which is sent without the word Bearer."""
+_WORDS: dict[str, ProviderWord] = {
+    "AUTHENTICATION_ERROR": "unauthorized",
+    "UNAUTHENTICATED": "unauthorized",
+    "FORBIDDEN": "forbidden",
+    "FEATURE_NOT_ACCESSIBLE": "forbidden",
+    "USAGE_LIMIT_EXCEEDED": "forbidden",
+    "RATELIMITED": "limited",
+    "ENTITY_NOT_FOUND": "missing",
+    "LOCK_TIMEOUT": "unavailable",
+    "NETWORK_ERROR": "unavailable",
+    "BOOTSTRAP_ERROR": "unavailable",
+    "INTERNAL_ERROR": "unavailable",
+    "INTERNAL_SERVER_ERROR": "unavailable",
+}
+_STATUS: dict[int, ProviderWord] = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "missing",
+    409: "conflict",
+    429: "limited",
+}
+
+
+class Extensions(Struct, frozen=True):
+    """What kind of error it is. Both words are found, in different spellings."""
+
+    code: str | None = None
+    type: str | None = None
+    statusCode: int | None = None  # noqa: N815  # Linear's name
+    userPresentableMessage: str | None = None  # noqa: N815
+
+
+class Problem(Struct, frozen=True):
+    """A GraphQL error."""
+
+    message: str = ""
+    extensions: Extensions | None = None
+
+
+class Body(Struct, frozen=True):
+    """An answer. Partial data beside errors is not used."""
+
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    errors: list[Problem] | None = None
+
+
+Renew = Callable[[Secret], Awaitable[Secret]]
+"""Returns the token that takes the place of one that Linear does not take any more. Raises ProviderError."""
+
+
+class Api:
+    """One Linear; `timeout` is in seconds. Connections are opened by the first request."""
+
+    def __init__(self, url: str, timeout: float, renew: Renew | None = None) -> None:
+        self._url, self._timeout, self._renew = url, timeout, renew
+        self._client: httpx.AsyncClient | None = None
+
+    async def ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T]) -> T:
+        """Send a document and return what its one field at the top brings, as a value of this type. Raises ProviderError."""
+        try:
+            return await self._ask(token, document, variables, kind)
+        except ProviderError as error:
+            if error.word != "unauthorized" or self._renew is None:
+                raise
+        return await self._ask(await self._renew(token), document, variables, kind)
+
+    async def _ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T]) -> T:
+        key = token.reveal()
+        headers = {"authorization": key if key.startswith(_PERSONAL) else f"Bearer {key}"}
+        what = document.split("(", maxsplit=1)[0].split("{", maxsplit=1)[0].strip()
+        answer = await self._post(what, {"query": document, "variables": variables}, headers)
+        body = _read(answer)
+        if body is None or body.errors or not answer.is_success:
+            raise _refusal(answer, body, what, time.time())
+        try:
+            return next(iter(msgspec.json.decode(body.data, type=dict[str, kind]).values()))  # type: ignore[valid-type]
+        except (msgspec.MsgspecError, StopIteration) as error:
+            raise ProviderError("unavailable", f"Linear's answer to {what} was not understood: {error}") from None
+
+    async def _post(self, what: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=self._timeout, headers={"user-agent": "onhand"})
+        try:
+            return await self._client.post(self._url, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise ProviderError("unavailable", f"no answer to {what}: {type(error).__name__}") from None
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+
+def _read(answer: httpx.Response) -> Body | None:
+    try:
+        return msgspec.json.decode(answer.content, type=Body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
+
+
+def _refusal(answer: httpx.Response, body: Body | None, what: str, now: float) -> ProviderError:
+    """Return the error for an answer that brings no data; `now` is in Unix seconds."""
+    problem = (body.errors or [Problem()])[0] if body else Problem()
+    word = _word(answer.status_code, problem)
+    said = (problem.extensions.userPresentableMessage if problem.extensions else None) or problem.message
+    detail = f"Linear answered {answer.status_code} to {what}: {said[:500] or 'nothing that is known'}"
+    return ProviderError(word, detail, _wait(answer.headers, now) if word == "limited" else None)
+
+
+def _word(status: int, problem: Problem) -> ProviderWord:
+    kinds = problem.extensions or Extensions()
+    for kind in (kinds.code, kinds.type):
+        if word := _WORDS.get((kind or "").upper().replace(" ", "_")):
+            return word
+    if problem.message.startswith("Entity not found"):
+        return "missing"
+    if not problem.message and status < 300:
+        return "unavailable"  # no GraphQL at all
+    for number in (kinds.statusCode or 0, status):
+        if word := _STATUS.get(number):
+            return word
+        if number >= 500:
+            return "unavailable"
+    return "invalid"
+
+
+def _wait(headers: Mapping[str, str], now: float) -> float:
+    """Return the seconds until the limit that is used up is renewed."""
+    after = _number(headers.get("retry-after"))
+    if after is not None:
+        return after
+    for name in ("requests", "complexity", "endpoint-requests"):
+        reset = _number(headers.get(f"x-ratelimit-{name}-reset"))  # in milliseconds since 1970
+        if headers.get(f"x-ratelimit-{name}-remaining") == "0" and reset is not None:
+            return max(0.0, reset / 1000 - now)
+    return _UNTOLD
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

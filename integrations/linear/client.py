@@ -1,0 +1,346 @@
+"""Linear as an Integration: what a worker does there with a token. api.py is the way there."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
+from bot.core.outbound import Call, React, Receipt, Say, Status
+from bot.core.ports import CaughtUp, Proposal, Us
+from bot.core.secret import Secret
+from bot.core.signatures import hmac_sha256
+from bot.core.untrusted import clean
+from integrations.linear import answers, documents, replies, set_up, sweep, webhook
+from integrations.linear.answers import Made
+from integrations.linear.api import Api
+from integrations.linear.replies import Activity, Begin, Board, own_id
+from integrations.linear.tokens import AppToken
+from integrations.linear.webhook import OWN_IDS, SESSION
+
+log = logging.getLogger(__name__)
+
+_DONE = ("started", "completed", "canceled")
+"""Types of states in which an issue is left as it is."""
+_HOSTS = {"github": "github.com", "gitlab": "gitlab.com"}
+
+
+class Linear:
+    """Linear, built as `Linear(settings, us)`. Raises ConfigError for settings that cannot work."""
+
+    name: ClassVar[str] = "linear"
+
+    class Settings(Struct, frozen=True):
+        """The settings under `[linear]`, or `ONHAND_LINEAR__...`."""
+
+        webhook_secret: Secret | None = None
+        """The signing secret of the webhook. Without one there is no endpoint."""
+        token: Secret | None = None
+        """A person's API key, or a token of the app that somebody else renews. README.md here lists what it must be allowed."""
+        client_id: str = ""
+        """Of the OAuth application, instead of a token: with its secret onhand asks for tokens by itself."""
+        client_secret: Secret | None = None
+        """Secret of the OAuth application."""
+        app_user_id: str = ""
+        """Id of the app's user in the workspace, where agents are used; `onhand doctor` shows it."""
+        api_url: str = "https://api.linear.app/graphql"
+        """Address of the GraphQL API."""
+        timeout: float = 8.0
+        """Seconds to wait for an answer of the API; people see a session as unresponsive after 10."""
+
+    def __init__(self, settings: "Linear.Settings", us: Us) -> None:
+        parts = urlsplit(settings.api_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            raise ConfigError(f"linear.api_url: expected https://api.linear.app/graphql, found {settings.api_url!r}")
+        self._settings = settings
+        self._app = _app(settings)
+        self._api = Api(settings.api_url, settings.timeout, self._app.get if self._app else None)
+        self._us = webhook.Us(us.handle, us.label, settings.app_user_id.strip())
+
+    @staticmethod
+    async def set_up(settings: "Linear.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """See `bot.core.ports.Registration`. It takes no arguments."""
+        address = f"{public_url}/api/integration/linear/events"
+        linear = Linear(settings, Us(public_url=public_url))
+        try:
+            token = await linear.token("")
+            if not token:
+                return set_up.by_hand(address)
+            return await set_up.with_token(partial(linear._api.ask, token), address, settings.webhook_secret)
+        finally:
+            await linear.close()
+
+    # --- what comes in --------------------------------------------------------------------------------------------
+
+    def secrets(self) -> Sequence[Secret]:
+        s = self._settings
+        return [secret for secret in (s.webhook_secret, s.token, s.client_secret) if secret]
+
+    @property
+    def receives(self) -> bool:
+        return bool(self._settings.webhook_secret)
+
+    def verify(self, inbound: Inbound, now: float) -> Verified:
+        return webhook.verify(inbound, self._webhook_secret(), now)
+
+    def parse(self, verified: Verified) -> Delivery:
+        return webhook.parse(verified, self._us)
+
+    def dated(self, body: bytes, now: float) -> bytes:
+        return webhook.dated(body, now)
+
+    def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        return {
+            "content-type": "application/json; charset=utf-8",
+            "user-agent": "Linear-Webhook",
+            "linear-delivery": delivery_id,
+            "linear-event": event,
+            "linear-signature": hmac_sha256(self._webhook_secret(), body).hex(),
+        }
+
+    def _webhook_secret(self) -> Secret:
+        if not self._settings.webhook_secret:
+            raise Rejected("not_configured", "there is no webhook secret for Linear", 404)
+        return self._settings.webhook_secret
+
+    # --- what goes out --------------------------------------------------------------------------------------------
+
+    def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
+        return replies.render(trigger, status, topic, self._us.handle)
+
+    def propose(self, proposal: Proposal) -> list[Call]:
+        return []  # code lives elsewhere
+
+    async def token(self, place: str, use: str = "") -> Secret | None:
+        return await self._app.get() if self._app else self._settings.token or None
+
+    async def give_back(self, use: str) -> None:
+        """Its one token is not made for a use."""
+
+    async def check(self) -> str:
+        token = await self.token("")
+        if not token:
+            raise ConfigError("no token; set ONHAND_LINEAR__CLIENT_ID and __CLIENT_SECRET, or __TOKEN")
+        us = await self.identify(token)
+        if self._us.app_user_id and self._us.app_user_id != us.id:
+            raise ConfigError(
+                f"linear.app_user_id is {self._us.app_user_id}, and the token acts as {us.login}, {us.id}"
+            )
+        return f"acts as {us.login}, whose id is {us.id}"
+
+    async def catch_up(self, since: float) -> CaughtUp:
+        token = await self.token("") if self.receives else None
+        if not token:
+            return CaughtUp()
+        return CaughtUp(read=await sweep.missed(partial(self._api.ask, token), since, self._us))
+
+    async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
+        if isinstance(call, Say | React):
+            return await self._answer(call, receipt, token)
+        if receipt is not None and (isinstance(call, Begin) or receipt.id == getattr(call, "id", "")):
+            return receipt  # done already, or nothing new to say
+        match call:
+            case Activity():
+                return await self._say_in_session(call, token)
+            case Board():
+                return await self._kindly(call.id, self._send(token, documents.UPDATE_SESSION, call.update))
+            case Begin():
+                return await self._kindly(call.topic, self._begin(call, token))
+        raise ProviderError("invalid", f"Linear has no {type(call).__name__}")
+
+    async def find(self, call: Call, token: Secret) -> Receipt | None:
+        match call:
+            case Activity():
+                return await self._look(token, documents.ACTIVITY, call.id)
+            case Say() if call.beneath.startswith(SESSION):
+                return await self._look(token, documents.ACTIVITY, replies.said(call).id)
+            case Say():
+                return await self._look(token, documents.COMMENT, _comment_id(call))
+        return None  # the others made twice are one
+
+    async def _kindly(self, done: str, work: Awaitable[object]) -> Receipt:
+        """Do what is a courtesy: where it is not allowed it is not tried again at every step."""
+        try:
+            await work
+        except ProviderError as error:
+            if error.worth_retrying or error.word == "unauthorized":
+                raise
+            log.warning("left undone at Linear: %s", error)
+        return Receipt(done)
+
+    async def _answer(self, call: Say | React, receipt: Receipt | None, token: Secret) -> Receipt:
+        """Say in the session or by a comment, whichever it was asked in."""
+        beneath = call.beneath if isinstance(call, Say) else call.origin.thread_id
+        if not beneath.startswith(SESSION):
+            return await (self._comment(call, receipt, token) if isinstance(call, Say) else self._react(call, token))
+        if isinstance(call, Say):
+            activity = replies.said(call)
+        else:
+            activity = replies.seen(call.topic, call.thread, beneath.removeprefix(SESSION))
+        return await self.perform(activity, receipt, token)
+
+    async def _say_in_session(self, call: Activity, token: Secret) -> Receipt:
+        if call.choices:
+            call = msgspec.structs.replace(call, choices=await self._ranked(call, token))
+        return await self._create(
+            lambda: self._send(token, documents.SAY_IN_SESSION, {"input": call.input}),
+            lambda: self._look(token, documents.ACTIVITY, call.id),
+        )
+
+    async def _comment(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
+        if receipt is not None:
+            try:
+                return await self._send(
+                    token, documents.UPDATE_COMMENT, {"id": receipt.id, "input": {"body": call.text}}
+                )
+            except ProviderError as error:
+                if error.word != "missing":
+                    raise  # else somebody has deleted it, and it is said anew
+        made = {"id": _comment_id(call, receipt), "issueId": call.thread.item, "body": call.text}
+        beneath = {"parentId": call.beneath} if call.beneath else {}
+        try:
+            return await self._create_comment({**made, **beneath}, token)
+        except ProviderError as error:
+            if error.word != "missing" or not beneath:
+                raise  # else the comment above is gone, and the answer goes below the issue
+        return await self._create_comment(made, token)
+
+    async def _create_comment(self, made: Mapping[str, str], token: Secret) -> Receipt:
+        return await self._create(
+            lambda: self._send(token, documents.CREATE_COMMENT, {"input": made}),
+            lambda: self._look(token, documents.COMMENT, made["id"]),
+        )
+
+    async def _create(
+        self, send: Callable[[], Awaitable[Receipt]], look: Callable[[], Awaitable[Receipt | None]]
+    ) -> Receipt:
+        """Create something under an id of our own. One that is there already, of an earlier try, is as good."""
+        try:
+            return await send()
+        except ProviderError as error:
+            if error.word in ("invalid", "conflict", "unavailable"):
+                with suppress(ProviderError):
+                    if there := await look():
+                        return there
+            raise
+
+    async def _react(self, call: React, token: Secret) -> Receipt:
+        target = "commentId" if call.origin.kind == "comment" else "issueId"
+        made = {"id": own_id(call.topic, call.origin.id), "emoji": call.emoji, target: call.origin.id}
+        return await self._send(token, documents.REACT, {"input": made})
+
+    async def _begin(self, call: Begin, token: Secret) -> None:
+        issue = await self._api.ask(token, documents.ISSUE, {"id": call.thread.item}, answers.Issue)
+        states = sorted(issue.team.states.nodes, key=lambda state: state.position)
+        wanted: dict[str, str] = {}
+        if states and issue.state.type not in _DONE:
+            wanted["stateId"] = states[0].id
+        if call.delegate and issue.delegate is None and self._us.app_user_id:
+            wanted["delegateId"] = self._us.app_user_id
+        if wanted:
+            await self._send(token, documents.UPDATE_ISSUE, {"id": issue.id, "input": wanted})
+
+    async def _ranked(self, call: Activity, token: Secret) -> tuple[str, ...]:
+        """Return the choices as Linear ranks them for the issue, best first; as they are, where it has no opinion."""
+        named = [choice.partition(":") for choice in call.choices]
+        candidates = [
+            {"hostname": _HOSTS.get(service, service), "repositoryFullName": name} for service, _, name in named
+        ]
+        asked = {"issue": call.thread.item, "session": call.session, "candidates": candidates}
+        try:
+            found = await self._api.ask(token, documents.SUGGESTIONS, asked, answers.Suggestions)
+        except ProviderError:
+            return call.choices  # a courtesy
+        ranks = {s.repositoryFullName.casefold(): s.confidence for s in found.suggestions}
+        return tuple(sorted(call.choices, key=lambda c: -ranks.get(c.partition(":")[2].casefold(), 0.0)))
+
+    async def _send(self, token: Secret, document: str, variables: Mapping[str, Any]) -> Receipt:
+        """Change something; return it. Raises ProviderError, also where Linear says no without an error."""
+        payload = await self._api.ask(token, document, variables, dict[str, msgspec.Raw])
+        if bytes(payload.pop("success", b"false")) != b"true":
+            raise ProviderError("invalid", f"Linear did not do {document.split('(', maxsplit=1)[0]}")
+        made = msgspec.json.decode(next(iter(payload.values()), b"{}"), type=Made)
+        return Receipt(made.id, made.url or "")
+
+    async def _look(self, token: Secret, document: str, made: str) -> Receipt | None:
+        try:
+            found = await self._api.ask(token, document, {"id": made}, Made)
+        except ProviderError as error:
+            if error.word in ("missing", "invalid"):
+                return None
+            raise
+        return Receipt(found.id, found.url or "")
+
+    # --- who, and what was said -----------------------------------------------------------------------------------
+
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        """Members of the workspace may; guests, apps, people of connected channels and those who left may not."""
+        try:
+            user = await self._api.ask(token, documents.USER, {"id": account.id}, answers.User)
+        except ProviderError as error:
+            if error.word == "missing":
+                return False
+            raise
+        return user.active and not user.app and not user.guest
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        """The comments on the issue. What Linear sends along with a session has them already."""
+        if trigger.body.startswith("<issue ") or trigger.thread.place == webhook.NO_ISSUE:
+            return ()
+        issue = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Thread)
+        comments = [c for c in issue.comments.nodes if self._tells(c, trigger)]
+        comments.sort(key=lambda comment: comment.createdAt, reverse=True)
+        return [
+            Message(
+                (c.user.name if c.user else None) or "Linear",
+                clean(c.body or ""),
+                sweep.moment(c.createdAt),
+                c.url or "",
+            )
+            for c in comments
+        ]
+
+    def _tells(self, comment: answers.Remark, trigger: Trigger) -> bool:
+        """Whether a comment says something that neither the request says nor we have said."""
+        ours = comment.id.endswith(OWN_IDS) or (comment.user is not None and comment.user.id == self._us.app_user_id)
+        said = (comment.body or "").strip()
+        return not ours and comment.id != trigger.origin.id and said not in ("", trigger.request.text)
+
+    async def identify(self, token: Secret) -> Account:
+        return _account(await self._api.ask(token, documents.VIEWER, {}, answers.User))
+
+    async def account(self, login: str, token: Secret) -> Account:
+        found = (await self._api.ask(token, documents.USERS, {"login": login}, answers.Nodes[answers.User])).nodes
+        if len(found) != 1:
+            raise ProviderError("missing", f"expected one user of Linear named {login}, found {len(found) or 'none'}")
+        return _account(found[0])
+
+    async def close(self) -> None:
+        await self._api.close()
+
+
+def _app(settings: Linear.Settings) -> AppToken | None:
+    if not settings.client_id and not settings.client_secret:
+        return None
+    if settings.token:
+        raise ConfigError(
+            "linear.token and linear.client_id are both set; onhand acts with one of them: remove the other"
+        )
+    if not settings.client_id or not settings.client_secret:
+        raise ConfigError("linear.client_id and linear.client_secret belong together; set both, or a token instead")
+    return AppToken(settings.api_url, settings.client_id, settings.client_secret, settings.timeout, time.time)
+
+
+def _comment_id(call: Say, deleted: Receipt | None = None) -> str:
+    return own_id(call.topic, call.thread.key, call.beneath, deleted.id if deleted else "")
+
+
+def _account(user: answers.User) -> Account:
+    return Account(Linear.name, user.id, user.displayName or user.name)

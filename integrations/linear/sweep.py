@@ -1,0 +1,87 @@
+"""What was asked while we were away: Linear keeps no list of deliveries, so sessions, prompts and comments are looked through.
+
+They are read as their webhooks are, and come with the same meaning, so what did reach us is not taken twice. A label set
+meanwhile is not found: nothing tells afterwards which delivery it would have been.
+"""
+
+from collections.abc import Awaitable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+from msgspec.structs import replace
+
+from bot.core.errors import Rejected
+from bot.core.inbound import Delivery, Trigger
+from integrations.linear import answers, documents, webhook
+from integrations.linear.payloads import Payload
+
+T = TypeVar("T")
+
+_AT_ONCE = 5.0
+"""Seconds within which a session's first prompt comes after it."""
+
+
+class Ask(Protocol):
+    """Sends a document. Raises ProviderError."""
+
+    def __call__(self, document: str, variables: Mapping[str, Any], kind: type[T], /) -> Awaitable[T]: ...
+
+
+async def missed(ask: Ask, since: float, us: webhook.Us) -> tuple[Delivery, ...]:
+    """Return what was asked since then (Unix seconds), as deliveries; most will be known. Raises ProviderError."""
+    begin = datetime.fromtimestamp(since, UTC).isoformat()
+    payloads: list[Payload] = []
+    if us.app_user_id:
+        sessions = await ask(documents.SESSIONS, {}, answers.Nodes[answers.SessionFound])
+        payloads += (_created(session) for session in sessions.nodes if moment(session.createdAt) >= since)
+        prompts = await ask(documents.PROMPTS, {"since": begin}, answers.Nodes[answers.Prompt])
+        payloads += (_prompted(prompt) for prompt in prompts.nodes if not _begins(prompt))
+    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, answers.Nodes[answers.CommentData])
+    payloads += (_commented(comment) for comment in comments.nodes if _counts(comment))
+    return tuple(Delivery("linear", f"swept:{t.meaning}", "sweep", (t,)) for t in _triggers(payloads, us))
+
+
+def _triggers(payloads: list[Payload], us: webhook.Us) -> Iterator[Trigger]:
+    for payload in payloads:
+        try:
+            found = webhook.read(payload, us)
+        except Rejected:
+            continue
+        if isinstance(found, Trigger):
+            yield found
+
+
+def _created(session: answers.SessionFound) -> Payload:
+    source = session.sourceComment
+    session = replace(session, sourceCommentId=source.id if source else None)
+    near = [source] if source else []
+    return Payload("AgentSessionEvent", "created", agentSession=session, previousComments=near)
+
+
+def _prompted(prompt: answers.Prompt) -> Payload:
+    source = prompt.sourceComment
+    activity = replace(prompt, sourceCommentId=source.id if source else None)
+    return Payload("AgentSessionEvent", "prompted", agentSession=prompt.agentSession, agentActivity=activity)
+
+
+def _commented(comment: answers.CommentData) -> Payload:
+    return Payload("Comment", "create", data=comment, url=comment.url)
+
+
+def _counts(comment: answers.CommentData) -> bool:
+    """Whether it is a person's, and reads as it did at first: what an edit asks for means something else."""
+    return comment.user is not None and not comment.user.app and not comment.editedAt
+
+
+def _begins(prompt: answers.Prompt) -> bool:
+    """Whether it is what the session began with, which asks for nothing more."""
+    session = prompt.agentSession
+    return session is None or moment(prompt.createdAt) - moment(session.createdAt) < _AT_ONCE
+
+
+def moment(text: str) -> float:
+    """Return the Unix time, 0.0 where it cannot be read."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return 0.0
