@@ -25,6 +25,8 @@ _HOOKS = {
     "merge_request": "Merge Request Hook",
     "note": "Note Hook",
 }
+_LONGEST_TITLE = 255
+"""Characters that GitLab takes as a title."""
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -37,7 +39,8 @@ class GitLab:
         """The settings under `[gitlab]`, or `ONHAND_GITLAB__...`."""
 
         signing_token: Secret | None = None
-        """The signing token of the webhooks (`whsec_...`), the same as at GitLab."""
+        """The signing token of the webhooks (`whsec_...`), the same as at GitLab; several, comma separated, where webhooks
+        have their own. `onhand init gitlab` registers the first."""
         webhook_secret: Secret | None = None
         """The secret token of webhooks that are not signed. Without one of the two there is no endpoint."""
         url: str = "https://gitlab.com"
@@ -55,6 +58,7 @@ class GitLab:
     def __init__(self, settings: "GitLab.Settings", us: Us) -> None:
         self._settings, self._web = settings, _address(settings.url)
         self._api = Api(self._web, settings.timeout)
+        self._signing = _tokens(settings.signing_token)
         username = settings.bot_username.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, username, _allowed(settings.allow))
         self._owners: dict[Secret, Account] = {}
@@ -70,8 +74,8 @@ class GitLab:
             )
         api = Api(_address(settings.url), settings.timeout)
         try:
-            secrets = settings.signing_token, settings.webhook_secret
-            return await hooks.register(api, settings.token, *secrets, public_url, arguments)
+            signing = next(iter(_tokens(settings.signing_token)), None)
+            return await hooks.register(api, settings.token, signing, settings.webhook_secret, public_url, arguments)
         finally:
             api.close()
 
@@ -79,14 +83,14 @@ class GitLab:
 
     def secrets(self) -> Sequence[Secret]:
         s = self._settings
-        return [secret for secret in (s.signing_token, s.webhook_secret, s.token) if secret]
+        return [*self._signing, *(secret for secret in (s.webhook_secret, s.token) if secret)]
 
     @property
     def receives(self) -> bool:
-        return bool(self._settings.signing_token or self._settings.webhook_secret)
+        return bool(self._signing or self._settings.webhook_secret)
 
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self._settings.signing_token, self._settings.webhook_secret, now)
+        return webhook.verify(inbound, self._signing, self._settings.webhook_secret, now)
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified, self._us)
@@ -100,9 +104,9 @@ class GitLab:
         }
         if secret := self._settings.webhook_secret:
             headers["x-gitlab-token"] = secret.reveal()
-        if token := self._settings.signing_token:
+        if self._signing:
             timestamp = f"{now:.0f}"
-            signature = webhook.signature(webhook.signing_keys(token)[0], delivery_id, timestamp, body)
+            signature = webhook.signature(webhook.signing_keys(self._signing[0])[0], delivery_id, timestamp, body)
             headers |= {"webhook-id": delivery_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
         if not self.receives:
             raise Rejected("not_configured", "there is no webhook secret for GitLab", 404)
@@ -317,8 +321,12 @@ def _allowed(text: str) -> tuple[str, ...]:
     return names
 
 
+def _tokens(several: Secret | None) -> list[Secret]:
+    return [Secret(token.strip()) for token in (several.reveal() if several else "").split(",") if token.strip()]
+
+
 def _title(call: OpenChange) -> str:
-    return f"Draft: {call.title}" if call.draft else call.title
+    return (f"Draft: {call.title}" if call.draft else call.title)[:_LONGEST_TITLE]
 
 
 def _account(user: User) -> Account:

@@ -3,6 +3,7 @@
 import re
 
 from bot.core import marks
+from bot.core.untrusted import clean
 
 LONGEST = 1_000_000
 """Characters that GitLab takes as a note or a description."""
@@ -12,7 +13,7 @@ _QUICK_ACTION = re.compile(r"^/(?=[A-Za-z_]+(?:\s|\Z))", re.MULTILINE)
 
 def marked(text: str, topic: str) -> str:
     """Return the text under its mark, cut to what GitLab takes, without quick actions."""
-    return without_quick_actions(marks.marked(text, topic, LONGEST - 10_000))
+    return marks.marked(without_quick_actions(clean(text)), topic, LONGEST)
 
 
 def without_quick_actions(text: str) -> str:

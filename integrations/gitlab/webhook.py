@@ -86,8 +86,8 @@ def is_project(path: str) -> bool:
     return _PROJECT.fullmatch(path) is not None
 
 
-def verify(inbound: Inbound, signing: Secret | None, token: Secret | None, now: float) -> Verified:
-    """Check the signature where one came and a signing token is set, else the secret token. Raises Rejected (401).
+def verify(inbound: Inbound, signing: Sequence[Secret], token: Secret | None, now: float) -> Verified:
+    """Check the signature where one came and signing tokens are set, else the secret token. Raises Rejected (401).
 
     A delivery that is signed has to be signed well, whatever secret token it carries. So both work side by side while
     hooks are moved from one to the other.
@@ -116,13 +116,14 @@ def signing_keys(token: Secret) -> list[bytes]:
     return keys[::-1] if text.startswith("whsec_") else keys
 
 
-def _require_signed(inbound: Inbound, signing: Secret, now: float) -> None:
+def _require_signed(inbound: Inbound, signing: Sequence[Secret], now: float) -> None:
     delivery_id, timestamp, given = (
         inbound.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")
     )
     if not (delivery_id and timestamp and given):
         raise Rejected("signature", "expected the headers webhook-id, webhook-timestamp and webhook-signature", 401)
-    wanted = [signature(key, delivery_id, timestamp, inbound.body) for key in signing_keys(signing)]
+    keys = [key for token in signing for key in signing_keys(token)]
+    wanted = [signature(key, delivery_id, timestamp, inbound.body) for key in keys]
     if not any(same(one, other) for one in wanted for other in given.split()[:20]):
         raise Rejected(
             "signature", "webhook-signature does not match; is the signing token the same on both sides?", 401

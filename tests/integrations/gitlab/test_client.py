@@ -125,7 +125,10 @@ async def test_where_a_remark_is_gone_the_answer_goes_on_its_line_or_says_which_
         assert note["position"]["head_sha"] == server.git.branches(PROJECT)["topic"]
 
 
-@pytest.mark.parametrize("text", ["/close", "Done.\n/assign @alice\n/label ~x", "\n\n/reopen now", "```\n/close"])
+QUICK = ["/close", "Done.\n/assign @alice\n/label ~x", "\n\n/reopen now", "Done.\r/close\r\n/merge", "```\n/close"]
+
+
+@pytest.mark.parametrize("text", QUICK)
 async def test_quick_actions_in_our_texts_are_not_carried_out(
     server: GitLabServer, client: GitLab, token: Secret, text: str
 ) -> None:
@@ -211,6 +214,14 @@ async def test_a_merge_request_is_opened(server: GitLabServer, client: GitLab, t
     (made,) = server.merge_requests(PROJECT)
     assert receipt == Receipt("1", f"{server.url}/{PROJECT}/-/merge_requests/1")
     assert (made["title"], made["draft"], made["source_branch"]) == ("Draft: Mend it", True, "onhand/1-x")
+
+
+async def test_an_overlong_title_is_cut_to_what_gitlab_takes(
+    server: GitLabServer, client: GitLab, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    await client.perform(change(draft=True, title="x" * 250), None, token)
+    assert len(server.merge_requests(PROJECT)[0]["title"]) == 255
 
 
 async def test_a_merge_request_that_is_there_already_is_taken_over(

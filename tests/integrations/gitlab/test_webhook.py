@@ -196,7 +196,7 @@ def sign(key: bytes, body: bytes = b"{}", delivery: str = "d-1", at: str = f"{NO
 
 def verified(headers: Mapping[str, str], signing: str = "", secret: str = "", body: bytes = b"{}") -> bool:
     try:
-        webhook.verify(Inbound(headers, body), Secret(signing) if signing else None, Secret(secret) or None, NOW)
+        webhook.verify(Inbound(headers, body), [Secret(signing)] if signing else [], Secret(secret) or None, NOW)
     except Rejected as refused:
         return refused.status != 401
     return True
@@ -210,7 +210,7 @@ def test_the_vector_of_standard_webhooks_is_accepted() -> None:
     }
     token = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
     inbound = Inbound(headers, b'{"test": 2432232314}')
-    assert webhook.verify(inbound, token, None, 1614265330.0).body == inbound.body
+    assert webhook.verify(inbound, [token], None, 1614265330.0).body == inbound.body
 
 
 @pytest.mark.parametrize(
