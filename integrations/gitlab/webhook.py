@@ -68,7 +68,7 @@ _PAYLOAD, _KIND = msgspec.json.Decoder(Payload), msgspec.json.Decoder(Kind)
 _PROJECT = re.compile(
     r"(?=.{3,500}\Z)(?:(?!\.{1,2}/)[A-Za-z0-9_.][A-Za-z0-9_.-]*/){1,20}(?!\.{1,2}\Z)[A-Za-z0-9_.][A-Za-z0-9_.-]*"
 )
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_WORD = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 _ID = re.compile(r"[\x21-\x7e]{1,200}")
 _DISCUSSION = re.compile(r"[0-9a-f]{8,64}")
 _ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,1000}")
@@ -382,7 +382,8 @@ def _actor(payload: Payload) -> Account | None:
     user, attributes = payload.user or Person(), _attributes(payload)
     new = attributes.action in (None, "create", "open")
     number = user.id or (attributes.author_id if new else None)
-    return Account(SERVICE, str(number), clean(user.username)) if number and user.username else None
+    name = clean(user.username or "")
+    return Account(SERVICE, str(number), name) if number and _WORD.fullmatch(name) else None
 
 
 def _name(payload: Payload, item: Item) -> str:

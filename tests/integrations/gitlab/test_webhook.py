@@ -447,6 +447,11 @@ def test_an_older_version_that_sends_no_user_id_names_the_author() -> None:
     assert trigger("note.create__older_version").actor == Account("gitlab", "101", "alice")
 
 
+@pytest.mark.parametrize("name", ["", "a b", "a\nCo-authored-by: b", "<b@c>", "@onhand", "é", "x" * 300])
+def test_a_name_that_no_user_can_have_asks_for_nothing(name: str) -> None:
+    assert posted("note", changed("note.create__mention", user={"username": name})).ignored == "no_sender"
+
+
 def test_the_same_payload_through_two_hooks_means_the_same() -> None:
     payload = json.loads(RECORDED["note.create__mention"].body)
     project = posted("note", payload, {"webhook-id": "a"})
