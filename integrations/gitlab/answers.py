@@ -106,6 +106,8 @@ class Listed(Struct, frozen=True):
     description: str | None = None
     author: User | None = None
     created_at: str | None = None
+    user_notes_count: int = 1
+    """GitLab's own notes not counted."""
 
 
 class Award(Struct, frozen=True):

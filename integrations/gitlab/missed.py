@@ -60,15 +60,17 @@ class _Look:
         return [delivery for deliveries in found for delivery in deliveries if delivery.triggers]
 
     async def _item(self, name: str, kind: str, path: str, item: Listed) -> list[Delivery]:
+        opened = self._opened(name, kind, item)
+        is_asked = bool(opened.triggers) and self._is_new(item.created_at)
+        if not (is_asked or item.user_notes_count):
+            return []
         newest = {"order_by": "updated_at", "sort": "desc", "per_page": _MOST}
         notes = await self._api.get(self._token, f"{path}/notes", list[Note], newest)
         said = [self._note(name, kind, item, note) for note in notes if self._is_new(note.updated_at)]
         asked = [await self._threaded(path, name, kind, item, note) for note, delivery in said if delivery.triggers]
         rewritten = any(note.system and (note.body or "").startswith(_REWRITTEN) for note in notes)
-        if self._is_new(item.created_at) and not rewritten:
-            opened = self._opened(name, kind, item)
-            if opened.triggers and not await self._seen(path):
-                asked.append(opened)
+        if is_asked and not rewritten and not await self._seen(path):
+            asked.append(opened)
         return asked
 
     def _is_new(self, at: str | None) -> bool:

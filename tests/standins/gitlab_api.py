@@ -1,6 +1,7 @@
 """The REST API of the stand-in of GitLab: the routes that onhand uses, answered from the state and from the git server."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -146,8 +147,10 @@ class Routes:
     # --- issues and merge requests --------------------------------------------------------------------------------
 
     def _items(self, asked: Asked, project: str, kind: str) -> tuple[int, Any]:
-        sign = kind == "merge_requests"
-        found = [item for name, item in self._find(asked, project).items.items() if name.startswith("!") == sign]
+        there, sign = self._find(asked, project), kind == "merge_requests"
+        counts = Counter(note["_item"] for note in there.notes if not note["system"])
+        named = [(name, item) for name, item in there.items.items() if name.startswith("!") == sign]
+        found = [{**item, "user_notes_count": counts[name]} for name, item in named]
         for key in ("source_branch", "target_branch"):
             found = [item for item in found if asked.query.get(key) in (None, item.get(key))]
         state, after = asked.query.get("state", "all"), asked.query.get("updated_after", "")

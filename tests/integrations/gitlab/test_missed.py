@@ -93,6 +93,15 @@ async def test_what_is_older_or_so_young_that_its_hook_may_still_come_is_left(
     assert len(await found(client)) == 1, "the issue, and not the comment"
 
 
+async def test_what_nobody_has_commented_on_costs_no_request(server: GitLabServer, client: GitLab) -> None:
+    for _ in range(20):
+        await server.issue(PROJECT, "alice", "A bug", "It is wrong.")
+    assert await found(client) == []
+    assert [request.path.rpartition("/")[2] for request in server.requests] == [
+        "user", "projects", "issues", "merge_requests",
+    ]  # fmt: skip
+
+
 async def test_bots_our_own_words_and_places_off_the_list_ask_for_nothing(
     server: GitLabServer, client: GitLab, token: Secret
 ) -> None:
