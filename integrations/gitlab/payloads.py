@@ -103,9 +103,10 @@ class Payload(Struct, frozen=True):
 
 
 class Kind(Struct, frozen=True):
-    """Of an event that may have no row: what it is."""
+    """Of an event that may have no row: what it is. Those of members and of whole instances have an `event_name` alone."""
 
     object_kind: str | None = None
+    event_name: str | None = None
 
 
 def changed(payload: Payload, name: str, kind: type[T]) -> Changed[T] | None:

@@ -2,7 +2,8 @@
 
 Who asks is always the `user` of the event: who wrote, edited, labelled, assigned. What bots write or do starts nothing.
 GitLab disables a hook that fails, so whatever is validly sent is taken: what cannot be read is ignored with that reason.
-Pure and quick: only events that have a row are decoded, and of them only the fields in payloads.py.
+Pure and quick: only events that have a row are decoded, and of them only the fields in payloads.py. What a delivery is
+about its signed body says, whatever the header X-Gitlab-Event calls it.
 
 https://docs.gitlab.com/user/project/integrations/webhooks/
 """
@@ -136,14 +137,12 @@ def _require_signed(inbound: Inbound, signing: Sequence[Secret], now: float) -> 
 def parse(verified: Verified, us: Us) -> Delivery:
     """Read a delivery. Nothing is raised: a body that is no event of GitLab is ignored as `unreadable`."""
     delivery_id = _delivery_id(verified)
-    hook = verified.headers.get("x-gitlab-event", "")
-    if hook and hook not in _HOOKS:
-        name = hook.removesuffix(" Hook").replace(" ", "_").lower()
-        return Delivery(SERVICE, delivery_id, name if _WORD.fullmatch(name) else "unknown", ignored="not_used")
     try:
-        kind = _KIND.decode(verified.body).object_kind or ""
+        of = _KIND.decode(verified.body)
+        kind = of.object_kind or ""
         if kind not in _KINDS:
-            return Delivery(SERVICE, delivery_id, kind if _WORD.fullmatch(kind) else "unknown", ignored="not_used")
+            name = kind or of.event_name or ""
+            return Delivery(SERVICE, delivery_id, name if _WORD.fullmatch(name) else "unknown", ignored="not_used")
         payload = _PAYLOAD.decode(verified.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a ValidationError is a DecodeError
         return Delivery(SERVICE, delivery_id, "unknown", ignored="unreadable")
@@ -258,15 +257,6 @@ IGNORED: dict[tuple[str, str], str] = {
 """What is known to ask for nothing, and why. Whatever has no row anywhere is `not_used`."""
 
 _KINDS = {kind for kind, _ in TRIGGERS}
-_HOOKS = (
-    "Issue Hook",
-    "Confidential Issue Hook",
-    "Work Item Hook",
-    "Merge Request Hook",
-    "Note Hook",
-    "Confidential Note Hook",
-    "System Hook",
-)
 _WORK_ITEMS = ("issue", "incident", "task")
 """The types of work items that the API has comments for as for issues."""
 

@@ -318,8 +318,18 @@ def test_an_address_that_is_none_is_left_out() -> None:
     assert posted("note", payload).triggers[0].url == ""
 
 
-def test_an_event_without_a_row_is_ignored_unread() -> None:
-    assert posted("note", b"{not even JSON", {"x-gitlab-event": "Job Hook"}).ignored == "not_used"
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"object_kind": "build", "user": 5},
+        {"event_name": "user_add_to_group"},
+        {"event_name": "note"},
+        {"object_kind": "x y"},
+        {},
+    ],
+)
+def test_an_event_without_a_row_is_ignored_however_it_looks(body: dict[str, Any]) -> None:
+    assert posted("note", body).ignored == "not_used"
 
 
 @pytest.mark.parametrize(
@@ -336,7 +346,7 @@ def test_rubbish_among_the_changes_asks_for_nothing(part: bytes, rubbish: bytes)
 
 def test_a_system_hook_and_one_without_a_name_are_read_by_their_kind() -> None:
     payload = json.loads(RECORDED["merge_request.open__mention_in_description"].body)
-    for name in ("System Hook", ""):
+    for name in ("System Hook", "Confidential Whatever Hook", ""):
         assert posted("merge_request", payload, {"x-gitlab-event": name}).triggers
 
 
