@@ -23,7 +23,7 @@ from bot.testing.serving import Serving, answer, read_body
 Files = Mapping[str, str | None]
 """Texts by path; None deletes the file."""
 
-_PATH = re.compile(r"/([\w.-]+/[\w.-]+)\.git(/[\w./-]*)")
+_PATH = re.compile(r"/((?:[\w.-]+/){1,9}[\w.-]+)\.git(/[\w./-]*)")
 _NO_CONFIG = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
 
 

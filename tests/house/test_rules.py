@@ -76,6 +76,7 @@ def test_the_import_floors_hold() -> None:
     [
         ("litellm", {"bot/agent/model.py"}),
         ("github", {"integrations/github/api.py"}),
+        ("gitlab", {"integrations/gitlab/api.py"}),
         ("docker", {"sandbox/docker.py"}),
         ("arq", {"bot/bus.py", "workers/"}),
         ("sqlalchemy", {"bot/store/"}),
@@ -149,7 +150,18 @@ def test_no_tracked_file_names_a_registry_or_a_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "folder", ["bot", "integrations", "sandbox", "workers", "deploy", "integrations/github", "bot/agent", "bot/store"]
+    "folder",
+    [
+        "bot",
+        "integrations",
+        "sandbox",
+        "workers",
+        "deploy",
+        "integrations/github",
+        "integrations/gitlab",
+        "bot/agent",
+        "bot/store",
+    ],
 )
 def test_a_folder_has_a_short_readme(folder: str) -> None:
     lines = (ROOT / folder / "README.md").read_text().splitlines()

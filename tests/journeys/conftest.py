@@ -25,9 +25,11 @@ from bot.core.errors import SandboxError
 from bot.redis_server import EmbeddedRedis
 from bot.testing.github import Delivery, GitHubServer
 from bot.testing.models import ModelServer
+from bot.testing.openapi import check_requests
 from tests.journeys.steps import CANARIES, SAMPLE
 from tests.journeys.surroundings import environment as settings_of
-from tests.journeys.surroundings import jira_settings
+from tests.journeys.surroundings import gitlab_settings, jira_settings
+from tests.standins.gitlab import API, GitLabServer
 
 
 class Scripts:
@@ -112,6 +114,7 @@ def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with ModelServer(scripts, key=CANARIES["model"]) as model:
         github_port = free_port("127.0.0.1")
         environment = settings_of(folder, asyncio.run(redis.start()), sandbox, github_port, model.base_url)
+        environment |= gitlab_settings(free_port("127.0.0.1"))
         environment |= jira_settings(free_port("127.0.0.1"))
         if database == "postgresql":
             server = request.getfixturevalue("postgres")
@@ -178,9 +181,17 @@ class Place:
     async def issue(self, body: str = "`add` is wrong. @onhand please fix it", who: str = "alice") -> int:
         return await self.github.issue(self.name, who, f"add is wrong in {self.name}", body)
 
+    def key(self, number: int) -> str:
+        """The name of a thread."""
+        return f"github:{self.name}#{number}"
+
+    async def settled(self) -> None:
+        """Wait until everything that came in over the API is delivered."""
+        await asyncio.gather(*self.github._echoes)
+
     async def conversation(self, number: int) -> str:
         """The id of an issue's conversation; waits until it is there."""
-        key = f"github:{self.name}#{number}"
+        key = self.key(number)
         async with asyncio.timeout(20):
             while True:
                 for record in (await self.client.get("/api/v1/conversations")).json():
@@ -218,10 +229,9 @@ class Place:
 
     async def nothing_happens(self, number: int) -> None:
         """Check that no conversation began: what came before is answered in order, so a probe that is through tells."""
-        await asyncio.gather(*self.github._echoes)
-        key = f"github:{self.name}#{number}"
+        await self.settled()
         records = (await self.client.get("/api/v1/conversations")).json()
-        assert key not in {record["thread"] for record in records}
+        assert self.key(number) not in {record["thread"] for record in records}
 
     def said(self, number: int, kind: str = "issue_comment") -> list[str]:
         """What the bot said in a thread."""
@@ -252,3 +262,17 @@ async def place(service: Service, tmp_path: Path) -> AsyncIterator[Place]:
         await there.set_up()
         yield there
         await there.client.aclose()
+
+
+@pytest.fixture
+async def project(service: Service, tmp_path: Path) -> AsyncIterator[Any]:
+    """A project at GitLab; what was sent there is held against the description of its API."""
+    from tests.journeys.gitlab_project import GitLabProject
+
+    async with GitLabServer(tmp_path / "gitlab", port=GitLabProject.port(service)) as gitlab:
+        there = GitLabProject(service, gitlab)
+        await there.set_up()
+        yield there
+        await there.client.aclose()
+        assert check_requests(gitlab.requests, API) == []
+        assert gitlab.routes.commands == []

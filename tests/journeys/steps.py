@@ -1,5 +1,6 @@
 """What the journeys share: the keys to look for, the sample repository, and the words of the scripted model."""
 
+from base64 import b64encode
 from typing import Any
 
 CANARIES = {
@@ -9,6 +10,9 @@ CANARIES = {
     "github": "ghs_" + b"onhand-bot".hex(),
     "slack_signing": "canary-slack-signing-1f0c77",
     "slack": "xoxb-canary-slack-64be90aa12",
+    "gitlab": "glpat-" + b"onhand-bot".hex(),
+    "gitlab signing": "whsec_" + b64encode(b"canary-of-the-signing-token-7f2c").decode(),
+    "gitlab secret": "canary-gitlab-secret-1be07d55",
     "jira": "canary-jira-0d94be617a",
     "jira webhook": "canary-jira-webhook-2b7fe3",
     "jira automation": "canary-jira-automation-91c4d8",

@@ -35,6 +35,17 @@ def environment(folder: Path, redis_url: str, sandbox: str, github_port: int, mo
     }
 
 
+def gitlab_settings(port: int) -> dict[str, str]:
+    """Return what makes GitLab at this port of loopback a platform and a forge of the service."""
+    return {
+        "ONHAND_GITLAB__URL": f"http://127.0.0.1:{port}",
+        "ONHAND_GITLAB__SIGNING_TOKEN": CANARIES["gitlab signing"],
+        "ONHAND_GITLAB__WEBHOOK_SECRET": CANARIES["gitlab secret"],
+        "ONHAND_GITLAB__TOKEN": CANARIES["gitlab"],
+        "ONHAND_GITLAB__BOT_USERNAME": "onhand-bot",
+    }
+
+
 def jira_settings(port: int) -> dict[str, str]:
     """Return what makes Jira Cloud at this port of loopback a platform of the service."""
     return {

@@ -1,0 +1,337 @@
+"""GitLab as an Integration and a Forge: what a worker does there with a token. api.py is the way there."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
+from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
+from bot.core.marks import carries_mark, mark
+from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
+from bot.core.ports import CaughtUp, Proposal, Source, Us
+from bot.core.secret import Secret
+from integrations.gitlab import code, hooks, missed, notes, replies, webhook
+from integrations.gitlab.answers import Member, MergeRequest, Project, User
+from integrations.gitlab.api import Api
+from integrations.gitlab.code import items_of, path_of
+from integrations.gitlab.markdown import marked
+
+_HOOKS = {
+    "issue": "Issue Hook",
+    "work_item": "Work Item Hook",
+    "merge_request": "Merge Request Hook",
+    "note": "Note Hook",
+}
+_LONGEST_TITLE = 255
+"""Characters that GitLab takes as a title."""
+_HERE = ("localhost", "127.0.0.1", "::1")
+
+
+class GitLab:
+    """GitLab.com or a self-managed GitLab, built as `GitLab(settings, us)`. Raises ConfigError for settings that cannot work."""
+
+    name: ClassVar[str] = "gitlab"
+
+    class Settings(Struct, frozen=True):
+        """The settings under `[gitlab]`, or `ONHAND_GITLAB__...`."""
+
+        signing_token: Secret | None = None
+        """The signing token of the webhooks (`whsec_...`), the same as at GitLab; several, comma separated, where webhooks
+        have their own. `onhand init gitlab` registers the first."""
+        webhook_secret: Secret | None = None
+        """The secret token of webhooks that are not signed. Without one of the two there is no endpoint."""
+        url: str = "https://gitlab.com"
+        """Address of GitLab; the API is at `/api/v4` below it, git at `/group/project.git`."""
+        token: Secret | None = None
+        """Token of the bot's account with the scope `api`: personal, of a service account, a project or a group."""
+        bot_username: str = ""
+        """Name of the bot's account: with it assignments, review requests and `@name` count. Leave it empty where the token is
+        that of a person who also asks; onhand then knows its own messages by their hidden mark alone."""
+        allow: str = ""
+        """Paths of the projects and groups to work in, comma separated; default: all that know the webhook's secret."""
+        timeout: int = 20
+        """Seconds to wait for an answer of the API."""
+
+    def __init__(self, settings: "GitLab.Settings", us: Us) -> None:
+        self._settings, self._web = settings, _address(settings.url)
+        self._api = Api(self._web, settings.timeout)
+        self._signing = _tokens(settings.signing_token)
+        username = settings.bot_username.strip().removeprefix("@")
+        self._us = webhook.Us(us.handle, us.label, username, _allowed(settings.allow))
+        self._owners: dict[Secret, Account] = {}
+
+    @staticmethod
+    async def set_up(settings: "GitLab.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
+        """Register the webhook in projects and groups, named by their paths. Raises ConfigError, ProviderError."""
+        if not settings.token:
+            raise ConfigError("no token; set ONHAND_GITLAB__TOKEN")
+        if urlsplit(public_url).hostname in _HERE and urlsplit(settings.url).hostname not in _HERE:
+            raise ConfigError(
+                f"ONHAND_PUBLIC_URL: expected the address at which GitLab reaches onhand, found {public_url}"
+            )
+        api = Api(_address(settings.url), settings.timeout)
+        try:
+            signing = next(iter(_tokens(settings.signing_token)), None)
+            return await hooks.register(api, settings.token, signing, settings.webhook_secret, public_url, arguments)
+        finally:
+            api.close()
+
+    # --- what comes in --------------------------------------------------------------------------------------------
+
+    def secrets(self) -> Sequence[Secret]:
+        s = self._settings
+        return [*self._signing, *(secret for secret in (s.webhook_secret, s.token) if secret)]
+
+    @property
+    def receives(self) -> bool:
+        return bool(self._signing or self._settings.webhook_secret)
+
+    def verify(self, inbound: Inbound, now: float) -> Verified:
+        return webhook.verify(inbound, self._signing, self._settings.webhook_secret, now)
+
+    def parse(self, verified: Verified) -> Delivery:
+        return webhook.parse(verified, self._us)
+
+    def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        headers = {
+            "content-type": "application/json",
+            "user-agent": "GitLab/onhand",
+            "x-gitlab-event": _HOOKS.get(event, event.replace("_", " ")),
+            "idempotency-key": delivery_id,
+        }
+        if secret := self._settings.webhook_secret:
+            headers["x-gitlab-token"] = secret.reveal()
+        if self._signing:
+            timestamp = f"{now:.0f}"
+            signature = webhook.signature(webhook.signing_keys(self._signing[0])[0], delivery_id, timestamp, body)
+            headers |= {"webhook-id": delivery_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
+        if not self.receives:
+            raise Rejected("not_configured", "there is no webhook secret for GitLab", 404)
+        return headers
+
+    # --- what goes out --------------------------------------------------------------------------------------------
+
+    def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
+        return replies.render(trigger, status, topic, self._us.handle)
+
+    def propose(self, proposal: Proposal) -> list[Call]:
+        return replies.propose(proposal)
+
+    async def token(self, place: str, use: str = "") -> Secret | None:
+        return self._settings.token or None
+
+    async def give_back(self, use: str) -> None:
+        """The token is for as long as the settings say."""
+
+    async def check(self) -> str:
+        if not self._settings.token:
+            raise ConfigError("no token; set ONHAND_GITLAB__TOKEN, or link people with tokens")
+        us = await self.identify(self._settings.token)
+        if self._us.username and not self._us.named(us.login):
+            raise ConfigError(f"gitlab.bot_username is {self._us.username!r}, and the token is that of {us.login!r}")
+        return f"acts as {us.login}"
+
+    async def catch_up(self, since: float) -> CaughtUp:
+        token = self._settings.token
+        if not token or not self.receives:
+            return CaughtUp()
+        own_id = (await self.identify(token)).id
+        return CaughtUp(read=await missed.read(self._api, token, self._us, own_id, since, time.time()))
+
+    async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
+        match call:
+            case React():
+                return await self._react(call, token)
+            case Say():
+                return await notes.say(self._api, token, self._web, call, receipt)
+            case OpenChange():
+                return await self._open_change(call, receipt, token)
+        raise ProviderError("invalid", f"GitLab has no {type(call).__name__}")
+
+    async def find(self, call: Call, token: Secret) -> Receipt | None:
+        match call:
+            case Say():
+                return await notes.find(self._api, token, self._web, call, await self.identify(token))
+            case OpenChange():
+                changes = await self._changes(call, "all", token)
+                ours = (change for change in changes if mark(call.topic) in (change.description or ""))
+                return next(map(_receipt, ours), None)
+        return None  # a reaction made twice is one
+
+    async def _react(self, call: React, token: Secret) -> Receipt:
+        origin = call.origin
+        item = items_of(call.thread.place, call.thread.item)
+        target = item if origin.kind in ("issue", "change") else f"{item}/notes/{code.number_in(origin.id)}"
+        try:
+            made = await self._api.request(
+                token, "post", f"{target}/award_emoji", dict[str, Any], body={"name": call.emoji}
+            )
+        except ProviderError as error:
+            if "already been taken" in error.detail:  # GitLab says 404 to a second one
+                return Receipt("")
+            raise
+        return Receipt(str(made.get("id", "")))
+
+    # --- merge requests -------------------------------------------------------------------------------------------
+
+    async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
+        path = f"{path_of(call.repository.name)}/merge_requests"
+        text = {"title": _title(call), "description": marked(call.body, call.topic)}
+        if receipt is not None and await self._is_open(path, receipt.id, token):
+            return await self._edit_change(path, receipt.id, text, token)
+        wanted = {**text, "source_branch": call.head, "target_branch": call.base}
+        try:
+            return _receipt(await self._api.request(token, "post", path, MergeRequest, body=wanted))
+        except ProviderError as error:
+            if error.word != "conflict":
+                raise
+            return await self._take_over(call, path, text, token, error)
+
+    async def _take_over(
+        self, call: OpenChange, path: str, text: dict[str, str], token: Secret, error: ProviderError
+    ) -> Receipt:
+        """Return the open merge request that stood in the way of a new one; its text is renewed if it is ours."""
+        there = next(iter(await self._changes(call, "opened", token)), None)
+        if there is None:
+            raise error
+        if carries_mark(there.description or ""):
+            return await self._edit_change(path, str(there.iid), text, token)
+        return _receipt(there)
+
+    async def _is_open(self, path: str, number: str, token: Secret) -> bool:
+        """Whether a merge request still takes commits; one that was merged or closed stays as it is, and a new one is opened."""
+        return (await self._api.get(token, f"{path}/{code.number_in(number)}", MergeRequest)).state == "opened"
+
+    async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:
+        edited = f"{path}/{code.number_in(number)}"
+        return _receipt(await self._api.request(token, "put", edited, MergeRequest, body=text))
+
+    async def _changes(self, call: OpenChange, state: str, token: Secret) -> list[MergeRequest]:
+        query = {"source_branch": call.head, "target_branch": call.base, "state": state, "per_page": 30}
+        return await self._api.get(token, f"{path_of(call.repository.name)}/merge_requests", list[MergeRequest], query)
+
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        if thread.item.startswith("!"):
+            return ()
+        closing = f"{items_of(thread.place, thread.item)}/closed_by"
+        us = await self.identify(token)
+        changes = await self._api.get(token, closing, list[MergeRequest], {"per_page": 100})
+        return [
+            change.references.relative or f"!{change.iid}"
+            for change in changes
+            if change.state == "opened" and not (change.author and str(change.author.id) == us.id)
+        ]
+
+    # --- who ------------------------------------------------------------------------------------------------------
+
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return True
+
+    async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
+        return await notes.before(self._api, token, self._web, trigger)
+
+    async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
+        """Whether both are Developers or more, inherited memberships included; and the person is one, and active."""
+        path = path_of(repository.name)
+        if not self._us.works_in(repository.name):
+            return False
+        try:
+            us = await self.identify(token)
+            if not await self._is_developer(path, us.id, token):
+                return False
+            if account is None:
+                return True
+            person = await self._api.get(token, f"/users/{code.number_in(account.id)}", User)
+            if person.bot or person.state != "active":
+                return False
+            return us.id == account.id or await self._is_developer(path, account.id, token)
+        except ProviderError as error:
+            if error.word == "missing":
+                return False
+            raise
+
+    async def _is_developer(self, path: str, number: str, token: Secret) -> bool:
+        member = await self._api.get(token, f"{path}/members/all/{code.number_in(number)}", Member)
+        return str(member.id) == number and member.writes
+
+    async def identify(self, token: Secret) -> Account:
+        if known := self._owners.get(token):
+            return known
+        owner = _account(await self._api.get(token, "/user", User))
+        if len(self._owners) >= 256:
+            self._owners.clear()
+        self._owners[token] = owner
+        return owner
+
+    async def account(self, login: str, token: Secret) -> Account:
+        found = await self._api.get(token, "/users", list[User], {"username": login})
+        if not found:
+            raise ProviderError("missing", f"GitLab has no user {login!r}")
+        return _account(found[0])
+
+    def author(self, account: Account) -> str:
+        host = urlsplit(self._web).hostname or "gitlab.com"
+        return f"{account.login} <{account.id}-{account.login}@users.noreply.{host}>"
+
+    # --- code -----------------------------------------------------------------------------------------------------
+
+    async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
+        wanted = {"membership": "true", "min_access_level": 30, "archived": "false", "simple": "true", "per_page": 100}
+        named = {"search": query, "search_namespaces": "true"} if query else {}
+        found = await self._api.get(
+            token, "/projects", list[Project], {**wanted, **named, "order_by": "last_activity_at"}
+        )
+        names = (project.path_with_namespace for project in found)
+        return [
+            Repository(self.name, name)
+            for name in names
+            if webhook.is_project(name) and self._us.works_in(name) and query.casefold() in name.casefold()
+        ]
+
+    def repository_at(self, address: str) -> Repository | None:
+        name = code.name_at(self._web, address)
+        return Repository(self.name, name) if name else None
+
+    async def source(self, repository: Repository, number: str, token: Secret) -> Source:
+        if not self._us.works_in(repository.name):
+            raise Refused(
+                "not_allowed",
+                f"I am not set up to work in {repository.name}. Whoever runs onhand can allow it (ONHAND_GITLAB__ALLOW).",
+            )
+        return await code.source(self._api, token, self._web, repository, number)
+
+    async def close(self) -> None:
+        self._api.close()
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+        raise ConfigError(f"gitlab.url: expected an address such as https://gitlab.com, found {url!r}")
+    return url.rstrip("/").removesuffix("/api/v4")
+
+
+def _allowed(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().strip("/") for name in text.split(",") if name.strip())
+    if wrong := [name for name in names if not webhook.is_project(f"{name}/x")]:
+        raise ConfigError(f"gitlab.allow: expected paths of projects or groups, comma separated, found {wrong[0]!r}")
+    return names
+
+
+def _tokens(several: Secret | None) -> list[Secret]:
+    return [Secret(token.strip()) for token in (several.reveal() if several else "").split(",") if token.strip()]
+
+
+def _title(call: OpenChange) -> str:
+    return (f"Draft: {call.title}" if call.draft else call.title)[:_LONGEST_TITLE]
+
+
+def _account(user: User) -> Account:
+    return Account(GitLab.name, str(user.id), user.username)
+
+
+def _receipt(change: MergeRequest) -> Receipt:
+    return Receipt(str(change.iid), change.web_url)

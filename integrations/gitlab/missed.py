@@ -1,0 +1,132 @@
+"""What people asked while no hook reached us: comments, and issues and merge requests opened with a mention.
+
+GitLab sends nothing again by itself, so the projects that the bot works in are read. Found things go the way of a hook's
+payload and mean the same, so what was answered already is not answered again. Labels and assignments are not looked for:
+the API does not tell in a list who set them.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Any
+
+from bot.core.inbound import Delivery
+from bot.core.secret import Secret
+from integrations.gitlab.answers import Award, Discussion, Listed, Note, Project, User
+from integrations.gitlab.api import Api
+from integrations.gitlab.code import path_of, seconds
+from integrations.gitlab.payloads import Attributes, Item, Payload, Person, Place
+from integrations.gitlab.webhook import Us, is_project, understand
+
+GRACE = 60.0
+"""Seconds that a hook may take: what is younger is left to it."""
+_STALE = 3600.0
+"""Seconds by which the time of a project's last activity may be behind."""
+_AT_ONCE = 4
+_MOST = 100
+_KINDS = (("issue", "issues"), ("merge_request", "merge_requests"))
+_REWRITTEN = ("changed the description", "changed title")
+"""So begin GitLab's own notes about an edit: then nobody knows who put the mention there."""
+
+
+async def read(api: Api, token: Secret, us: Us, own_id: str, since: float, now: float) -> tuple[Delivery, ...]:
+    """Return what was asked since then (Unix seconds). Raises ProviderError."""
+    query = {"membership": "true", "min_access_level": 30, "archived": "false", "order_by": "last_activity_at"}
+    projects = await api.get(token, "/projects", list[Project], {**query, "simple": "true", "per_page": _MOST})
+    names = [p.path_with_namespace for p in projects if seconds(p.last_activity_at) >= since - _STALE]
+    turns, look = asyncio.Semaphore(_AT_ONCE), _Look(api, token, us, own_id, since, now - GRACE)
+
+    async def one(name: str, kind: str, path: str) -> list[Delivery]:
+        async with turns:
+            return await look.into(name, kind, path)
+
+    wanted = [name for name in names if is_project(name) and us.works_in(name)]
+    return tuple(chain(*await asyncio.gather(*(one(name, *kind) for name in wanted for kind in _KINDS))))
+
+
+class _Look:
+    """One look at everything between two moments."""
+
+    def __init__(self, api: Api, token: Secret, us: Us, own_id: str, since: float, until: float) -> None:
+        self._api, self._token, self._us, self._own_id = api, token, us, own_id
+        self._since, self._until = since, until
+
+    async def into(self, name: str, kind: str, path: str) -> list[Delivery]:
+        """Look into the issues or the merge requests of a project."""
+        after = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        query = {"scope": "all", "updated_after": after, "order_by": "updated_at", "per_page": _MOST}
+        items = await self._api.get(self._token, f"{path_of(name)}/{path}", list[Listed], query)
+        found = [await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", item) for item in items]
+        return [delivery for deliveries in found for delivery in deliveries if delivery.triggers]
+
+    async def _item(self, name: str, kind: str, path: str, item: Listed) -> list[Delivery]:
+        opened = self._opened(name, kind, item)
+        is_asked = bool(opened.triggers) and self._is_new(item.created_at)
+        if not (is_asked or item.user_notes_count):
+            return []
+        newest = {"order_by": "updated_at", "sort": "desc", "per_page": _MOST}
+        notes = await self._api.get(self._token, f"{path}/notes", list[Note], newest)
+        said = [self._note(name, kind, item, note) for note in notes if self._is_new(note.updated_at)]
+        asked = [await self._threaded(path, name, kind, item, note) for note, delivery in said if delivery.triggers]
+        rewritten = any(note.system and (note.body or "").startswith(_REWRITTEN) for note in notes)
+        if is_asked and not rewritten and not await self._seen(path):
+            asked.append(opened)
+        return asked
+
+    def _is_new(self, at: str | None) -> bool:
+        return self._since <= seconds(at) <= self._until
+
+    def _opened(self, name: str, kind: str, item: Listed) -> Delivery:
+        attributes = Attributes(**_fields(item), action="open")
+        payload = Payload(kind, _person(item.author), Place(name), attributes)
+        return understand(f"missed:{kind}:{name}#{item.iid}", kind, payload, self._us)
+
+    def _note(self, name: str, kind: str, item: Listed, note: Note, discussion: str = "") -> tuple[Note, Delivery]:
+        noteable = "MergeRequest" if kind == "merge_request" else "Issue"
+        attributes = Attributes(
+            id=note.id,
+            action="create",
+            type=note.type,
+            note=note.body,
+            noteable_type=noteable,
+            discussion_id=discussion or None,
+            system=note.system,
+            internal=note.internal,
+            position=note.position,
+            url=f"{item.web_url}#note_{note.id}",
+        )
+        about = Item(**_fields(item))
+        issue, change = (None, about) if kind == "merge_request" else (about, None)
+        payload = Payload("note", _person(note.author), Place(name), attributes, issue, change)
+        return note, understand(f"missed:note:{note.id}", "note", payload, self._us)
+
+    async def _threaded(self, path: str, name: str, kind: str, item: Listed, note: Note) -> Delivery:
+        """Return the delivery of a note with the discussion that it stands in, which notes in a list do not tell."""
+        for page in range(1, 1 + (5 if note.type or note.internal else 0)):
+            query = {"per_page": _MOST, "page": page}
+            discussions = await self._api.get(self._token, f"{path}/discussions", list[Discussion], query)
+            if here := next((d.id for d in discussions if any(n.id == note.id for n in d.notes)), ""):
+                return self._note(name, kind, item, note, here)[1]
+        if note.internal:
+            return Delivery("gitlab", f"missed:note:{note.id}", "note.create", ignored="internal")
+        return self._note(name, kind, item, note)[1]
+
+    async def _seen(self, path: str) -> bool:
+        """Whether our eyes are on it: then it was answered, maybe under another meaning."""
+        awards = await self._api.get(self._token, f"{path}/award_emoji", list[Award], {"per_page": _MOST})
+        return any(award.name == "eyes" and award.user and str(award.user.id) == self._own_id for award in awards)
+
+
+def _fields(item: Listed) -> dict[str, Any]:
+    author = item.author.id if item.author else None
+    return {
+        "iid": item.iid,
+        "title": item.title,
+        "description": item.description,
+        "author_id": author,
+        "url": item.web_url,
+    }
+
+
+def _person(user: User | None) -> Person | None:
+    return Person(user.id, user.username) if user else None

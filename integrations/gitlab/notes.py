@@ -1,0 +1,128 @@
+"""Notes on issues and merge requests: said once, edited, found again; beneath a discussion, on a line, or below the whole.
+And those that were there before.
+"""
+
+from typing import Any
+
+from bot.core.errors import ProviderError
+from bot.core.inbound import Account, Message, Thread, Trigger
+from bot.core.markdown import code
+from bot.core.marks import carries_mark, mark
+from bot.core.outbound import Receipt, Say
+from bot.core.secret import Secret
+from integrations.gitlab.answers import Discussion, MergeRequest, Note
+from integrations.gitlab.api import Api
+from integrations.gitlab.code import items_of, number_in, seconds
+from integrations.gitlab.markdown import marked
+from integrations.gitlab.replies import SayInDiff
+
+_BELOW = "b"
+"""Before the id of a note that says below the whole which line it means."""
+_NEWEST = {"order_by": "created_at", "sort": "desc"}
+_PAGES = 5
+"""Pages of 100 notes in which a message of ours is looked for, newest first."""
+
+
+async def say(api: Api, token: Secret, web: str, call: Say, receipt: Receipt | None) -> Receipt:
+    """Make sure that the note of this topic stands there and reads so. Raises ProviderError."""
+    path = items_of(call.thread.place, call.thread.item)
+    if receipt is not None:
+        below = receipt.id.startswith(_BELOW)
+        edited = f"{path}/notes/{number_in(receipt.id.removeprefix(_BELOW))}"
+        try:
+            return _receipt(web, call, await api.request(token, "put", edited, Note, body=_body(call, below)), below)
+        except ProviderError as error:
+            if error.word != "missing":
+                raise  # else somebody has deleted it, and it is said anew
+    return await _new(api, token, web, path, call)
+
+
+async def find(api: Api, token: Secret, web: str, call: Say, us: Account) -> Receipt | None:
+    """Look for our note among the newest ones. One that somebody else has put our mark on is not ours."""
+    path = f"{items_of(call.thread.place, call.thread.item)}/notes"
+    for page in range(1, _PAGES + 1):
+        notes = await api.get(token, path, list[Note], {**_NEWEST, "per_page": 100, "page": page})
+        for note in notes:
+            if mark(call.topic) in (note.body or "") and note.author and str(note.author.id) == us.id:
+                return _receipt(web, call, note, isinstance(call, SayInDiff) and _meant(call) in (note.body or ""))
+        if len(notes) < 100:
+            break
+    return None
+
+
+async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Message]:
+    """Return what was said before, newest first: the discussion whole, then the rest. Raises ProviderError.
+
+    Internal notes are told only where it was asked in their own discussion: the answer goes where everybody reads it.
+    """
+    path, beneath = items_of(trigger.thread.place, trigger.thread.item), trigger.origin.thread_id
+    thread = (await api.get(token, f"{path}/discussions/{beneath}", Discussion)).notes[::-1] if beneath else []
+    seen = {trigger.origin.id} if trigger.origin.kind in ("comment", "review_comment") else set[str]()
+    said = []
+    for note in [*thread, *await api.get(token, f"{path}/notes", list[Note], {**_NEWEST, "per_page": 100})]:
+        ours = note.system or carries_mark(note.body or "")
+        if not ours and str(note.id) not in seen and (note in thread or not note.internal):
+            author = note.author.username if note.author else "somebody"
+            said.append(Message(author, note.body or "", seconds(note.created_at), _url(web, trigger.thread, note)))
+        seen.add(str(note.id))
+    return said
+
+
+async def _new(api: Api, token: Secret, web: str, path: str, call: Say) -> Receipt:
+    """Say it beneath the discussion; where that is gone, on the same line of the diff; where GitLab takes no such remark, below."""
+    below = False
+    if call.beneath:
+        try:
+            reply = f"{path}/discussions/{call.beneath}/notes"
+            return _receipt(web, call, await api.request(token, "post", reply, Note, body=_body(call)))
+        except ProviderError as error:
+            if error.word not in ("missing", "invalid"):
+                raise
+        if isinstance(call, SayInDiff):
+            if made := await _on_the_line(api, token, path, call):
+                return _receipt(web, call, made)
+            below = True
+    return _receipt(web, call, await api.request(token, "post", f"{path}/notes", Note, body=_body(call, below)), below)
+
+
+async def _on_the_line(api: Api, token: Secret, path: str, call: SayInDiff) -> Note | None:
+    """Begin a discussion on the line that was remarked on; None where its place is refused."""
+    try:
+        body = {**_body(call), "position": await _position(api, token, path, call)}
+        made = await api.request(token, "post", f"{path}/discussions", Discussion, body=body)
+    except ProviderError as error:
+        if error.word not in ("missing", "invalid"):
+            raise
+        return None
+    return next(iter(made.notes), None)
+
+
+def _body(call: Say, below: bool = False) -> dict[str, str]:
+    text = f"{_meant(call)}\n\n{call.text}" if below and isinstance(call, SayInDiff) else call.text
+    return {"body": marked(text, call.topic)}
+
+
+def _meant(call: SayInDiff) -> str:
+    return f"On line {call.origin.line} of {code(call.origin.path, 300)}:"
+
+
+async def _position(api: Api, token: Secret, path: str, call: SayInDiff) -> dict[str, Any]:
+    """Return the place of a line in the newest version of the diff. Raises ProviderError.
+
+    https://docs.gitlab.com/api/discussions/#create-a-new-thread-in-the-merge-request-diff
+    """
+    refs = (await api.get(token, path, MergeRequest)).diff_refs
+    if refs is None or not (refs.base_sha and refs.start_sha and refs.head_sha):
+        raise ProviderError("invalid", "the merge request has no diff")
+    where, line = call.origin.path, call.origin.line
+    shas = {"base_sha": refs.base_sha, "start_sha": refs.start_sha, "head_sha": refs.head_sha}
+    return {"position_type": "text", **shas, "new_path": where, "old_path": where, "new_line": line}
+
+
+def _receipt(web: str, call: Say, note: Note, below: bool = False) -> Receipt:
+    return Receipt(f"{_BELOW if below else ''}{note.id}", _url(web, call.thread, note))
+
+
+def _url(web: str, thread: Thread, note: Note) -> str:
+    kind = "merge_requests" if thread.item.startswith("!") else "issues"
+    return f"{web}/{thread.place}/-/{kind}/{number_in(thread.item)}#note_{note.id}"
