@@ -33,9 +33,11 @@ class Talk:
     def __init__(self, place: Place, slack: SlackServer) -> None:
         self.place, self.slack = place, slack
         self.channel = f"C{uuid.uuid4().hex[:10].upper()}"
+        self.code = f"<{place.github.web_url}/{place.name}>"
+        """The repository as its address: a bare name would be asked for at every forge, and the others are away."""
 
     async def ask(self, text: str = "", who: str = "U0ALICE", **more: Any) -> str:
-        text = text or f"<@{BOT}> `add` is wrong in {self.place.name}, please fix it"
+        text = text or f"<@{BOT}> `add` is wrong in {self.code} please fix it"
         return await self.slack.say(who, text, **{"channel": self.channel, **more})
 
     def path(self, root: str, channel: str = "") -> str:
@@ -195,7 +197,7 @@ async def test_the_stop_button_ends_a_run_in_the_middle_of_a_command(talk: Talk,
 
 async def test_a_plan_is_approved_with_a_button(talk: Talk) -> None:
     talk.place.script(finish("I would turn the minus into a plus.", "Plan"), bash(MEND_CALC), finish())
-    root = await talk.ask(f"<@{BOT}> plan how to fix add in {talk.place.name}")
+    root = await talk.ask(f"<@{BOT}> plan how to fix add in {talk.code}")
     await talk.ended(root)
     assert talk.place.pulls() == []
     [message] = talk.slack.said_by_us(root)
@@ -207,7 +209,7 @@ async def test_a_plan_is_approved_with_a_button(talk: Talk) -> None:
 async def test_the_slash_command_begins_a_thread_in_which_people_go_on(talk: Talk) -> None:
     place = talk.place
     place.script(bash(MEND_CALC), finish(), bash("echo more >> NOTES.md"), finish("Noted.", "Take notes"))
-    await talk.slack.command("U0ALICE", f"fix add in {place.name}", talk.channel)
+    await talk.slack.command("U0ALICE", f"fix add in {talk.code}", talk.channel)
     assert (talk.slack.answers[-1].status_code, talk.slack.answers[-1].content) == (200, b"")
     await talk.slack.again()
     [root] = [m["ts"] for m in talk.slack.said_by_us() if m["channel"] == talk.channel and "thread_ts" not in m]
@@ -225,9 +227,9 @@ async def test_the_slash_command_begins_a_thread_in_which_people_go_on(talk: Tal
 async def test_an_edit_that_adds_a_mention_and_a_direct_message_start_runs(talk: Talk) -> None:
     place = talk.place
     place.script(bash(MEND_CALC), finish())
-    root = await talk.ask(f"fix add in {place.name}")
-    await talk.slack.edit(root, f"<@{BOT}> fix add in {place.name}")
-    await talk.slack.edit(root, f"<@{BOT}> fix add in {place.name} now")
+    root = await talk.ask(f"fix add in {talk.code}")
+    await talk.slack.edit(root, f"<@{BOT}> fix add in {talk.code}")
+    await talk.slack.edit(root, f"<@{BOT}> fix add in {talk.code} now")
     await talk.ended(root)
     assert len(place.pulls()) == len(talk.said(root)) == 1
     direct = f"D{talk.channel[1:]}"
