@@ -44,7 +44,7 @@ async def locate(services: Services, state: State, trigger: Trigger) -> Reposito
     if default := _default(services, trigger.thread):
         return default
     async for text in _texts(services, trigger):
-        found = [candidate async for candidate in _reachable(services, text)]
+        found = await _reachable(services, text)
         if len(found) == 1:
             return found[0]
         if found:
@@ -107,16 +107,23 @@ def _default(services: Services, thread: Thread) -> Repository | None:
     return _named(services, text) if text else None
 
 
-async def _reachable(services: Services, text: str) -> AsyncIterator[Repository]:
-    """Yield the repositories that a text names and that the bot can write to: addresses, or else bare names."""
-    seen = set[Repository]()
+async def _reachable(services: Services, text: str) -> list[Repository]:
+    """Return the repositories that a text names and that the bot can write to: addresses, or else bare names.
+
+    A forge that does not answer matters only where no other knows one of them. Raises ProviderError.
+    """
     for candidates in (_addressed(services, text), _bare(services, text)):
-        for candidate in candidates:
-            if candidate not in seen and await _can_write(services, candidate):
-                yield candidate
-            seen.add(candidate)
-        if seen:
-            return
+        found, away, named = list[Repository](), list[ProviderError](), dict.fromkeys(candidates)
+        for candidate in named:
+            try:
+                found += [candidate] if await _can_write(services, candidate) else []
+            except ProviderError as error:
+                away.append(error)
+        if away and not found:
+            raise away[0]
+        if named:
+            return found
+    return []
 
 
 def _addressed(services: Services, text: str) -> Iterator[Repository]:

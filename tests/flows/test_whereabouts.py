@@ -154,6 +154,25 @@ async def test_what_the_bot_cannot_write_to_is_not_meant(world: World, chat: Cha
     assert (await whereabouts.locate(world.services, State(), trigger)).name == "acme/app"
 
 
+async def test_a_forge_that_is_away_matters_only_where_no_other_knows_it(world: World, chat: Chat) -> None:
+    class Away(Forge):
+        name = "away"
+
+        async def may_write(self, *_: Any) -> bool:
+            raise ProviderError("unavailable", "no answer")
+
+    world.use(integrations={**world.services.integrations, "away": Away()})
+    trigger = await stored(world, "@onhand fix acme/app")
+    assert await whereabouts.locate(world.services, State(), trigger) == Repository("memory", "acme/app")
+
+    async def never(*_: Any) -> bool:
+        return False
+
+    world.forge.may_write = never  # type: ignore[method-assign]
+    with pytest.raises(ProviderError, match="no answer"):
+        await whereabouts.locate(world.services, State(), trigger)
+
+
 async def test_another_repository_needs_another_thread(world: World, chat: Chat) -> None:
     await ask(world, "@onhand fix acme/app")
     await ask(world, "@onhand and now repo=acme/web")
