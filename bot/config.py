@@ -182,13 +182,13 @@ def rows(settings: Struct, origins: Mapping[str, str], prefix: str = "") -> Iter
 
 
 def describe(struct: type) -> dict[str, str]:
-    """Return the docstring of each field of a Struct, from its source."""
+    """Return the docstring of each field of a Struct, from its source, on one line."""
     body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
     for line, after in zip(body.body, body.body[1:], strict=False):
         if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and isinstance(after, ast.Expr):
-            found[line.target.id] = inspect.cleandoc(str(ast.literal_eval(after.value)))
+            found[line.target.id] = " ".join(str(ast.literal_eval(after.value)).split())
     return found
 
 

@@ -17,11 +17,13 @@ NOTE = "This page is made from the code: `make docs`.\n"
 def pages() -> dict[str, str]:
     """Return the text of each page by its file's name."""
     found = {"settings.md": _settings(), "commands.md": _commands()}
-    for name in registry.names("integrations"):
-        table = _triggers(name)
-        if table:
-            found[f"{name}.md"] = table
-    return found
+    return found | {f"{name}.md": _triggers(name) for name in _platforms()}
+
+
+def _platforms() -> list[str]:
+    """Return the platforms of this repository; other packages' may be installed beside them."""
+    names = registry.names("integrations")
+    return [name for name in names if registry.load("integrations", name).__module__.startswith("integrations.")]
 
 
 def _settings() -> str:
@@ -38,7 +40,7 @@ def _settings() -> str:
         f"| `{name}` | {meaning} | {f'`{value}`' if value else ''} |"
         for name, value, _, meaning in config.rows(defaults, {})
     ]
-    for name in registry.names("integrations"):
+    for name in _platforms():
         struct = registry.load("integrations", name).Settings
         lines += ["", f"## {name}", "", "| variable | meaning |", "| --- | --- |"]
         lines += [

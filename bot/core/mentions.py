@@ -47,11 +47,14 @@ class Request(Struct, frozen=True):
     options: dict[str, str] = {}
 
 
-def find_request(text: str, handles: Iterable[str]) -> Request | None:
+def find_request(text: str | None, handles: Iterable[str]) -> Request | None:
     """Return what the text asks of one of the handles (each with its `@`), or None if it mentions none of them."""
+    handles = tuple(handles)
+    if not text or (text.isascii() and not _may_be_in(text, handles)):  # nearly every text ends here
+        return None
     said = clean(text[:_LONGEST])
-    mention = _mention(tuple(handles))
-    if not mention.search(said):  # nearly every text ends here
+    mention = _mention(handles)
+    if not mention.search(said):
         return None
     found = mention.search(_blank_out(said))
     if found is None:
@@ -70,6 +73,11 @@ def read_request(before: str, after: str) -> Request:
         verb = word  # type: ignore[assignment]  # checked against the Literal on the line above
     said = rest if verb == "work" else more
     return Request(verb, f"{before}{said}".strip(), options)
+
+
+def _may_be_in(text: str, handles: tuple[str, ...]) -> bool:
+    lower = text.lower()
+    return any(handle.lower() in lower for handle in handles)
 
 
 @lru_cache(64)

@@ -243,6 +243,7 @@ async def _propose(
         request_url=trigger.url,
         run_id=log.state.run.id if log.state.run else "",
         draft=outcome.ending == "limit",
+        asked_in_change=trigger.change,
     )
     reporter = Reporter(log, place.forge, grant.code, services.clock)
     receipts = [await reporter.perform(call) for call in place.forge.propose(proposal)]

@@ -94,7 +94,9 @@ def _named(services: Services, text: str) -> Repository:
     if at := next((found for forge in forges if (found := forge.repository_at(text))), None):
         return at
     if not forges:
-        raise Refused("repository", "I am not set up to work on repositories: there is neither GitHub nor GitLab.")
+        raise Refused(
+            "repository", "I am not set up to work on repositories: no platform where code lives is configured."
+        )
     return Repository(forges[0].name, text)
 
 

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from bot.core.errors import ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
-from bot.core.outbound import Call, Ending, OpenChange, Outcome, React, Receipt, Say, SetCheck, Status, Task
-from bot.core.ports import CaughtUp, Integration, Proposal, Source, as_sent
+from bot.core.outbound import Call, Change, Ending, OpenChange, Outcome, React, Receipt, Say, SetCheck, Status, Task
+from bot.core.ports import CaughtUp, Forge, Integration, Proposal, Source, as_sent
 from bot.core.secret import Secret
 from bot.core.wording import lasting
 
@@ -85,19 +85,34 @@ def check_integration(
     `events` are the names under which hostile bodies are tried. Pure: nothing is sent anywhere.
     """
     recorded = list(payloads)
+    if missing := _missing(integration):
+        return missing
     return [
         *(problem for payload in recorded for problem in _verification_problems(integration, payload)),
         *_row_problems(integration, recorded, rows),
+        *(problem for payload in recorded for problem in _trigger_problems(integration, payload)),
         *(problem for event in events for problem in _hostile_problems(integration, event)),
         *_rendering_problems(integration, recorded),
     ]
 
 
+def _missing(integration: Integration) -> list[str]:
+    """Name what a port has and the integration lacks: of a Forge that lacks a part nobody would say why it is none."""
+    wanted, of_a_forge = _members(Integration), _members(Forge)
+    if any(hasattr(integration, name) for name in of_a_forge):
+        wanted |= of_a_forge
+    return [f"{name} of the port is missing" for name in sorted(wanted) if not hasattr(integration, name)]
+
+
+def _members(port: type) -> set[str]:
+    return {name for name in {*vars(port), *port.__annotations__} if not name.startswith("_")}
+
+
 def _verification_problems(integration: Integration, payload: Payload) -> list[str]:
     good = signed(integration, payload.body, payload.event)
     problems = []
-    if problem := _refuses(integration, good):
-        problems.append(f"{payload.name}: a good signature was refused: {problem}")
+    if problem := _refused(integration, good):
+        problems.append(f"{payload.name}: what `sign` signed was {problem}")
     forged = {
         "a changed body": Inbound(good.headers, good.body + b" "),
         "no headers": Inbound({}, good.body),
@@ -105,16 +120,19 @@ def _verification_problems(integration: Integration, payload: Payload) -> list[s
         "headers of another body": Inbound(signed(integration, b"{}", payload.event).headers, good.body),
     }
     for name, inbound in forged.items():
-        if not _refuses(integration, inbound):
-            problems.append(f"{payload.name}: {name} got through")
+        problem = _refused(integration, inbound)
+        if not problem.startswith("refused"):
+            problems.append(f"{payload.name}: {name} {problem or 'got through'}")
     return problems
 
 
-def _refuses(integration: Integration, inbound: Inbound) -> str:
+def _refused(integration: Integration, inbound: Inbound) -> str:
     try:
         integration.verify(inbound, NOW)
     except Rejected as rejected:
-        return str(rejected)
+        return f"refused ({rejected})"
+    except Exception as error:  # noqa: BLE001  # whatever it raises is the finding
+        return f"raised {type(error).__name__}: {error}"
     return ""
 
 
@@ -130,7 +148,25 @@ def _row_problems(integration: Integration, payloads: Sequence[Payload], rows: I
         elif not delivery.ignored:
             problems.append(f"{payload.name}: it asks for nothing, and does not say why")
     wanted = {".".join(part for part in row if part) for row in rows}
-    return problems + [f"no payload shows a trigger for {row}" for row in sorted(wanted - asked)]
+    shown = f"; `Delivery.event` of those that ask for something is {', '.join(sorted(asked)) or 'nowhere to be seen'}"
+    return problems + [f"no payload shows a trigger for {row}{shown}" for row in sorted(wanted - asked)]
+
+
+def _trigger_problems(integration: Integration, payload: Payload) -> list[str]:
+    """Check the names in a trigger, and that the same thing under another id of the delivery is the same wish."""
+    first, again = (
+        _parsed(integration, signed(integration, payload.body, payload.event, name)) for name in ("d-1", "d-2")
+    )
+    if isinstance(first, str) or isinstance(again, str):
+        return []
+    problems = []
+    services = {first.service, *(t.thread.service for t in first.triggers), *(t.actor.service for t in first.triggers)}
+    if services != {integration.name}:
+        problems.append(f"{payload.name}: every `service` should be {integration.name!r}, found {sorted(services)}")
+    wishes, others = ([t.meaning for t in d.triggers if t.by != "button"] for d in (first, again))
+    if wishes != others:
+        problems.append(f"{payload.name}: `meaning` changes with the id of the delivery, so a redelivery is a new wish")
+    return problems
 
 
 def _hostile_problems(integration: Integration, event: str) -> list[str]:
@@ -157,8 +193,8 @@ def _rendering_problems(integration: Integration, payloads: Sequence[Payload]) -
     deliveries = (_parsed(integration, signed(integration, p.body, p.event)) for p in payloads)
     trigger = next((d.triggers[0] for d in deliveries if isinstance(d, Delivery) and d.triggers), None)
     if trigger is None:
-        return ["no payload asks for anything, so nothing could be rendered"]
-    problems = []
+        return [f"none of {len(payloads)} payloads asks for anything, so nothing could be rendered"]
+    problems = _proposing_problems(integration, trigger) if isinstance(integration, Forge) else []
     for status in ENDINGS:
         calls = integration.render(trigger, status, "status:1")
         said = [call for call in calls if isinstance(call, Say)]
@@ -168,6 +204,24 @@ def _rendering_problems(integration: Integration, payloads: Sequence[Payload]) -
         if any(not call.text.strip() for call in said):
             problems.append(f"{name}: an empty message")
     return problems
+
+
+def _proposing_problems(integration: Integration, trigger: Trigger) -> list[str]:
+    repository = trigger.repository or Repository(integration.name, trigger.thread.place)
+    proposal = Proposal(
+        topic="change:onhand/1-x",
+        thread=trigger.thread,
+        source=Source(repository, "https://forge.example/x.git", "main"),
+        branch="onhand/1-x",
+        change=Change("c" * 40, "b" * 40, subjects=("Mend it",)),
+        title="Mend it",
+        summary="What was done.",
+        requested_by=trigger.actor.login,
+        request_url=trigger.url,
+        run_id="run-1",
+    )
+    calls = integration.propose(proposal)
+    return [] if calls and calls[-1].topic == proposal.topic else ["propose: the last call has another topic"]
 
 
 class RecordingClient:

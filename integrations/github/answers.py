@@ -3,7 +3,6 @@
 https://docs.github.com/rest
 """
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -13,23 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from bot.core.errors import ProviderError, ProviderWord
+from bot.core.errors import ProviderError
+from bot.core.refusals import UNTOLD, seconds, word_of
 from integrations.github.payloads import Maker, Person, Place, Present
 
 T = TypeVar("T")
-
-_UNTOLD = 60.0
-"""Seconds to wait after a rate limit that names no time, as GitHub's guide says."""
-_WORDS: dict[int, ProviderWord] = {
-    401: "unauthorized",
-    403: "forbidden",
-    404: "missing",
-    409: "conflict",
-    410: "missing",
-    422: "invalid",
-    429: "limited",
-    451: "missing",
-}
 
 
 class Said(Struct, frozen=True):
@@ -212,11 +199,11 @@ def refusal(answer: Answer, what: str, now: float) -> ProviderError:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         said = Said()
     wait = _wait(answer.headers, now)
-    word = _WORDS.get(answer.status, "unavailable" if answer.status >= 500 else "invalid")
+    word = word_of(answer.status)
     if answer.status == 403 and (wait is not None or "rate limit" in said.message.lower()):
         word = "limited"
     if word == "limited" and wait is None:
-        wait = _UNTOLD
+        wait = UNTOLD
     detail = f"GitHub answered {answer.status} to {what}: {said.message[:300]}"
     if said.errors:
         detail += f" {msgspec.json.encode(said.errors).decode()[:500]}"
@@ -225,19 +212,11 @@ def refusal(answer: Answer, what: str, now: float) -> ProviderError:
 
 def _wait(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that GitHub asks us to wait. Its own clock counts, where it shows it."""
-    if (after := _number(headers.get("retry-after"))) is not None:
+    if (after := seconds(headers.get("retry-after"))) is not None:
         return after
-    reset = _number(headers.get("x-ratelimit-reset"))
+    reset = seconds(headers.get("x-ratelimit-reset"))
     if headers.get("x-ratelimit-remaining") != "0" or reset is None:
         return None
     with suppress(ValueError):
         now = parsedate_to_datetime(headers.get("date", "")).timestamp()
     return max(0.0, reset - now)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None

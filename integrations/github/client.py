@@ -13,6 +13,7 @@ from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Th
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
+from bot.core.remembered import Remembered
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.github import checks, code, replies, rivals, talk, webhook
@@ -76,7 +77,7 @@ class GitHub:
             us.handle, us.label, settings.bot_login.strip().removeprefix("@"), settings.app_id.strip()
         )
         self._hooks = Hooks(self._api, f"{us.public_url}/api/integration/github/events", time.time)
-        self._owners: dict[Secret, Account] = {}
+        self._owners = Remembered[Secret, Account]()
 
     @staticmethod
     def registration(settings: "GitHub.Settings") -> Registration:
@@ -344,13 +345,10 @@ class GitHub:
     async def identify(self, token: Secret) -> Account:
         if self._app is not None and self._app.minted(token):
             return await self._app.bot(token)
-        if known := self._owners.get(token):
-            return known
-        owner = _account((await self._api.get(token, "/user")).read(Person))
-        if len(self._owners) >= 256:
-            self._owners.clear()
-        self._owners[token] = owner
-        return owner
+        return await self._owners.get(token, lambda: self._owner(token))
+
+    async def _owner(self, token: Secret) -> Account:
+        return _account((await self._api.get(token, "/user")).read(Person))
 
     async def account(self, login: str, token: Secret) -> Account:
         return _account((await self._api.get(token, f"/users/{quote(login, safe='')}")).read(Person))

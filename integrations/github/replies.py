@@ -22,5 +22,5 @@ def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Ca
 def propose(proposal: Proposal) -> list[Call]:
     """Return the pull request for a pushed branch. It closes the issue, where it was asked in one of the same repository."""
     item = proposal.thread.item
-    closes = asked_here(proposal) and item.isdigit() and "/pull/" not in proposal.request_url
+    closes = asked_here(proposal) and item.isdigit() and not proposal.asked_in_change
     return [change_of(proposal, f"Fixes #{item}" if closes else "")]

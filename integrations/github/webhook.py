@@ -49,11 +49,6 @@ class Us(Struct, frozen=True):
         """What people may write to call us."""
         return (self.handle, f"@{self.login.removesuffix('[bot]')}") if self.login else (self.handle,)
 
-    def may_be_in(self, text: str) -> bool:
-        """Whether one of the handles stands anywhere in the text, in whatever case."""
-        lower = text.lower()
-        return any(handle.lower() in lower for handle in self.handles)
-
     def named(self, login: str) -> bool:
         """Whether this is the bot's own login."""
         return bool(self.login) and login.casefold() == self.login.casefold()
@@ -154,9 +149,9 @@ def _edited(payload: Payload, us: Us) -> Trigger | str:
     if reason := _not_from_a_person(payload, us, item.user, item.body):
         return reason
     pairs = [(text, was.before) for text, was in ((item.body, changes.body), (item.title, changes.title)) if was]
-    if any(_mentions(before, us) for _, before in pairs):
+    if any(find_request(before, us.handles) for _, before in pairs):
         return "mentioned_before"
-    request = next((r for text, _ in pairs if (r := _mentions(text, us))), None)
+    request = next((r for text, _ in pairs if (r := find_request(text, us.handles))), None)
     return _trigger(payload, request, f"edited:{_name(payload)}@{_at(item)}") if request else "no_mention"
 
 
@@ -270,7 +265,7 @@ _EVENTS = {event for event, _ in TRIGGERS}
 def _said(payload: Payload, us: Us, comment: Comment, origin: Origin) -> Trigger | str:
     if reason := _not_from_a_person(payload, us, comment.user, comment.body):
         return reason
-    request = _mentions(comment.body, us)
+    request = find_request(comment.body, us.handles)
     if request is None:
         return "no_mention"
     meaning = f"{origin.kind}:{comment.id}"
@@ -278,7 +273,7 @@ def _said(payload: Payload, us: Us, comment: Comment, origin: Origin) -> Trigger
         body = payload.changes.body if payload.changes else None
         if body is None:
             return "unchanged"
-        if _mentions(body.before, us):
+        if find_request(body.before, us.handles):
             return "mentioned_before"
         meaning += f"@{clean(comment.updated_at or '')[:40] or _at(payload.item)}"
     return _trigger(payload, request, meaning, origin=origin, url=comment.html_url)
@@ -342,14 +337,8 @@ def _not_from_a_person(payload: Payload, us: Us, author: Person | None, text: st
     return "bot" if author and author.bot else ""
 
 
-def _mentions(text: str | None, us: Us) -> Request | None:
-    if not text or (text.isascii() and not us.may_be_in(text)):  # nearly every text ends here
-        return None
-    return find_request(text, us.handles)
-
-
 def _asked_in(item: Item, us: Us) -> Request | None:
-    return _mentions(item.body, us) or _mentions(item.title, us)
+    return find_request(item.body, us.handles) or find_request(item.title, us.handles)
 
 
 def _at_opening(payload: Payload) -> bool:

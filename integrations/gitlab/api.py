@@ -7,7 +7,6 @@ https://docs.gitlab.com/api/rest/
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,8 @@ import requests
 from gitlab import Gitlab
 from gitlab.exceptions import GitlabError
 
-from bot.core.errors import ProviderError, ProviderWord
+from bot.core.errors import ProviderError
+from bot.core.refusals import UNTOLD, seconds, word_of
 from bot.core.secret import Secret
 
 T = TypeVar("T")
@@ -29,16 +29,6 @@ _THREADS = 64
 """More than the calls that a worker can have under way, so that none waits behind others that hang."""
 _TOKENS = 64
 """Tokens whose connections are kept."""
-_UNTOLD = 60.0
-"""Seconds to wait after a rate limit that names no time: GitLab's limits are by the minute."""
-_WORDS: dict[int, ProviderWord] = {
-    401: "unauthorized",
-    403: "forbidden",
-    404: "missing",
-    409: "conflict",
-    410: "missing",
-    429: "limited",
-}
 
 
 class Api:
@@ -146,24 +136,16 @@ def _refusal(answer: requests.Response | None, what: str, error: GitlabError, no
     if answer is None:
         return ProviderError("unavailable", f"no answer to {what}: {type(error).__name__}")
     status = answer.status_code
-    word = _WORDS.get(status, "unavailable" if status >= 500 else "missing" if status < 400 else "invalid")
+    word = word_of(status) if status >= 400 else "missing"
     detail = f"GitLab answered {status} to {what}: {str(error.error_message)[:500]}"
     return ProviderError(word, detail, _wait(answer.headers, now) if word in ("limited", "unavailable") else None)
 
 
 def _wait(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds that GitLab asks us to wait. https://docs.gitlab.com/security/rate_limits/"""
-    after, reset = _number(headers.get("Retry-After")), _number(headers.get("RateLimit-Reset"))
+    after, reset = seconds(headers.get("Retry-After")), seconds(headers.get("RateLimit-Reset"))
     if after is not None:
         return after
     if headers.get("RateLimit-Remaining") == "0":
-        return _UNTOLD if reset is None else max(0.0, reset - now)
+        return UNTOLD if reset is None else max(0.0, reset - now)
     return None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None

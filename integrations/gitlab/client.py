@@ -12,6 +12,7 @@ from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Th
 from bot.core.marks import carries_mark, mark
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Source, Us
+from bot.core.remembered import Remembered
 from bot.core.secret import Secret
 from integrations.gitlab import code, hooks, missed, notes, replies, webhook
 from integrations.gitlab.answers import Member, MergeRequest, Project, User
@@ -61,7 +62,7 @@ class GitLab:
         self._signing = _tokens(settings.signing_token)
         username = settings.bot_username.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, username, _allowed(settings.allow))
-        self._owners: dict[Secret, Account] = {}
+        self._owners = Remembered[Secret, Account]()
 
     @staticmethod
     async def set_up(settings: "GitLab.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
@@ -258,13 +259,10 @@ class GitLab:
         return str(member.id) == number and member.writes
 
     async def identify(self, token: Secret) -> Account:
-        if known := self._owners.get(token):
-            return known
-        owner = _account(await self._api.get(token, "/user", User))
-        if len(self._owners) >= 256:
-            self._owners.clear()
-        self._owners[token] = owner
-        return owner
+        return await self._owners.get(token, lambda: self._owner(token))
+
+    async def _owner(self, token: Secret) -> Account:
+        return _account(await self._api.get(token, "/user", User))
 
     async def account(self, login: str, token: Secret) -> Account:
         found = await self._api.get(token, "/users", list[User], {"username": login})

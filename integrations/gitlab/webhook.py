@@ -338,9 +338,7 @@ def _time(text: str | None) -> datetime:
 
 
 def _mentions(text: str | None, us: Us) -> Request | None:
-    if not text or (text.isascii() and not any(handle.lower() in text.lower() for handle in us.handles)):
-        return None  # nearly every text ends here
-    return find_request(with_plain_quotes(text), us.handles)
+    return find_request(with_plain_quotes(text), us.handles) if text else None
 
 
 def with_plain_quotes(text: str) -> str:

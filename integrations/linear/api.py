@@ -5,7 +5,6 @@ With tokens.py the only file that reaches the network.
 https://linear.app/developers/graphql, https://linear.app/developers/rate-limiting
 """
 
-import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -15,12 +14,11 @@ import msgspec
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, ProviderWord
+from bot.core.refusals import UNTOLD, seconds, word_of
 from bot.core.secret import Secret
 
 T = TypeVar("T")
 
-_UNTOLD = 60.0
-"""Seconds to wait after a rate limit that names no time."""
 _PERSONAL = "lin_api_"
 """How a person's API key begins, which is sent without the word Bearer."""
 _WORDS: dict[str, ProviderWord] = {
@@ -36,13 +34,6 @@ _WORDS: dict[str, ProviderWord] = {
     "BOOTSTRAP_ERROR": "unavailable",
     "INTERNAL_ERROR": "unavailable",
     "INTERNAL_SERVER_ERROR": "unavailable",
-}
-_STATUS: dict[int, ProviderWord] = {
-    401: "unauthorized",
-    403: "forbidden",
-    404: "missing",
-    409: "conflict",
-    429: "limited",
 }
 
 
@@ -141,29 +132,17 @@ def _word(status: int, problem: Problem) -> ProviderWord:
         return "missing"
     if not problem.message and status < 300:
         return "unavailable"  # no GraphQL at all
-    for number in (kinds.statusCode or 0, status):
-        if word := _STATUS.get(number):
-            return word
-        if number >= 500:
-            return "unavailable"
-    return "invalid"
+    told = (number for number in (kinds.statusCode or 0, status) if number >= 400)
+    return word_of(next(told, 400))
 
 
 def _wait(headers: Mapping[str, str], now: float) -> float:
     """Return the seconds until the limit that is used up is renewed."""
-    after = _number(headers.get("retry-after"))
+    after = seconds(headers.get("retry-after"))
     if after is not None:
         return after
     for name in ("requests", "complexity", "endpoint-requests"):
-        reset = _number(headers.get(f"x-ratelimit-{name}-reset"))  # in milliseconds since 1970
+        reset = seconds(headers.get(f"x-ratelimit-{name}-reset"))  # in milliseconds since 1970
         if headers.get(f"x-ratelimit-{name}-remaining") == "0" and reset is not None:
             return max(0.0, reset / 1000 - now)
-    return _UNTOLD
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return UNTOLD

@@ -166,12 +166,12 @@ def _comment(payload: Payload, us: Us) -> Trigger | str:
     actor = _commenter(payload, us, comment)
     if isinstance(actor, str):
         return actor
-    request, meaning = _mentions(comment.body, us), f"comment:{_id(comment.id)}"
+    request, meaning = find_request(comment.body, (us.handle,)), f"comment:{_id(comment.id)}"
     if request is None or comment.issue is None:
         return "no_mention" if request is None else "no_issue"
     if payload.action == "update":
         before = payload.updatedFrom.body if payload.updatedFrom else None
-        if before is None or _mentions(before, us):
+        if before is None or find_request(before, (us.handle,)):
             return "unchanged" if before is None else "mentioned_before"
         meaning += f"@{clean(comment.updatedAt or '')[:40]}"
     origin = Origin("comment", comment.id, thread_id=_id(comment.parentId or comment.id))
@@ -242,15 +242,9 @@ def _root(session: Session, payload: Payload) -> Comment | None:
 def _said_to_us(text: str | None, us: Us) -> Request:
     """Read what was said in a session, where it need not name us."""
     said = clean(text or "")
-    return _mentions(said, us) or read_request(
+    return find_request(said, (us.handle,)) or read_request(
         "", _ADDRESSED.sub("", said, count=1) if _ADDRESSED.match(said) else said
     )
-
-
-def _mentions(text: str | None, us: Us) -> Request | None:
-    if not text or us.handle.lower() not in text.lower():  # nearly every text ends here
-        return None
-    return find_request(text, (us.handle,))
 
 
 def _guidance(payload: Payload) -> str:

@@ -202,7 +202,7 @@ async def test_a_follow_up_counts_only_where_we_take_part(world: World, chat: Ch
 
 async def test_no_forge_at_all_is_said(world: World, chat: Chat) -> None:
     world.use(integrations={"chat": without_code(chat)})
-    with pytest.raises(Refused, match="neither GitHub nor GitLab"):
+    with pytest.raises(Refused, match="no platform where code lives"):
         await whereabouts.locate(world.services, State(), await stored(world, "@onhand x repo=a/b"))
 
 

@@ -3,6 +3,7 @@
 import re
 from functools import cache
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from click import Group
@@ -21,7 +22,9 @@ PROSE = [
 
 @pytest.mark.parametrize("name", sorted(pages()))
 def test_a_page_made_from_the_code_is_up_to_date(name: str) -> None:
-    assert (ROOT / "docs" / name).read_text() == pages()[name], "run: make docs"
+    page = ROOT / "docs" / name
+    assert page.is_file(), "run: make docs"
+    assert page.read_text() == pages()[name], "run: make docs"
 
 
 @pytest.mark.parametrize("file", PROSE, ids=lambda file: str(file.relative_to(ROOT)))
@@ -44,6 +47,26 @@ def test_every_file_that_prose_links_to_exists(file: Path) -> None:
 def test_every_test_that_prose_names_exists(file: Path) -> None:
     named = set(re.findall(r"`(test_\w+|a_\w+_is_survived)`", file.read_text()))
     assert named <= _functions_of_tests(), named - _functions_of_tests()
+
+
+@pytest.mark.parametrize("file", PROSE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_every_path_and_module_that_prose_names_exists(file: Path) -> None:
+    named = re.findall(
+        r"`((?:bot|deploy|docs|integrations|sandbox|tests|workers)/[\w./-]+|bot(?:\.\w+)+)`", file.read_text()
+    )
+    missing = [name for name in named if "NAME" not in name and not _is_there(name)]
+    assert not missing
+
+
+def _is_there(name: str) -> bool:
+    """Whether a path of the repository exists, or a module (or what is in one) can be imported."""
+    if "/" in name:
+        return (ROOT / name).exists()
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
 
 
 @cache

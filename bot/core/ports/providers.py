@@ -21,11 +21,16 @@ class Us(Struct, frozen=True):
 class Integration(Protocol):
     """One platform on which people ask. Built as `factory(settings, us)`; `settings` is an instance of `factory.Settings`.
 
-    `verify`, `parse` and `render` are pure and quick: they run in the web process.
+    `verify`, `parse` and `render` are pure and quick: they run in the web process. `sign` and `propose` are pure as well.
     """
 
     name: ClassVar[str]
-    Settings: ClassVar[type[Struct]]
+    """The name of the entry point, of the section of settings, and the `service` of every Thread, Account and Repository here."""
+
+    @property
+    def Settings(self) -> type[Struct]:  # noqa: N802  # it is a class
+        """What may be set under `[name]`: every field with a default and a docstring (docs/settings.md); keys are Secrets."""
+        ...
 
     def secrets(self) -> Sequence[Secret]:
         """Every secret value in the settings, so that it can be masked."""
@@ -56,7 +61,10 @@ class Integration(Protocol):
         ...
 
     def propose(self, proposal: "Proposal") -> list[Call]:
-        """Return the calls that offer a pushed branch as a pull or merge request here."""
+        """Return the calls that offer a pushed branch as a pull or merge request here.
+
+        The last one has the proposal's own topic, and its receipt the change's address, which people are shown.
+        """
         ...
 
     async def token(self, place: str, use: str = "") -> Secret | None:
@@ -76,11 +84,18 @@ class Integration(Protocol):
         ...
 
     async def catch_up(self, since: float) -> "CaughtUp":
-        """Find the deliveries since then (Unix seconds) that did not reach us. Raises ProviderError."""
+        """Find the deliveries since then (Unix seconds) that did not reach us. Raises ProviderError.
+
+        `CaughtUp()` where the platform neither sends again nor can be asked.
+        """
         ...
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
-        """Do a call; with `receipt`, renew what an earlier one made. Raises ProviderError."""
+        """Do a call; with `receipt`, renew what an earlier one made. Raises ProviderError.
+
+        Calls are those of `render` and `propose`, and a React for every request. `Receipt("")` where nothing was made because
+        the platform has no such thing. What was made and is gone (deleted, closed) is made anew.
+        """
         ...
 
     async def find(self, call: Call, token: Secret) -> Receipt | None:
@@ -145,7 +160,8 @@ def as_sent(integration: Integration, body: bytes, event: str, delivery_id: str,
     """Return the request with which the platform itself would send this body now (Unix seconds)."""
     if isinstance(integration, Dated):
         body = integration.dated(body, now)
-    return Inbound(integration.sign(body, event, delivery_id, now), body)
+    headers = integration.sign(body, event, delivery_id, now)
+    return Inbound({name.lower(): value for name, value in headers.items()}, body)
 
 
 class CaughtUp(Struct, frozen=True):
@@ -211,10 +227,13 @@ class Registration(Protocol):
 
 @runtime_checkable
 class Forge(Integration, Protocol):
-    """An Integration where code lives as well: it can receive pushes and changes."""
+    """An Integration where code lives as well: it can receive pushes and changes. One that lacks a method of these is no forge."""
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
-        """Describe the repository, and the change `number` in it ("" where the thread is none). Raises ProviderError, Refused."""
+        """Describe the repository, and the change `number` in it ("" where the thread is none). Raises ProviderError, Refused.
+
+        A change that is closed takes no commits: its `base` counts, and `head` is "".
+        """
         ...
 
     async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
@@ -230,7 +249,10 @@ class Forge(Integration, Protocol):
         ...
 
     async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
-        """Return what open changes of others that say they close this issue are called here (`#12`). Raises ProviderError."""
+        """Return what open changes of others that say they close this issue are called here (`#12`). Raises ProviderError.
+
+        A courtesy: `()` where the forge does not tell.
+        """
         ...
 
     def author(self, account: Account) -> str:
@@ -252,3 +274,5 @@ class Proposal(Struct, frozen=True):
     request_url: str
     run_id: str
     draft: bool = False
+    asked_in_change: bool = False
+    """Whether it was asked inside a change: then the thread is no issue that could be closed."""

@@ -181,7 +181,7 @@ def test_a_pull_request_says_what_why_and_for_whom() -> None:
 
 
 def test_work_asked_in_a_pull_request_or_elsewhere_closes_nothing() -> None:
-    assert "Fixes" not in opened(request_url="https://github.example/octo/hello/pull/12#issuecomment-1").body
+    assert "Fixes" not in opened(asked_in_change=True).body
     assert "Fixes" not in opened(thread=Thread("github", "octo/other", "12")).body
     assert "Fixes" not in opened(thread=Thread("slack", "C1", "12")).body
 
