@@ -12,7 +12,9 @@ import pytest
 
 from tests.integrations.jira.conftest import departures
 from tests.journeys.conftest import Place
+from tests.journeys.gitlab_project import GitLabProject
 from tests.journeys.steps import CANARIES, MEND_CALC, bash, call, finish, step
+from tests.standins.gitlab import GitLabServer
 from tests.standins.jira import JiraServer
 from tests.standins.jira_state import Delivery, plain
 
@@ -71,9 +73,12 @@ class Project:
 
 
 @pytest.fixture
-async def project(place: Place) -> AsyncIterator[Project]:
+async def project(place: Place, tmp_path: Path) -> AsyncIterator[Project]:
+    """A project at Jira, with both forges behind it: a repository that is named by its name alone may be at either."""
     port = urlsplit(place.service.environment["ONHAND_JIRA__URL"]).port or 0
-    async with JiraServer(port=port) as jira:
+    forge = GitLabServer(tmp_path / "gitlab", port=GitLabProject.port(place.service))
+    async with forge as gitlab, JiraServer(port=port) as jira:
+        gitlab.person("onhand-bot", bot=True)
         for name in ("alice", "carol"):
             jira.person(name)
         jira.person("onhand", token=CANARIES["jira"])
