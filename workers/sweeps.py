@@ -116,11 +116,13 @@ async def mirrors(services: Services, shop: Workshop) -> int:
 
 
 async def missed(services: Services, shop: Workshop) -> int:
-    """Have the platforms send again what did not reach us while we were away."""
+    """Have the platforms send again what did not reach us while we were away.
+
+    What was said before the first look is nobody's wish of us; after one that was cut short, all days count.
+    """
     now = services.clock()
-    last = next(
-        (sweep.at for sweep in await services.sweeps.list() if sweep.name == "missed" and not sweep.trouble), 0.0
-    )
+    before = next((sweep for sweep in await services.sweeps.list() if sweep.name == "missed"), None)
+    last = now if before is None else 0.0 if before.trouble else before.at
     found, away = 0, list[ProviderError]()
     for integration in services.integrations.values():
         try:

@@ -8,7 +8,6 @@ import asyncio
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, TypeVar
@@ -20,21 +19,11 @@ from jira.resilientsession import ResilientSession
 from msgspec import Struct
 from requests.auth import AuthBase, HTTPBasicAuth
 
-from bot.core.errors import ProviderError, ProviderWord
+from bot.core.errors import ProviderError
+from bot.core.refusals import UNTOLD, seconds, word_of
 from bot.core.secret import Secret
 
 _THREADS = 32
-_UNTOLD = 30.0
-"""Seconds to wait after a rate limit that names no time."""
-
-_WORDS: dict[int, ProviderWord] = {
-    401: "unauthorized",
-    403: "forbidden",
-    404: "missing",
-    409: "conflict",
-    410: "missing",
-    429: "limited",
-}
 
 T = TypeVar("T")
 
@@ -127,12 +116,10 @@ def _auth(token: Secret) -> AuthBase:
 
 def _refusal(error: JIRAError, what: str) -> ProviderError:
     status = error.status_code or 0
-    word = _WORDS.get(status, "invalid" if 400 <= status < 500 and status not in (408, 425) else "unavailable")
-    wait = None
-    with suppress(ValueError, AttributeError, KeyError):
-        wait = max(0.0, float(error.response.headers["retry-after"]))  # type: ignore[union-attr]
+    word = word_of(status)
+    wait = seconds(getattr(error.response, "headers", {}).get("retry-after"))
     if word == "limited" and wait is None:
-        wait = _UNTOLD
+        wait = UNTOLD
     return ProviderError(word, f"Jira answered {status} to {what}: {(error.text or '')[:300]}", wait)
 
 

@@ -15,6 +15,7 @@ from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Proposal, Us
+from bot.core.remembered import Remembered
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.jira import adf, missed, replies, webhook, wiki
@@ -85,7 +86,7 @@ class Jira:
         self._api = Api(_address("jira.api_url", settings.api_url) or web, settings.timeout)
         self._called = webhook.Us(us.handle, us.label, settings.bot_account_id.strip(), web)
         self._token = _token(settings)
-        self._owners: dict[Secret, Account] = {}
+        self._owners = Remembered[Secret, Account]()
 
     @staticmethod
     async def set_up(settings: "Jira.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
@@ -322,13 +323,10 @@ class Jira:
         return await self._api.send(token, "GET", f"/secure/attachment/{number}/{quote(file.filename, safe='')}")
 
     async def identify(self, token: Secret) -> Account:
-        if known := self._owners.get(token):
-            return known
-        owner = _account(await self._api.get(token, "myself", Person))
-        if len(self._owners) >= 256:
-            self._owners.clear()
-        self._owners[token] = owner
-        return owner
+        return await self._owners.get(token, lambda: self._owner(token))
+
+    async def _owner(self, token: Secret) -> Account:
+        return _account(await self._api.get(token, "myself", Person))
 
     async def account(self, login: str, token: Secret) -> Account:
         if not await self._api.cloud(token):

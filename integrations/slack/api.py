@@ -12,6 +12,7 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.core.errors import ProviderError, ProviderWord
+from bot.core.refusals import UNTOLD, seconds, word_of
 from bot.core.secret import Secret
 
 FILES = "https://files.slack.com/"
@@ -20,8 +21,6 @@ FILES = "https://files.slack.com/"
 NOBODY = Secret("")
 """Instead of a token: the call is not signed in."""
 
-_UNTOLD = 30.0
-"""Seconds to wait after a rate limit that names no time."""
 
 _WORDS: Mapping[ProviderWord, str] = {
     "unauthorized": "invalid_auth not_authed account_inactive token_revoked token_expired app_uninstalled",
@@ -36,7 +35,6 @@ _WORDS: Mapping[ProviderWord, str] = {
     "unavailable": "internal_error fatal_error service_unavailable request_timeout team_added_to_org",
 }
 _WORD_OF: dict[str, ProviderWord] = {name: word for word, names in _WORDS.items() for name in names.split()}
-_WORD_OF_STATUS: dict[int, ProviderWord] = {401: "unauthorized", 403: "forbidden", 404: "missing", 429: "limited"}
 
 
 class Api:
@@ -89,11 +87,11 @@ def refusal(method: str, error: SlackApiError) -> ProviderError:
     status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0) or 0)
     data = getattr(answer, "data", None)
     said = str(data.get("error", "")) if isinstance(data, dict) else ""
-    word = _WORD_OF.get(said) or _WORD_OF_STATUS.get(status) or ("invalid" if said else "unavailable")
+    word = _WORD_OF.get(said) or (word_of(status) if status >= 400 else "invalid" if said else "unavailable")
     wait = None
     if word == "limited":
-        told = str(getattr(answer, "headers", {}).get("Retry-After", ""))
-        wait = float(told) if told.isascii() and told.isdigit() else _UNTOLD
+        told = seconds(getattr(answer, "headers", {}).get("Retry-After"))
+        wait = UNTOLD if told is None else told
     needs = f", needs the scope {data['needed']}" if isinstance(data, dict) and data.get("needed") else ""
     return ProviderError(word, f"Slack said {said or status} to {method}{needs}", retry_after=wait)
 

@@ -17,6 +17,7 @@ from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
+from bot.core.remembered import Remembered
 from bot.core.secret import Secret
 from integrations.slack import replies, sweep, threads, webhook
 from integrations.slack.api import NOBODY, Api
@@ -66,7 +67,7 @@ class Slack:
                 f"slack.api_url: expected an address such as https://slack.com/api, found {parts.netloc!r}"
             )
         self._api = Api(settings.api_url, settings.timeout)
-        self._owners: dict[Secret, Account] = {}
+        self._owners = Remembered[Secret, Account]()
         self._opening: dict[str, asyncio.Future[str]] = {}
 
     @staticmethod
@@ -340,12 +341,11 @@ class Slack:
         return await threads.context(self._api, token, channel, trigger, us)
 
     async def identify(self, token: Secret) -> Account:
-        if known := self._owners.get(token):
-            return known
+        return await self._owners.get(token, lambda: self._owner(token))
+
+    async def _owner(self, token: Secret) -> Account:
         found = await self._api.call(token, "auth_test")
-        owner = Account(self.name, f"{found.get('team_id')}:{found.get('user_id')}", str(found.get("user_id")))
-        self._owners[token] = owner
-        return owner
+        return Account(self.name, f"{found.get('team_id')}:{found.get('user_id')}", str(found.get("user_id")))
 
     async def account(self, login: str, token: Secret) -> Account:
         """Return the account of a member's id: `U123`, or `T123:U123`."""

@@ -160,8 +160,10 @@ class Told(RecordingClient):
     def __init__(self, *, away: bool = False) -> None:
         super().__init__()
         self._away = away
+        self.since: list[float] = []
 
     async def catch_up(self, since: float) -> CaughtUp:
+        self.since.append(since)
         if self._away:
             raise ProviderError("unavailable", "no answer")
         asked = Trigger(
@@ -185,6 +187,16 @@ async def test_a_platform_that_is_away_hides_nothing_that_others_tell(built: boo
 async def test_what_is_told_again_is_found_once(built: bootstrap.Built) -> None:
     services = replace(built.services, integrations={"memory": Told()})
     assert [await sweeps.missed(services, NO_SHOP) for _ in range(2)] == [1, 0]
+
+
+async def test_what_was_said_before_the_first_look_is_left_alone(built: bootstrap.Built) -> None:
+    told, minutes = Told(), 60.0
+    services = replace(built.services, integrations={"memory": told})
+    await turn(replace(built, services=services), "missed")
+    assert time.time() - told.since[0] < 15 * minutes
+    await built.services.sweeps.note("missed", 0, "no answer")
+    await turn(replace(built, services=services), "missed")
+    assert time.time() - told.since[1] > 2 * 24 * 60 * minutes, "nobody knows what was missed meanwhile"
 
 
 async def findings(built: bootstrap.Built, now: float) -> dict[str, doctor.Finding]:
