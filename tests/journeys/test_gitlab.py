@@ -15,6 +15,7 @@ from tests.standins.gitlab import Delivery, Hook
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
 
 
+@pytest.mark.both_pairs
 async def test_a_mention_becomes_a_merge_request_that_mends_the_test(project, tmp_path: Path) -> None:
     project.script(
         step(

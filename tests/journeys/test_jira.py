@@ -88,6 +88,7 @@ async def project(place: Place, tmp_path: Path) -> AsyncIterator[Project]:
         assert departures(jira) == []
 
 
+@pytest.mark.both_pairs
 async def test_a_mention_becomes_a_pull_request_and_both_link_to_each_other(project: Project, tmp_path: Path) -> None:
     place = project.place
     place.script(

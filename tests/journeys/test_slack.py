@@ -72,6 +72,7 @@ async def talk(place: Place) -> AsyncIterator[Talk]:
         assert slack.problems == []
 
 
+@pytest.mark.both_pairs
 async def test_a_mention_becomes_a_pull_request_and_both_link_to_each_other(talk: Talk, tmp_path: Path) -> None:
     place = talk.place
     place.script(bash(MEND_CALC), finish())
