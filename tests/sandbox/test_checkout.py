@@ -269,7 +269,7 @@ exec /usr/bin/git "$@"
 
 
 async def test_a_huge_bundle_is_not_read(checkout: GitCheckout, source: Source, base: str, box: Sandbox) -> None:
-    await said(box, "head -c 70000000 /dev/urandom >huge")
+    await said(box, "head -c 67500000 /dev/urandom >huge")
     with pytest.raises(SandboxError, match="longer than"):
         await take(checkout, source, base, box)
 

@@ -440,7 +440,7 @@ async def _nothing(_: Verified) -> bytes | None:
 
 async def test_what_was_said_while_we_were_away_is_found(server: SlackServer, client: Slack, token: Secret) -> None:
     old = await server.say("U0ALICE", f"<@{BOT}> long ago")
-    since = float(old) + 0.0000005
+    since = float(old)
     asked_for = await server.say("U0ALICE", f"<@{BOT}> fix it")
     reply = await server.say("U0BOB", "and this", root=asked_for)
     direct = await server.say("U0BOB", "help", channel="D0BOB")
