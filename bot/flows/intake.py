@@ -51,7 +51,7 @@ async def take(services: Services, integration: Integration, verified: Verified)
     if delivery.search is not None and isinstance(integration, Picker):
         body = integration.options(await _found(services, delivery.search))
         return Receipt("ignored", delivery.event, reason="search", body=body)
-    if isinstance(integration, ThreadOpener) and delivery.triggers and not delivery.triggers[0].thread.item:
+    if delivery.triggers and not delivery.triggers[0].thread.item and isinstance(integration, ThreadOpener):
         delivery = await integration.open_thread(delivery, await _bots(services, delivery.triggers[0].thread))
     if not delivery.triggers:
         return Receipt("ignored", delivery.event, reason=delivery.ignored, body=delivery.answer)

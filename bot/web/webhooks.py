@@ -2,6 +2,7 @@
 
 import logging
 import time
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -56,8 +57,8 @@ class Webhooks:
         try:
             if scope.get("method") != "POST":
                 raise Rejected("method", "expected POST", 405)
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-            receipt = await intake.receive(self._services, service, Inbound(headers, await _read(receive)))
+            inbound = Inbound(_headers(scope), await _read(receive))
+            receipt = await intake.receive(self._services, service, inbound)
         except Rejected as error:
             self._note_refusal(service, error)
             return _Answer(error.status, {"error": error.word, "detail": error.detail})
@@ -79,6 +80,15 @@ class Webhooks:
         if now - self._last_refusal.get(error.word, -_QUIET) >= _QUIET:
             self._last_refusal[error.word] = now
             log.info("delivery for %r refused: %s (further ones are only counted)", service[:40], error.word)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return the headers as text, decoded in one go: there are many, and few are read. Raises Rejected for a line end in one."""
+    pairs = list(scope["headers"])
+    texts = b"\n".join(chain.from_iterable(pairs)).decode("latin-1").split("\n")
+    if pairs and len(texts) != 2 * len(pairs):
+        raise Rejected("headers", "a header holds a line end")
+    return dict(zip(texts[::2], texts[1::2], strict=False))
 
 
 async def _read(receive: Receive) -> bytes:
