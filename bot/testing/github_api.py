@@ -124,7 +124,7 @@ class Routes:
         return Answered(200, {**self._state.person(asked.by), "name": asked.by.login, "email": None})
 
     def _person(self, asked: Asked, login: str) -> Answered:
-        person = next((p for p in self._state.people.values() if p.login.casefold() == login.casefold()), None)
+        person = next((p for p in list(self._state.people.values()) if p.login.casefold() == login.casefold()), None)
         if person is None:
             raise ApiError(404, "Not Found")
         return Answered(200, {**self._state.person(person), "name": person.login, "email": None})
@@ -133,7 +133,7 @@ class Routes:
         return Answered(200, self._state.repository(self._repo(asked, place), asked.by.login))
 
     def _own_repositories(self, asked: Asked) -> Answered:
-        known = [r for r in self._state.repositories.values() if r.permission(asked.by.login) != "none"]
+        known = [r for r in list(self._state.repositories.values()) if r.permission(asked.by.login) != "none"]
         return Answered(200, [self._state.repository(repository, asked.by.login) for repository in known])
 
     def _installed(self, asked: Asked) -> Answered:
@@ -195,7 +195,7 @@ class Routes:
         """The mentions of an issue in others of its repository, and what was said."""
         repository, about = self._item(asked, place, number)
         mention = re.compile(rf"#{number}(?!\w)")
-        mentions = (i for i in repository.items.values() if i is not about and mention.search(i.body or ""))
+        mentions = (i for i in list(repository.items.values()) if i is not about and mention.search(i.body or ""))
         shown = self._state.repository(repository)
         events: list[Json] = [
             {"event": "cross-referenced", "source": {"type": "issue", "issue": {**issue, "repository": shown}}}
@@ -307,7 +307,7 @@ class Routes:
         for field_, branch in (("head", head), ("base", base)):
             if commits[branch] is None:
                 raise invalid(field_, "invalid")
-        for item in repository.items.values():
+        for item in list(repository.items.values()):
             if item.pull and item.state == "open" and (item.pull.head, item.pull.base) == (head, base):
                 owner = repository.name.partition("/")[0]
                 raise invalid("", "custom", f"A pull request already exists for {owner}:{head}.")

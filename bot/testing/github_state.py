@@ -257,7 +257,7 @@ class State:
 
     def remarks_of(self, repository: str, number: int) -> list[Remark]:
         """What was said in a thread, oldest first."""
-        return [r for r in self.remarks.values() if (r.repository, r.number) == (repository, number)]
+        return [r for r in list(self.remarks.values()) if (r.repository, r.number) == (repository, number)]
 
     def _common(self, item: Item) -> Json:
         assignees = [self.person(self.people[login]) for login in item.assignees]
