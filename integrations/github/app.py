@@ -236,7 +236,7 @@ class App:
             return Secret(jwt.encode(claims, self._key.reveal(), "RS256"))
         except (ValueError, TypeError, jwt.PyJWTError):
             raise ConfigError(
-                "github.private_key: expected the App's private key as PEM text, -----BEGIN RSA PRIVATE KEY----- and so on"
+                "github.private_key: expected the whole PEM file that GitHub gave for the App, its first and last line too"
             ) from None
 
 

@@ -17,6 +17,9 @@ from tests.chaos.storm import Kill
 SWEPT_WITHIN = 90.0
 """Seconds in which the sweep, which comes once a minute, has to find boxes that were left over."""
 
+DUE_WITHIN = 16.0
+"""Seconds after which no job is left: one waits for a lease (6), for the worker's next look (5), and runs."""
+
 _ENDED = re.compile(r"\*\*(Done|I did not start|Stopped|I reached a limit|I could not finish this)")
 _MARK = re.compile(r"<!-- onhand:(\S+) -->")
 
@@ -167,7 +170,7 @@ def _taken_at(events: Sequence[Event], kill: Kill) -> float:
 
 
 async def _of_redis(verdict: Verdict, built: Built) -> None:
-    for _ in range(int(SWEPT_WITHIN / 0.1)):
+    for _ in range(int(DUE_WITHIN / 0.1)):
         waiting = await built.bus.redis.zcard(RUNS)
         held = [key async for key in built.bus.redis.scan_iter("arq:in-progress:run:*")]
         if not waiting and not held:

@@ -24,9 +24,8 @@ BOUNDED = {
 }
 """By how much each may grow from the first to the last quarter after the warm-up. What is not here grows with the work."""
 
-SLACK = {"web descriptors": 4, "worker descriptors": 12, "web threads": 4, "worker threads": 24, "Redis keys": 20}
-"""So few more are no growth, whatever their share; the worker's threads to GitHub are made as they are needed, 24 at most,
-and each keeps a connection."""
+SLACK = {"web descriptors": 4, "worker descriptors": 4, "web threads": 4, "worker threads": 24, "Redis keys": 20}
+"""So few more are no growth, whatever their share; the worker's threads to GitHub are made as they are needed, 24 at most."""
 
 _MEGABYTE = 1 << 20
 
