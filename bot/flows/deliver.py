@@ -137,16 +137,7 @@ async def deliver(
         return Delivered(outcome)
     await patiently(lambda: recheck(services, place.source.repository, grant))
     outcome = _with_lfs(outcome, change)
-    run_id = log.state.run.id if log.state.run else ""
-    spare = f"{BRANCH_PREFIX}{_slug(place.trigger.thread.item)}-{run_id}"
-
-    async def token() -> Secret:
-        token = await grant.code()
-        await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
-        return token
-
-    landing = await land(checkout, place.source, change, place.branch, spare, token)
-    await _note(log, landing)
+    landing = await _land(checkout, log, place, change, grant)
     commit = landing.change.commit if landing.branch == place.branch else ""
     if not commit or not complete or place.inside_change:
         patch = services.redact(landing.patch)
@@ -157,10 +148,21 @@ async def deliver(
     return Delivered(outcome, url, commit=commit)
 
 
-async def _note(log: ConversationLog, landing: Landing) -> None:
+async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> Landing:
+    """Push, and note it: from there on it is known without the box."""
+    run_id = log.state.run.id if log.state.run else ""
+    spare = f"{BRANCH_PREFIX}{_slug(place.trigger.thread.item)}-{run_id}"
+
+    async def token() -> Secret:
+        token = await grant.code()
+        await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
+        return token
+
+    landing = await land(checkout, place.source, change, place.branch, spare, token)
     topic = _topic(_PUSH if landing.branch else _PATCH, log.state)
     if topic not in log.state.topics:
         await log.append(Draft(Called(topic=topic, receipt=Receipt(landing.change.commit))))
+    return landing
 
 
 def _topic(kind: str, state: State) -> str:
