@@ -118,20 +118,24 @@ async def mirrors(services: Services, shop: Workshop) -> int:
 async def missed(services: Services, shop: Workshop) -> int:
     """Have the platforms send again what did not reach us while we were away.
 
-    What was said before the first look is nobody's wish of us; after one that was cut short, all days count.
+    What was said before the first look at a platform is nobody's wish of us; after that each look begins where the last
+    good one at the same platform ended.
     """
-    now = services.clock()
-    before = next((sweep for sweep in await services.sweeps.list() if sweep.name == "missed"), None)
-    last = now if before is None else 0.0 if before.trouble else before.at
+    looked = {sweep.name: sweep.at for sweep in await services.sweeps.list()}
     found, away = 0, list[ProviderError]()
-    for integration in services.integrations.values():
+    for platform, integration in services.integrations.items():
+        name, now = f"missed at {platform}", services.clock()
+        if name not in looked:
+            await services.sweeps.note(name, 0)
         try:
-            caught = await integration.catch_up(max(last - _OVERLAP, now - _LOOK_BACK))
+            caught = await integration.catch_up(max(looked.get(name, now) - _OVERLAP, now - _LOOK_BACK))
         except ProviderError as error:
             away.append(error)  # the others are looked at all the same
             continue
         receipts = [await intake.accept(services, delivery) for delivery in caught.read]
-        found += caught.sent_again + sum(receipt.status == "accepted" for receipt in receipts)
+        again = caught.sent_again + sum(receipt.status == "accepted" for receipt in receipts)
+        await services.sweeps.note(name, again)
+        found += again
     if away:
         raise away[0]
     return found

@@ -194,9 +194,17 @@ async def test_what_was_said_before_the_first_look_is_left_alone(built: bootstra
     services = replace(built.services, integrations={"memory": told})
     await turn(replace(built, services=services), "missed")
     assert time.time() - told.since[0] < 15 * minutes
-    await built.services.sweeps.note("missed", 0, "no answer")
-    await turn(replace(built, services=services), "missed")
-    assert time.time() - told.since[1] > 2 * 24 * 60 * minutes, "nobody knows what was missed meanwhile"
+
+
+async def test_a_look_begins_where_the_last_good_one_at_that_platform_ended(built: bootstrap.Built) -> None:
+    now, hours = time.time(), 3600.0
+    there, away = Told(), Told(away=True)
+    for moment in (now - 5 * hours, now - 4 * hours, now):
+        async with at(built, lambda moment=moment: moment) as then:  # type: ignore[misc]
+            services = replace(then.services, integrations={"there": there, "away": away})
+            await turn(replace(then, services=services), "missed")
+    assert there.since[2] == pytest.approx(now - 4 * hours, abs=15 * 60)
+    assert away.since[2] == pytest.approx(now - 5 * hours, abs=15 * 60), "nothing was heard since the beginning"
 
 
 async def findings(built: bootstrap.Built, now: float) -> dict[str, doctor.Finding]:

@@ -17,15 +17,15 @@ from tests.standins.gitlab import GitLabServer
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
 
 PROJECT = "acme/shop/web"
-LONG_AGO = 1000.0
-"""Seconds: longer than a hook may take."""
+A_WHILE_AGO = 300.0
+"""Seconds: longer than a hook may take, and not before what a first look goes back."""
 
 
 async def test_a_comment_that_no_hook_brought_is_found_and_goes_on_once_its_author_is_known(
     begin: Any, tmp_path: Path
 ) -> None:
     port = free_port("127.0.0.1")
-    async with GitLabServer(tmp_path / "gitlab", port=port, clock=lambda: time.time() - LONG_AGO) as gitlab:
+    async with GitLabServer(tmp_path / "gitlab", port=port, clock=lambda: time.time() - A_WHILE_AGO) as gitlab:
         alice = gitlab.person("alice")
         gitlab.person("onhand-bot", bot=True)
         await gitlab.project(PROJECT, FILES, {"alice": 30, "onhand-bot": 30})
