@@ -18,6 +18,7 @@ from bot.core.events import (
     Event,
     FileContent,
     FileEdited,
+    Landed,
     Located,
     ModelReply,
     RunCommand,
@@ -80,6 +81,8 @@ class RunState:
     """The last event that the model knew when it gave its last answer."""
     heads: tuple[str, ...] = ()
     """The heads of a change that it began from; more than one where its box was lost."""
+    landed: Landed | None = None
+    """What became of its commits."""
 
 
 @dataclass
@@ -103,6 +106,8 @@ class State:
     """Where the work goes, once that was settled for a thread which does not say it by itself."""
     branch: str = ""
     """The branch that the work is on, kept for follow-ups."""
+    pushed: bool = False
+    """Whether any run has pushed."""
     cost_usd: float = 0.0
 
     @property
@@ -199,6 +204,8 @@ class State:
                 run.last_step = f"edited {path}"
             case RunEnded(run=run_id, outcome=outcome) if run_id == run.id:
                 run.outcome = outcome
+            case Landed() as landed if landed.run == run.id:
+                run.landed, self.pushed = landed, self.pushed or bool(landed.branch)
 
 
 def _task(raw: dict[str, object]) -> Task:

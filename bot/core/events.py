@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.core.inbound import Repository, Trigger
-from bot.core.outbound import Outcome, Receipt
+from bot.core.outbound import Change, Outcome, Receipt
 
 Source = Literal["user", "agent", "environment"]
 
@@ -381,6 +381,17 @@ class RunEnded(Observation, frozen=True, kw_only=True):
     kind = "run_ended"
     run: str
     outcome: Outcome
+
+
+class Landed(Observation, frozen=True, kw_only=True):
+    """The run's commits are pushed to `branch`, or without one in a patch: from here on the box is not needed."""
+
+    kind = "landed"
+    run: str
+    change: Change
+    branch: str = ""
+    why: str = ""
+    """Why they are not where they were meant to be."""
 
 
 class Closed(Observation, frozen=True, kw_only=True):

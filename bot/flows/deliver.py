@@ -9,9 +9,9 @@ import msgspec
 
 from bot.core.conversation import State
 from bot.core.errors import ProviderError, Refused
-from bot.core.events import Called, Draft
+from bot.core.events import Draft, Landed
 from bot.core.inbound import Repository, Trigger
-from bot.core.outbound import Change, Outcome, Receipt
+from bot.core.outbound import Change, Outcome
 from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, recheck
@@ -23,8 +23,8 @@ from bot.flows.whereabouts import forge_of, known
 logger = logging.getLogger(__name__)
 
 BRANCH_PREFIX = "onhand/"
-_PUSH, _PATCH = "push:", "patch:"
-"""Topics under which it is noted what a run has delivered: a push, or a patch because no branch took it."""
+COMPLETE = ("finished", "limit")
+"""Endings whose work is offered to people, rather than only kept."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
     if base := trigger.request.options.get("branch"):
         source = msgspec.structs.replace(source, base=base, commit="")
     branch = source.head or state.branch or branch_name(trigger)
-    if not source.head and any(topic.startswith(_PUSH) for topic in state.topics):
+    if not source.head and state.pushed:
         source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
     us = await forge.identify(await grant.code())
     co_author = forge.author(grant.author) if grant.author else ""
@@ -112,7 +112,7 @@ def _slug(item: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", item).strip("-")
 
 
-async def deliver(
+async def hand_out(
     services: Services,
     checkout: Checkout,
     log: ConversationLog,
@@ -120,36 +120,24 @@ async def deliver(
     box: Sandbox,
     grant: Grant,
     outcome: Outcome,
-) -> Delivered:
-    """Bring what the run made to the forge. Doing it again, also from another worker, changes nothing more.
+) -> Landing | None:
+    """Take the run's commits out of the box and push them, if there are any and they are wanted; note what became of them.
 
-    Finished work becomes a change (or commits in the change where it was asked), work cut short by a limit a draft. Work of a
-    run that was stopped or failed is kept on a branch of ours. Raises Refused, ProviderError, SandboxError.
+    Raises Refused, ProviderError, SandboxError.
     """
     if outcome.ending == "refused" or place.trigger.request.verb == "plan":
-        return Delivered(outcome)
-    complete = outcome.ending in ("finished", "limit")
-    if not complete and place.inside_change:
-        return Delivered(outcome)
+        return None
+    if place.inside_change and outcome.ending not in COMPLETE:
+        return None
     message = outcome.title or place.trigger.title or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
     if change is None:
-        return Delivered(outcome)
+        return None
     await patiently(lambda: recheck(services, place.source.repository, grant))
-    outcome = _with_lfs(outcome, change)
-    landing = await _land(checkout, log, place, change, grant)
-    commit = landing.change.commit if landing.branch == place.branch else ""
-    if not commit or not complete or place.inside_change:
-        patch = services.redact(landing.patch)
-        commit = commit if complete or place.at_head(log.state) else ""
-        return Delivered(_with_note(outcome, landing, complete), patch=patch, commit=commit)
-    outcome = _with_rivals(outcome, await _rivals(place, grant))
-    url = await _propose(services, log, place, landing.change, grant, outcome)
-    return Delivered(outcome, url, commit=commit)
+    return await _land(checkout, log, place, change, grant)
 
 
 async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> Landing:
-    """Push, and note it: from there on it is known without the box."""
     run_id = log.state.run.id if log.state.run else ""
     spare = f"{BRANCH_PREFIX}{_slug(place.trigger.thread.item)}-{run_id}"
 
@@ -159,32 +147,43 @@ async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, chan
         return token
 
     landing = await land(checkout, place.source, change, place.branch, spare, token)
-    topic = _topic(_PUSH if landing.branch else _PATCH, log.state)
-    if topic not in log.state.topics:
-        await log.append(Draft(Called(topic=topic, receipt=Receipt(landing.change.commit))))
+    await log.append(Draft(Landed(run=run_id, change=landing.change, branch=landing.branch, why=landing.why)))
     return landing
 
 
-def _topic(kind: str, state: State) -> str:
-    return f"{kind}{state.run.id if state.run else ''}"
-
-
-async def delivered_before(
-    services: Services, checkout: Checkout, state: State, place: Workplace | None, outcome: Outcome
-) -> Delivered | None:
-    """Return what the latest run has delivered, if that is noted: its box may be gone since then."""
-    if pushed := state.topics.get(_topic(_PUSH, state)):
-        change = state.topics.get(f"change:{state.branch}")
-        return Delivered(outcome, change.url if change else "", commit=pushed.id)
-    noted = state.topics.get(_topic(_PATCH, state))
-    if noted is None or place is None or state.box is None:
+async def handed_out(checkout: Checkout, state: State, place: Workplace) -> Landing | None:
+    """Return what became of the latest run's commits, if that is noted: the box is not needed any more then."""
+    landed = state.run.landed if state.run else None
+    if landed is None:
         return None
-    work = Change(noted.id, state.box.base, (), ())
+    if landed.branch:
+        return Landing(landed.change, landed.branch, landed.why)
     try:
-        landing = Landing(work, why="No branch took my commits.", patch=await checkout.patch(place.source, work))
+        return Landing(landed.change, why=landed.why, patch=await checkout.patch(place.source, landed.change))
     except (Refused, OSError):  # it was another machine's mirror
         return None
-    return Delivered(_with_note(outcome, landing, complete=True), patch=services.redact(landing.patch))
+
+
+async def deliver(
+    services: Services, log: ConversationLog, place: Workplace, landing: Landing | None, grant: Grant, outcome: Outcome
+) -> Delivered:
+    """Show at the forge what the run made. Doing it again, also from another worker, changes nothing more.
+
+    Finished work becomes a change (or commits in the change where it was asked), work cut short by a limit a draft. Work of a
+    run that was stopped or failed stays on a branch of ours. Raises Refused, ProviderError.
+    """
+    if landing is None:
+        return Delivered(outcome)
+    outcome = _with_lfs(outcome, landing.change)
+    complete = outcome.ending in COMPLETE
+    commit = landing.change.commit if landing.branch == place.branch else ""
+    if not commit or not complete or place.inside_change:
+        patch = services.redact(landing.patch)
+        commit = commit if complete or place.at_head(log.state) else ""
+        return Delivered(_with_note(outcome, landing, complete), patch=patch, commit=commit)
+    outcome = _with_rivals(outcome, await _rivals(place, grant))
+    url = await _propose(services, log, place, landing.change, grant, outcome)
+    return Delivered(outcome, url, commit=commit)
 
 
 def _with_note(outcome: Outcome, landing: Landing, complete: bool) -> Outcome:

@@ -18,9 +18,10 @@ from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows.background import gather
-from bot.flows.deliver import Delivered, Workplace, deliver, delivered_before, find_workplace, start_from
+from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, hand_out, handed_out, start_from
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
+from bot.flows.landing import Landing
 from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known
@@ -150,17 +151,20 @@ class Run:
             await self._log.append(Draft(RunEnded(run=self._state.id, outcome=outcome)))
         outcome = self._state.outcome or Outcome("failed", "internal")
         try:
-            if self._box is None and self._log.state.box is not None:
-                await self._prepare(grant)
-            if self._box is None or self._place is None:
+            if self._log.state.box is None:
                 return Delivered(outcome)
-            return await deliver(self._services, self._shop.checkout, self._log, self._place, self._box, grant, outcome)
-        except SandboxGone as gone:
-            checkout, state = self._shop.checkout, self._log.state
-            before = await delivered_before(self._services, checkout, state, self._place, outcome)
-            return before or Delivered(self._outcome_of(gone))
+            place = self._place = self._place or await self._place_of_box(grant)
+            landing = await self._landing(place, grant, outcome)
+            return await deliver(self._services, self._log, place, landing, grant, outcome)
         except Exception as error:  # noqa: BLE001  the request must have an ending whatever happens
             return Delivered(self._outcome_of(error))
+
+    async def _landing(self, place: Workplace, grant: Grant, outcome: Outcome) -> Landing | None:
+        checkout = self._shop.checkout
+        if before := await handed_out(checkout, self._log.state, place):
+            return before
+        box = self._box or await self._prepare(grant)
+        return await hand_out(self._services, checkout, self._log, place, box, grant, outcome)
 
     async def _guarded(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         try:
@@ -227,10 +231,9 @@ class Run:
         """Attach to the run's box or make a new one with the working copy in it."""
         lost = False
         if (boxed := self._log.state.box) is not None:
-            self._place = await self._workplace(grant)
+            self._place = self._place or await self._place_of_box(grant)
             try:
                 self._box = await self._shop.sandboxes.attach(boxed.state)
-                self._place = with_fields(self._place, base=boxed.base, branch=boxed.branch)
                 await self._box.interrupt()  # an earlier holder that only sleeps has its command running still
                 return self._box
             except SandboxGone:
@@ -238,6 +241,11 @@ class Run:
                     raise
                 lost = self._state.steps > 0
         return await self._new_box(grant, lost)
+
+    async def _place_of_box(self, grant: Grant) -> Workplace:
+        """Return the workplace as it was when the box was made."""
+        place, boxed = await self._workplace(grant), self._log.state.box
+        return with_fields(place, base=boxed.base, branch=boxed.branch) if boxed else place
 
     async def _workplace(self, grant: Grant) -> Workplace:
         return await patiently(lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant))

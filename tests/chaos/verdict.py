@@ -10,7 +10,7 @@ from bot import bootstrap, config
 from bot.bootstrap import Built
 from bot.bus import RUNS
 from bot.core.conversation import State, fold
-from bot.core.events import Asked, Closed, Event, ModelReply, RunStarted
+from bot.core.events import Asked, Closed, Event, Landed, ModelReply, RunStarted
 from tests.chaos.ground import PEOPLE, REPOSITORIES, Ground
 from tests.chaos.storm import Kill
 
@@ -56,7 +56,7 @@ async def judge(ground: Ground, kills: Sequence[Kill]) -> Verdict:
         for record in await built.services.conversations.list(1000):
             events = await built.services.log.read(record.id)
             asked |= set(_of_log(verdict, record.thread, events))
-            await asyncio.to_thread(_of_branch, verdict, ground, record.thread, fold(events))
+            await asyncio.to_thread(_of_branch, verdict, ground, record.thread, events)
             _of_takeovers(verdict, events, kills)
         verdict.lost += [
             f"{thread}: nobody heard {what}" for thread, what in _mentions(ground) if (thread, what) not in asked
@@ -117,10 +117,11 @@ def _unseen(events: Sequence[Event], state: State) -> Iterator[int]:
             yield from event.fact.requests
 
 
-def _of_branch(verdict: Verdict, ground: Ground, thread: str, state: State) -> None:
+def _of_branch(verdict: Verdict, ground: Ground, thread: str, events: Sequence[Event]) -> None:
     """Check that a branch has exactly the commits whose push the log notes, once each, and one pull request."""
     name = thread.partition(":")[2].partition("#")[0]
-    pushed = [r.id for topic, r in state.topics.items() if topic.startswith("push:") and r]
+    state = fold(events)
+    pushed = [event.fact.change.commit for event in events if isinstance(event.fact, Landed) and event.fact.branch]
     commits: list[str] = []
     if state.branch in ground.github.git.branches(name):
         commits = ground.github.git.git(name, "log", "--format=%H%x00%s", state.branch, "^main").decode().splitlines()

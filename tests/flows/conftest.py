@@ -201,6 +201,24 @@ class World:
     async def run(self, holder: str = "worker/1") -> float:
         return await work.run(self.services, self.shop, CONVERSATION, holder)
 
+    async def run_and_die_with(self, kind: str) -> None:
+        """Run until an event of this kind stands in the log, end the worker there, and lose its box."""
+        append = self.store.log.append
+
+        async def append_and_die(conversation_id: str, drafts: Any, *, expected: int) -> Any:
+            events = await append(conversation_id, drafts, expected=expected)
+            if any(draft.fact.kind == kind for draft in drafts):
+                raise asyncio.CancelledError
+            return events
+
+        self.store.log.append = append_and_die  # type: ignore[method-assign]
+        try:
+            with pytest.raises(asyncio.CancelledError):
+                await self.run()
+        finally:
+            self.store.log.append = append  # type: ignore[method-assign]
+        self.boxes.living.clear()
+
     async def state(self) -> State:
         return fold(await self.store.log.read(CONVERSATION))
 

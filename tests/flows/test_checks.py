@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from bot.core.inbound import Repository
-from bot.core.outbound import Outcome, SetCheck
+from bot.core.outbound import SetCheck
 from bot.core.ports import Source
-from bot.flows.deliver import delivered_before
 
 HEAD = "the-change"
 
@@ -97,8 +96,6 @@ async def test_a_button_knows_the_thread_as_earlier_requests_described_it(inside
 
 async def test_what_was_pushed_before_the_box_was_lost_has_its_check(inside) -> None:
     await inside.admit(change=True)
-    await inside.run()
-    state = await inside.state()
-    found = await delivered_before(inside.services, inside.pushes, state, None, Outcome("finished"))
-    assert found is not None
-    assert found.commit == "c" * 40
+    await inside.run_and_die_with("landed")
+    await inside.run("worker/2")
+    assert checks(inside)[-1] == ("c" * 40, "finished")

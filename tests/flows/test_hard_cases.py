@@ -144,23 +144,32 @@ async def test_a_thread_that_takes_no_message_any_more_still_ends(world) -> None
 
 
 async def test_work_that_was_lost_with_its_box_is_not_called_done(world) -> None:
-    append = world.services.log.append
-
-    async def append_and_die(conversation_id: str, drafts: Any, *, expected: int) -> Any:
-        events = await append(conversation_id, drafts, expected=expected)
-        if any(draft.fact.kind == "run_ended" for draft in drafts):
-            raise asyncio.CancelledError
-        return events
-
-    world.services.log.append = append_and_die
     seq = await world.admit()
-    with pytest.raises(asyncio.CancelledError):
-        await world.run()
-    world.services.log.append = append
-    world.boxes.living.clear()
+    await world.run_and_die_with("run_ended")
     await world.run("worker/2")
     assert "ended failed" in world.said()[f"status:{seq}"]
     assert world.forge.made(OpenChange) == []
+
+
+async def test_what_was_pushed_is_proposed_without_the_box(world) -> None:
+    seq = await world.admit()
+    await world.run_and_die_with("landed")
+    world.pushes.pushed.clear()
+    await world.run("worker/2")
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    assert len(world.forge.made(OpenChange)) == 1
+    assert world.pushes.pushed == {}, "once is enough"
+
+
+async def test_the_branch_of_work_that_was_cut_short_is_named_without_the_box(world) -> None:
+    seq, run = await running(world)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    await world.admit("@onhand stop")
+    await world.run_and_die_with("landed")
+    await world.run("worker/2")
+    [branch] = world.pushes.pushed
+    assert f"The work so far is on the branch `{branch}`" in world.said()[f"status:{seq}"]
 
 
 @pytest.mark.parametrize("word", ["invalid", "missing", "forbidden"])
@@ -190,21 +199,9 @@ async def closed_fork(repository: Any, number: str, token: Any) -> Source:
 
 
 async def test_a_patch_whose_box_is_lost_before_it_is_shown_is_made_again_from_the_mirror(world) -> None:
-    append = world.services.log.append
-
-    async def append_and_die(conversation_id: str, drafts: Any, *, expected: int) -> Any:
-        events = await append(conversation_id, drafts, expected=expected)
-        if any(getattr(draft.fact, "topic", "").startswith("patch:") for draft in drafts):
-            raise asyncio.CancelledError
-        return events
-
-    world.services.log.append = append_and_die
     world.forge.source = closed_fork
     seq = await world.admit(change=True)
-    with pytest.raises(asyncio.CancelledError):
-        await world.run()
-    world.services.log.append = append
-    world.boxes.living.clear()
+    await world.run_and_die_with("landed")
     await world.run("worker/2")
     assert "ended finished" in world.said()[f"status:{seq}"]
     assert "in a patch" in world.said()[f"status:{seq}"]
