@@ -208,7 +208,7 @@ class Place:
     async def conversation(self, number: int) -> str:
         """The id of an issue's conversation; waits until it is there."""
         key = self.key(number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 for record in (await self.client.get("/api/v1/conversations")).json():
                     if record["thread"] == key:
@@ -220,7 +220,7 @@ class Place:
         events: list[dict[str, Any]] = (await self.client.get(path)).json()["events"]
         return events
 
-    async def until(self, what: Callable[[], Any], seconds: float = 45.0) -> Any:
+    async def until(self, what: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait until it is true (it may be a coroutine function); fail with the service's log otherwise."""
         deadline = time.monotonic() + seconds
         while True:

@@ -410,7 +410,7 @@ async def test_over_a_socket_the_same_deliveries_come_and_are_acknowledged(serve
     for _ in range(3):
         await server.command("U0ALICE", "help")
     assert (await taken.get()).event == "command"
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while len(server.acknowledged) < 5:
             await asyncio.sleep(0.01)
     assert {"options": []} in server.acknowledged.values()
