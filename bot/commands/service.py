@@ -47,6 +47,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=5,
+            timeout_keep_alive=75,  # longer than a proxy in front keeps a connection, so that none is closed just as it is used
             server_header=False,
         )
         await uvicorn.Server(config).serve()

@@ -31,13 +31,9 @@ def main(deliveries: int, runs: int, samples: int, seed: int) -> None:
         sys.exit(0 if asyncio.run(soak(deliveries, runs, samples, seed, Path(folder))) else 1)
 
 
-WARM_RUNS = 40
-"""Runs before the first sample: the worker's threads to GitHub, and the connection that each keeps, are made as runs need them."""
-
-
 async def soak(deliveries: int, runs: int, samples: int, seed: int, folder: Path) -> bool:
     """Soak, and print the table. Whether everything that should has stayed flat and was answered as it should."""
-    limit = 120 + deliveries / 50 + (WARM_RUNS + runs) * 5
+    limit = 120 + deliveries / 50 + runs * 5
     _tell(f"soak: {deliveries} deliveries, {runs} runs, {samples} samples, seed {seed}; ends within {limit:.0f} s")
     script = folder / "script.json"
     script.write_text(json.dumps([bash("echo line >> work.txt"), finish("A line.", "Write a line")]))
@@ -47,13 +43,12 @@ async def soak(deliveries: int, runs: int, samples: int, seed: int, folder: Path
         async with ground("sqlite-process", unused, 1, folder, settings, warm=False) as laid:
             load = Load(laid, seed)
             async with asyncio.timeout(limit):
-                await load.batch(0, WARM_RUNS)
                 for number in range(samples):
                     await load.batch(_share(deliveries, samples, number), _share(runs, samples, number))
                     seen.append(await measure(laid))
                     if (number + 1) % max(1, samples // 10) == 0:
                         _progress(load, seen[-1])
-    _tell(f"answered: {dict(load.answered)}; otherwise than expected: {dict(load.wrong)}")
+    _tell(f"answered: {dict(load.answered)}; otherwise than expected: {dict(load.wrong)}; sent again: {load.again}")
     flat = _print(seen[int(len(seen) * WARM_UP) :])
     return flat and not load.wrong
 

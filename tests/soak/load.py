@@ -16,6 +16,7 @@ from tests.chaos.ground import REPOSITORIES, Ground
 from tests.journeys.steps import CANARIES
 
 AT_ONCE = 16
+_TRIES = 3
 
 SHARES = {"asks for nothing": 0.68, "forged": 0.10, "a duplicate": 0.22}
 """What the deliveries beside the accepted ones are."""
@@ -32,6 +33,8 @@ class Load:
     seed: int
     answered: Counter[str] = field(default_factory=Counter)
     wrong: Counter[str] = field(default_factory=Counter)
+    again: int = 0
+    """How often a connection broke, and the delivery was sent again, as a provider does."""
     runs: int = 0
     _accepted: list[Delivery] = field(default_factory=list)
 
@@ -65,10 +68,18 @@ class Load:
     ) -> None:
         async with turns:
             content, headers = self._signed(kind, chance)
-            status = (await client.post(url, content=content, headers=dict(headers))).status_code
+            status = await self._post(client, url, content, headers)
         self.answered[kind] += 1
         if status != _EXPECTED[kind]:
             self.wrong[f"{kind}: {status}"] += 1
+
+    async def _post(self, client: httpx.AsyncClient, url: str, content: bytes, headers: Mapping[str, str]) -> int:
+        for _ in range(_TRIES):
+            try:
+                return (await client.post(url, content=content, headers=dict(headers))).status_code
+            except httpx.TransportError:  # the server ends idle connections, sometimes just as one is used again
+                self.again += 1
+        raise ConnectionError(f"no answer in {_TRIES} tries")
 
     def _signed(self, kind: str, chance: Random) -> tuple[bytes, Mapping[str, str]]:
         right = Secret(CANARIES["webhook"])

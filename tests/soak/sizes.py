@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 from statistics import fmean, linear_regression
+from urllib.parse import urlsplit
 
 import psutil
 from redis.asyncio import Redis
@@ -14,9 +15,11 @@ Sizes = dict[str, float]
 BOUNDED = {
     "web memory, MB": 0.10,
     "web descriptors": 0.10,
+    "web connections": 0.10,
     "web threads": 0.10,
     "worker memory, MB": 0.10,
     "worker descriptors": 0.10,
+    "worker connections": 0.10,
     "worker threads": 0.10,
     "Redis memory, MB": 0.25,
     "Redis keys": 0.25,
@@ -24,8 +27,17 @@ BOUNDED = {
 }
 """By how much each may grow from the first to the last quarter after the warm-up. What is not here grows with the work."""
 
-SLACK = {"web descriptors": 4, "worker descriptors": 4, "web threads": 4, "worker threads": 24, "Redis keys": 20}
-"""So few more are no growth, whatever their share; the worker's threads to GitHub are made as they are needed, 24 at most."""
+SLACK = {
+    "web descriptors": 4,
+    "worker descriptors": 4,
+    "web connections": 4,
+    "worker connections": 24,
+    "web threads": 4,
+    "worker threads": 24,
+    "Redis keys": 20,
+}
+"""So few more are no growth, whatever their share; the worker's threads to GitHub, with a connection each, are made as they are
+needed, 24 at most."""
 
 _MEGABYTE = 1 << 20
 
@@ -33,8 +45,9 @@ _MEGABYTE = 1 << 20
 async def measure(ground: Ground) -> Sizes:
     """Return every size now."""
     found: Sizes = {}
+    port = urlsplit(ground.github.api_url).port
     for name, process in (("web", ground.processes["web"]), ("worker", ground.processes["worker-0"])):
-        found |= {f"{name} {what}": value for what, value in _of_process(process).items()}
+        found |= {f"{name} {what}": value for what, value in _of_process(process, port).items()}
     redis = Redis.from_url(ground.environment["ONHAND_REDIS_URL"])
     found["Redis memory, MB"] = (await redis.info("memory"))["used_memory"] / _MEGABYTE
     found["Redis keys"] = float(await redis.dbsize())
@@ -51,9 +64,16 @@ def _of_home(home: Path) -> Sizes:
     }
 
 
-def _of_process(process: psutil.Process) -> Sizes:
+def _of_process(process: psutil.Process, github_port: int | None) -> Sizes:
+    """Return a process' sizes; its connections to GitHub are counted by themselves, and not among the descriptors."""
     memory = process.memory_full_info().pss / _MEGABYTE
-    return {"memory, MB": memory, "descriptors": float(process.num_fds()), "threads": float(process.num_threads())}
+    connections = sum(bool(c.raddr) and c.raddr.port == github_port for c in process.net_connections("tcp"))
+    return {
+        "memory, MB": memory,
+        "descriptors": float(process.num_fds() - connections),
+        "connections": float(connections),
+        "threads": float(process.num_threads()),
+    }
 
 
 def _of_folder(folder: Path) -> float:
