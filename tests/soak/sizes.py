@@ -36,8 +36,8 @@ SLACK = {
     "worker threads": 24,
     "Redis keys": 20,
 }
-"""So few more are no growth, whatever their share; the worker's threads to GitHub, with a connection each, are made as they are
-needed, 24 at most."""
+"""So few more are no growth, whatever their share; threads to GitHub, with a connection each, are made as more calls overlap than
+ever before."""
 
 _MEGABYTE = 1 << 20
 
