@@ -11,7 +11,7 @@ NEEDLESS = {
     *("litellm", "openai", "mcp", "alembic", "docker"),  # a worker's
     *("github", "gitlab", "jira", "requests", "httpx", "rich"),  # of who makes requests
     *("pydantic", "attr"),  # Litestar's for those who use them
-    *("sqlalchemy.orm", "sqlalchemy.ext.asyncio"),
+    *("sqlalchemy.orm", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.postgresql"),
 }
 OPEN = """
 import asyncio, os, sys
