@@ -9,7 +9,7 @@ import pytest
 
 NEEDLESS = {
     *("litellm", "openai", "mcp", "alembic", "docker"),  # a worker's
-    *("github", "gitlab", "jira", "requests", "httpx", "rich"),  # of who makes requests
+    *("github", "gitlab", "jira", "slack_sdk", "requests", "aiohttp", "httpx", "rich"),  # of who makes requests
     *("pydantic", "attr"),  # Litestar's for those who use them
     *("sqlalchemy.orm", "sqlalchemy.ext.asyncio", "sqlalchemy.dialects.postgresql"),
 }
@@ -34,9 +34,10 @@ print(*sys.modules)
     [
         {"GITHUB__WEBHOOK_SECRET": "a secret", "GITHUB__TOKEN": "a token"},
         {"GITLAB__WEBHOOK_SECRET": "a secret", "GITLAB__TOKEN": "a token"},
+        {"SLACK__SIGNING_SECRET": "a secret", "SLACK__BOT_TOKEN": "xoxb-1"},
         {"JIRA__WEBHOOK_SECRET": "a secret", "JIRA__URL": "http://localhost", "JIRA__API_TOKEN": "a token"},
     ],
-    ids=["github", "gitlab", "jira"],
+    ids=["github", "gitlab", "slack", "jira"],
 )
 def test_the_web_process_starts_without(platform: dict[str, str], migrated_sqlite: Path, redis_url: str) -> None:
     told = {**platform, "HOME": str(migrated_sqlite.parent), "DATABASE_URL": f"sqlite:///{migrated_sqlite}"}
