@@ -15,6 +15,7 @@ import click
 
 from bot import config
 from bot.core.errors import ConfigError, OnhandError
+from bot.core.lasting import lasting
 
 T = TypeVar("T")
 
@@ -60,7 +61,8 @@ _bound = click.option("--bound", is_flag=True, hidden=True, help="End when stand
 
 
 def _bind(bound: bool) -> None:
-    from bot.commands.service import end_with_parent
+    with lasting():
+        from bot.commands.service import end_with_parent
 
     if bound:
         end_with_parent()

@@ -2,8 +2,10 @@
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from arq import cron
@@ -143,7 +145,7 @@ async def missed(services: Services, shop: Workshop) -> int:
 
 TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
     (requests, {"second": set(range(0, 60, 10)), "run_at_startup": True}),
-    (Positions(), {"second": set(range(3, 60, 10))}),
+    (Positions(), {"second": set(range(0, 60, 10)), "run_at_startup": True}),
     (boxes, {"second": 5}),
     (missed, {"minute": set(range(0, 60, 5)), "second": 15, "run_at_startup": True}),
     (leases, {"second": 35}),
@@ -154,8 +156,12 @@ TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
 
 
 def cron_jobs() -> list[CronJob]:
-    """Return the sweeps as arq's cron jobs: of all workers together, one does each turn."""
-    return [cron(_job(sweep), name=f"sweep:{sweep.__name__}", **turn) for sweep, turn in TURNS]
+    """Return the sweeps as arq's cron jobs: of all workers together, one does each turn.
+
+    Neighbours that have the same turn are one job: each job is twenty commands to Redis, found something or not.
+    """
+    shared = [(turn, [sweep for sweep, _ in rows]) for turn, rows in groupby(TURNS, itemgetter(1))]
+    return [cron(_job(sweeps), name=f"sweep:{'+'.join(s.__name__ for s in sweeps)}", **turn) for turn, sweeps in shared]
 
 
 def every(turn: Mapping[str, Any]) -> float:
@@ -166,17 +172,22 @@ def every(turn: Mapping[str, Any]) -> float:
     return 60.0 / (len(seconds) if isinstance(seconds, set) else 1)
 
 
-def _job(sweep: Sweep) -> Any:
+def _job(sweeps: Sequence[Sweep]) -> Any:
     """Return the coroutine function of the job, as arq wants it."""
 
     async def job(ctx: dict[str, Any]) -> None:
-        services: Services = ctx["services"]
-        found, trouble = 0, ""
-        try:
-            found = await sweep(services, ctx["shop"])
-        except Exception as error:
-            log.exception("the sweep of %s was cut short", sweep.__name__)
-            trouble = f"{type(error).__name__}: {error}"
-        await services.sweeps.note(sweep.__name__, found, trouble)
+        for sweep in sweeps:
+            await _sweep(sweep, ctx["services"], ctx["shop"])
 
     return job
+
+
+async def _sweep(sweep: Sweep, services: Services, shop: Workshop) -> None:
+    """Do it and note what it found, or what kept it from it."""
+    found, trouble = 0, ""
+    try:
+        found = await sweep(services, shop)
+    except Exception as error:
+        log.exception("the sweep of %s was cut short", sweep.__name__)
+        trouble = f"{type(error).__name__}: {error}"
+    await services.sweeps.note(sweep.__name__, found, trouble)

@@ -5,7 +5,6 @@ are said as a word, a sentence of our own and a status.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import random
@@ -23,6 +22,7 @@ import msgspec
 from bot.agent.aside import Aside
 from bot.agent.splice import Passage, Prompt, outgoing
 from bot.core.errors import ContextTooLong, ModelError
+from bot.core.lasting import lasting
 from bot.core.ports import Reply, ToolCall
 from bot.core.secret import Secret
 
@@ -71,8 +71,16 @@ def load() -> ModuleType:
     # The OpenAI client walks the whole history on the event loop, and logs that nobody reads copy it.
     os.environ["EXPERIMENTAL_OPENAI_BASE_LLM_HTTP_HANDLER"] = "True"
     os.environ.setdefault("MAX_BASE64_LENGTH_FOR_LOGGING", "0")
-    import litellm
+    with lasting():
+        import litellm
 
+        _silence(litellm)
+        _aside().start(_rehearse(litellm)).result()
+    sys.setswitchinterval(0.001)  # the runs' thread waits for that long when LiteLLM's has the interpreter
+    return litellm
+
+
+def _silence(litellm: Any) -> None:
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
@@ -80,10 +88,6 @@ def load() -> ModuleType:
         noisy.handlers[:] = [logging.NullHandler()]
         noisy.propagate = False
         noisy.setLevel(logging.CRITICAL)
-    _aside().start(_rehearse(litellm)).result()
-    gc.freeze()  # hundreds of thousands of objects that stay; walking them stops the event loop for 0.1 s each time
-    sys.setswitchinterval(0.001)  # the runs' thread waits for that long when LiteLLM's has the interpreter
-    return litellm
 
 
 @cache

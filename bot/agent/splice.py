@@ -9,6 +9,7 @@ all. Of the providers' formats nothing is known here but what the list is called
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -34,10 +35,10 @@ class Passage:
         """Whether every turn so far came out as before."""
         self.seen: set[tuple[_Form, _Form]] = set()
         """Which forms of messages were seen to follow which."""
-        self.sent = b""
-        """The last prompt, as we encode it."""
-        self.length, self.turn = 0, 0
-        """How many messages that has, and at which the model's last turn begins; 0 where there is none."""
+        self.sent: list[_Message] = []
+        """A copy of the last prompt."""
+        self.turns: list[int] = []
+        """At which of its messages the model began to speak."""
         self.made: list[bytes] = []
         """What LiteLLM made of it, entry by entry."""
         self.made_turn = 0
@@ -48,22 +49,24 @@ class Prompt:
     """The messages of one call."""
 
     def __init__(self, messages: Sequence[_Message], passage: Passage) -> None:
-        self._messages, self._passage = messages, passage
-        self._encoded = msgspec.json.encode(messages)
-        self._pairs = set(pairwise(map(_form, messages)))
-        self._turns = _turns(messages)
-        self._goes_on = self._is_the_last_one_with_a_turn_more()
+        self._messages, self._passage = list(messages), passage
+        self._kept = len(passage.sent) if self._messages[: len(passage.sent)] == passage.sent else 0
+        """How many messages are as they were in the last prompt. They are not looked at again: steps would cost ever more."""
+        late = self._messages[max(self._kept - 1, 0) :]
+        self._pairs = set(pairwise(map(_form, late)))
+        self._turns = (passage.turns if self._kept else []) + _turns(late, max(self._kept - 1, 0))
+        self._goes_on = self._kept > 0 and self._has_one_turn_more_than(passage)
 
-    def _is_the_last_one_with_a_turn_more(self) -> bool:
-        last = self._passage
-        known = last.trusted and last.turn > _BEGINNING and self._pairs <= last.seen
-        return known and self._turns[-2:] == [last.turn, last.length] and self._encoded.startswith(last.sent[:-1])
+    def _has_one_turn_more_than(self, last: Passage) -> bool:
+        known = last.trusted and self._pairs <= last.seen and bool(last.turns) and last.turns[-1] > _BEGINNING
+        return known and self._turns == [*last.turns, len(last.sent)]
 
     @property
     def shown(self) -> list[dict[str, Any]]:
         """The messages that LiteLLM is to be given."""
-        some = [*self._messages[:_BEGINNING], *self._messages[self._passage.turn :]]
-        return [dict(m) for m in (some if self._goes_on else self._messages)]
+        if not self._goes_on:
+            return [dict(m) for m in self._messages]
+        return [dict(m) for m in self._messages[:_BEGINNING] + self._messages[self._passage.turns[-1] :]]
 
     @contextmanager
     def going_out(self) -> Iterator[None]:
@@ -85,13 +88,13 @@ class Prompt:
         turns = _turns([msgspec.json.decode(entry) for entry in made])
         if self._goes_on:
             made, made_turn = self._joined(made, turns), len(last.made)
-            fields[name] = msgspec.Raw(b"[" + b",".join(made) + b"]")
-            body = msgspec.json.encode(fields)
+            del fields[name]
+            body = _object(fields, name, made)
         else:
             made_turn = turns[-1] if turns else 0
             last.trusted = len(turns) == len(self._turns)
-        last.sent, last.length, last.turn = self._encoded, len(self._messages), self._turns[-1] if self._turns else 0
-        last.made, last.made_turn = made, made_turn
+        last.sent = last.sent[: self._kept] + deepcopy(self._messages[self._kept :])
+        last.turns, last.made, last.made_turn = self._turns, made, made_turn
         last.seen |= self._pairs
         return body
 
@@ -115,7 +118,16 @@ def _form(message: _Message) -> _Form:
     return message.get("role"), bool(message.get("content")), "tool_calls" in message
 
 
-def _turns(messages: Sequence[_Message]) -> list[int]:
-    """Return where the model begins to speak, each time: in our messages, and in what a provider calls them."""
+def _turns(messages: Sequence[_Message], first: int = 0) -> list[int]:
+    """Return where the model begins to speak, each time: in our messages, and in what a provider calls them.
+
+    `first` is the place of the first one, at which nobody is taken to begin.
+    """
     speaks = [m.get("role") in ("assistant", "model") for m in messages]
-    return [n for n, (before, now) in enumerate(pairwise(speaks), 1) if now and not before]
+    return [n for n, (before, now) in enumerate(pairwise(speaks), first + 1) if now and not before]
+
+
+def _object(fields: Mapping[str, msgspec.Raw], name: str, entries: Sequence[bytes]) -> bytes:
+    """Return a JSON object of these fields and of one more with a long list, of two entries or more, which is copied once."""
+    head = msgspec.json.encode(fields)[:-1] + (b"," if fields else b"") + b'"%b":[' % name.encode()
+    return b",".join((head + entries[0], *entries[1:-1], entries[-1] + b"]}"))

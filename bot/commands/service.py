@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import click
-import httpx
 import uvicorn
 from uvicorn.loops.auto import auto_loop_factory
 
 from bot import bootstrap, logs
 from bot.config import Settings
 from bot.core.errors import OnhandError, Unavailable
+from bot.core.lasting import lasting
 from bot.core.secret import Redactor
 from bot.flows.listening import listening
 from bot.redis_server import EmbeddedRedis
@@ -34,7 +34,8 @@ def quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     """Run the web process until it is told to stop."""
-    from bot.web.app import create
+    with lasting():
+        from bot.web.app import create
 
     redactor = Redactor()
     logs.set_up(settings.log_json, redactor)
@@ -165,6 +166,8 @@ async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:
 
 
 async def _until_ready(url: str, children: list[_Child], stop: asyncio.Event, patience: float = 60.0) -> None:
+    import httpx  # `serve`, whose start it would lengthen, has no need of it
+
     deadline = time.monotonic() + patience
     async with httpx.AsyncClient(trust_env=False) as client:
         while time.monotonic() < deadline and not stop.is_set():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Double, Insert, Table, Update, make_url, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from sqlalchemy.ext.compiler import compiles
@@ -120,6 +120,8 @@ def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
 def _insert_new(dialect: str, table: Table) -> Insert:
     if dialect == "sqlite":
         return sqlite.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import postgresql  # a start on SQLite does without
+
     return postgresql.insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from litestar import MediaType, Response, get
 from litestar.datastructures import State
-from litestar.params import QueryParameter
+from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 
 from bot.auth import tickets
@@ -23,7 +23,7 @@ Text = Annotated[str, QueryParameter(max_length=2000)]
 
 
 @get("/api/install/{service:str}", tags=["service"])
-async def invited(state: State, service: str, ticket: Text = "") -> Response[str]:
+async def invited(state: State, service: FromPath[str], ticket: Text = "") -> Response[str]:
     """Lead whoever has the operator's link (`onhand init SERVICE`) to the page on which our app is let in."""
     built: Built = state.built
     try:
@@ -39,7 +39,7 @@ async def invited(state: State, service: str, ticket: Text = "") -> Response[str
 @get("/api/install/{service:str}/done", tags=["service"])
 async def let_in(
     state: State,
-    service: str,
+    service: FromPath[str],
     code: Text = "",
     ticket: Annotated[str, QueryParameter(name="state", max_length=2000)] = "",
 ) -> Response[str]:

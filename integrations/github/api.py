@@ -1,7 +1,8 @@
 """The REST API, request by request: sign in, send, keep connections. Refusals become ProviderError.
 
 The only file that reaches the network or knows PyGithub. PyGithub signs in, builds the requests and keeps connections;
-its retries, pauses and lazy objects are left out: the caller retries, and no request goes out unasked.
+its retries, pauses and lazy objects are left out: the caller retries, and no request goes out unasked. It is imported by
+the first request, on its thread: the web process makes none, and would start a sixth later.
 """
 
 import asyncio
@@ -10,14 +11,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
-from typing import Any
-
-from github import Auth, Github, GithubException
-from github.Requester import Requester
+from typing import TYPE_CHECKING, Any
 
 from bot.core.errors import ProviderError
 from bot.core.secret import Secret
 from integrations.github.answers import Answer, refusal
+
+if TYPE_CHECKING:
+    from github.Requester import Requester
 
 API_VERSION = "2022-11-28"
 _THREADS = 64
@@ -84,6 +85,8 @@ class Api:
             requester.close()
 
     def _send(self, token: Secret, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Answer:
+        from github import GithubException
+
         requester = self._take(token)
         try:
             answer = Answer(*requester.requestJson(verb, path, query, None, body))
@@ -104,8 +107,10 @@ class Api:
         self._give(token, requester)
         return answer
 
-    def _take(self, token: Secret) -> Requester:
+    def _take(self, token: Secret) -> "Requester":
         """Return a requester that no other thread uses: PyGithub keeps a request's state in its connection."""
+        from github import Auth, Github
+
         with self._lock:
             if idle := self._idle.get(token):
                 return idle.pop()
@@ -120,7 +125,7 @@ class Api:
             api_version=API_VERSION,
         ).requester
 
-    def _give(self, token: Secret, requester: Requester) -> None:
+    def _give(self, token: Secret, requester: "Requester") -> None:
         with self._lock:
             idle = self._idle.pop(token, [])
             self._idle[token] = [*idle, requester]  # the token used last is the last one

@@ -1,7 +1,8 @@
 """The REST API, request by request: sign in, send, keep connections. Refusals become ProviderError.
 
 The only file that reaches the network or knows python-gitlab. That signs in, builds the requests and keeps connections;
-its retries, pauses and lazy objects are left out: the caller retries, and no request goes out unasked.
+its retries, pauses and lazy objects are left out: the caller retries, and no request goes out unasked. It is
+imported by the first request, on its thread: the web process makes none.
 
 https://docs.gitlab.com/api/rest/
 """
@@ -12,16 +13,17 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Lock
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import requests
-from gitlab import Gitlab
-from gitlab.exceptions import GitlabError
 
 from bot.core.errors import ProviderError
 from bot.core.refusals import UNTOLD, seconds, word_of
 from bot.core.secret import Secret
+
+if TYPE_CHECKING:
+    import requests
+    from gitlab.exceptions import GitlabError
 
 T = TypeVar("T")
 
@@ -78,6 +80,8 @@ class Api:
             line.session.close()
 
     def _send(self, token: Secret, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> bytes:
+        from gitlab.exceptions import GitlabError
+
         line = self._take(token)
         try:
             content = line.send(verb, path, query, body)
@@ -112,6 +116,9 @@ class _Line:
     """One connection with one token, and the last answer on it: python-gitlab's errors leave the headers out."""
 
     def __init__(self, url: str, token: Secret, timeout: int) -> None:
+        import requests
+        from gitlab import Gitlab
+
         self.session = requests.Session()
         self.answer: requests.Response | None = None
         self.session.hooks["response"].append(self._note)
@@ -127,11 +134,11 @@ class _Line:
         )
         return answer.content or b"null"
 
-    def _note(self, answer: requests.Response, *args: Any, **kwargs: Any) -> None:
+    def _note(self, answer: "requests.Response", *args: Any, **kwargs: Any) -> None:
         self.answer = answer
 
 
-def _refusal(answer: requests.Response | None, what: str, error: GitlabError, now: float) -> ProviderError:
+def _refusal(answer: "requests.Response | None", what: str, error: "GitlabError", now: float) -> ProviderError:
     """Return the error for an answer that is no success; `now` is in Unix seconds."""
     if answer is None:
         return ProviderError("unavailable", f"no answer to {what}: {type(error).__name__}")

@@ -1,7 +1,8 @@
 """The REST API, request by request: sign in, send, keep connections. Refusals become ProviderError.
 
 The only file that reaches the network or knows the jira library. Its sessions keep connections and read Jira's errors;
-their retries are off: the caller retries, and no request goes out unasked.
+their retries are off: the caller retries, and no request goes out unasked. The library is imported
+by the first request, on its thread: the web process makes none.
 """
 
 import asyncio
@@ -10,18 +11,19 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from jira.client import TokenAuth
-from jira.exceptions import JIRAError
-from jira.resilientsession import ResilientSession
 from msgspec import Struct
-from requests.auth import AuthBase, HTTPBasicAuth
 
 from bot.core.errors import ProviderError
 from bot.core.refusals import UNTOLD, seconds, word_of
 from bot.core.secret import Secret
+
+if TYPE_CHECKING:
+    from jira.exceptions import JIRAError
+    from jira.resilientsession import ResilientSession
+    from requests.auth import AuthBase
 
 _THREADS = 32
 
@@ -76,6 +78,8 @@ class Api:
             raise ProviderError("unavailable", f"Jira did not answer {verb} {url} in {self._timeout} s") from None
 
     def _send(self, token: Secret, verb: str, url: str, query: dict[str, Any], body: Any) -> bytes:
+        from jira.exceptions import JIRAError
+
         data = None if body is None else msgspec.json.encode(body)
         try:
             answer = self._session().request(
@@ -89,8 +93,10 @@ class Api:
             raise ProviderError("unavailable", f"Jira led {verb} {url} elsewhere; is jira.url its address?")
         return answer.content
 
-    def _session(self) -> ResilientSession:
+    def _session(self) -> "ResilientSession":
         """Return this thread's session. It keeps no cookies: they would tell one token's requests from another's wrongly."""
+        from jira.resilientsession import ResilientSession
+
         found: ResilientSession | None = getattr(self._here, "session", None)
         if found is None:
             found = self._here.session = ResilientSession(timeout=self._timeout, max_retries=0)
@@ -108,13 +114,16 @@ class Api:
 _HEADERS = {"content-type": "application/json", "x-atlassian-token": "no-check", "user-agent": "onhand"}
 
 
-def _auth(token: Secret) -> AuthBase:
+def _auth(token: Secret) -> "AuthBase":
     """`email:token` signs in as an Atlassian account does, a token alone as Data Center's personal ones do."""
+    from jira.client import TokenAuth
+    from requests.auth import HTTPBasicAuth
+
     email, colon, key = token.reveal().partition(":")
     return HTTPBasicAuth(email.encode(), key.encode()) if colon else TokenAuth(email)
 
 
-def _refusal(error: JIRAError, what: str) -> ProviderError:
+def _refusal(error: "JIRAError", what: str) -> ProviderError:
     status = error.status_code or 0
     word = word_of(status)
     wait = seconds(getattr(error.response, "headers", {}).get("retry-after"))

@@ -192,6 +192,15 @@ def learned(turns: int) -> Passage:
     return passage
 
 
+def test_a_message_that_was_changed_in_its_place_is_noticed():
+    passage, messages = learned(19), history(20)
+    Prompt(messages, passage).put_into(body_of(Prompt(messages, passage).shown))
+    [call, *_] = next(message["tool_calls"] for message in messages if "tool_calls" in message)
+    call["function"]["arguments"] = "{}"
+    messages += turn(20)
+    assert Prompt(messages, passage).shown == messages
+
+
 def test_the_other_fields_of_a_request_stay_as_they_are():
     prompt = Prompt(history(21), learned(20))
     assert prompt.shown == [SYSTEM, USER, *turn(19), *turn(20)]

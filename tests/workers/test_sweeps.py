@@ -154,6 +154,11 @@ def test_every_sweep_has_a_turn_of_a_known_length() -> None:
     assert lengths["leases"] == 60.0
 
 
+async def test_sweeps_with_the_same_turn_are_one_job_and_each_notes_what_it_found(built: bootstrap.Built) -> None:
+    await turn(built, "requests+positions")
+    assert {sweep.name for sweep in await built.services.sweeps.list()} == {"requests", "positions"}
+
+
 class Told(RecordingClient):
     """A platform that tells of one delivery again and again, or does not answer."""
 
