@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 _Message = Mapping[str, Any]
-_Form = tuple[Any, bool, bool]
+_Form = tuple[Any, bool | type, bool]
 _PROMPT: ContextVar["Prompt | None"] = ContextVar("prompt", default=None)
 _LISTS = ("messages", "contents")
 _BEGINNING = 2
@@ -49,7 +49,7 @@ class Prompt:
 
     def __init__(self, messages: Sequence[_Message], passage: Passage) -> None:
         self._messages, self._passage = messages, passage
-        self._encoded = msgspec.json.encode(messages)
+        self._encoded = msgspec.json.encode([_light(m) for m in messages])
         self._pairs = set(pairwise(map(_form, messages)))
         self._turns = _turns(messages)
         self._goes_on = self._is_the_last_one_with_a_turn_more()
@@ -85,8 +85,7 @@ class Prompt:
         turns = _turns([msgspec.json.decode(entry) for entry in made])
         if self._goes_on:
             made, made_turn = self._joined(made, turns), len(last.made)
-            fields[name] = msgspec.Raw(b"[" + b",".join(made) + b"]")
-            body = msgspec.json.encode(fields)
+            body = _with_list(fields, name, made)
         else:
             made_turn = turns[-1] if turns else 0
             last.trusted = len(turns) == len(self._turns)
@@ -111,8 +110,28 @@ def outgoing(body: bytes) -> bytes:
     return prompt.put_into(body) if prompt else body
 
 
+def _with_list(fields: dict[str, msgspec.Raw], name: str, entries: Sequence[bytes]) -> bytes:
+    """Return the fields as a JSON object with these entries in its list; copied once, as images make them long."""
+    others = msgspec.json.encode({key: value for key, value in fields.items() if key != name})
+    opening = b'%b"%b":[' % (b"," if len(others) > 2 else b"", name.encode())
+    between = [part for entry in entries for part in (b",", entry)]
+    return b"".join([others[:-1], opening, *between[1:], b"]}"])
+
+
+def _light(message: _Message) -> _Message:
+    """Return a message that is equal to another one's exactly where the messages are equal, without the bytes of its images."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        return message
+    return {
+        **message,
+        "content": [{**p, "image_url": hash(p["image_url"]["url"])} if "image_url" in p else p for p in content],
+    }
+
+
 def _form(message: _Message) -> _Form:
-    return message.get("role"), bool(message.get("content")), "tool_calls" in message
+    content = message.get("content")
+    return message.get("role"), bool(content) and type(content), "tool_calls" in message
 
 
 def _turns(messages: Sequence[_Message]) -> list[int]:
