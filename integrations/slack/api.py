@@ -3,6 +3,7 @@
 The only file beside socket.py that reaches the network or knows slack_sdk. Nothing is retried here: the caller does.
 """
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,7 +66,9 @@ class Api:
         headers = {"authorization": f"Bearer {token.reveal()}"}
         try:
             async with session.get(address, headers=headers, allow_redirects=False) as answer:
-                return await answer.content.read(longest) if answer.status == 200 else b""
+                return await answer.content.readexactly(longest) if answer.status == 200 else b""
+        except asyncio.IncompleteReadError as short:
+            return short.partial
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ProviderError("unavailable", f"no answer to a file: {type(error).__name__}") from None
 
