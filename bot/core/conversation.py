@@ -20,12 +20,14 @@ from bot.core.events import (
     FileEdited,
     Located,
     ModelReply,
+    Notice,
     RunCommand,
     RunEnded,
     RunStarted,
     TasksTracked,
     Waiting,
 )
+from bot.core.images import LEFT_OUT, REFUSED
 from bot.core.inbound import Repository, Thread, Trigger
 from bot.core.outbound import Outcome, Receipt, Task
 
@@ -80,6 +82,8 @@ class RunState:
     """The last event that the model knew when it gave its last answer."""
     heads: tuple[str, ...] = ()
     """The heads of a change that it began from; more than one where its box was lost."""
+    unseen: str = ""
+    """Which images were not looked at, and why, in sentences."""
 
 
 @dataclass
@@ -197,6 +201,8 @@ class State:
                 run.last_step = f"read {path}"
             case FileEdited(path=path):
                 run.last_step = f"edited {path}"
+            case Notice(reason=reason, content=content) if reason in (LEFT_OUT, REFUSED):
+                run.unseen = f"{run.unseen} {content}".lstrip()
             case RunEnded(run=run_id, outcome=outcome) if run_id == run.id:
                 run.outcome = outcome
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
-from bot.core.inbound import Repository, Trigger
+from bot.core.inbound import Image, Repository, Trigger
 from bot.core.outbound import Outcome, Receipt
 
 Source = Literal["user", "agent", "environment"]
@@ -328,6 +328,8 @@ class Background(Observation, frozen=True, kw_only=True):
     kind = "background"
     request: int
     newest: float = 0.0
+    images: list[Image] = []
+    """Those among it, oldest first. Their bytes are in no event: each run fetches what it shows."""
 
 
 class Located(Observation, frozen=True, kw_only=True):

@@ -97,6 +97,14 @@ class Trigger(Struct, frozen=True):
         return structs.replace(self, title=before.title, body=before.body, url=before.url, change=before.change)
 
 
+class Image(Struct, frozen=True):
+    """An image that somebody attached, as the platform names it; its bytes stay there (`Illustrated.image`)."""
+
+    name: str
+    address: str
+    """Where the platform has it. Nothing is fetched from there but by the platform's own integration."""
+
+
 class Message(Struct, frozen=True):
     """Something that was said in a thread. `at` is in Unix seconds."""
 
@@ -104,6 +112,8 @@ class Message(Struct, frozen=True):
     text: str
     at: float = 0.0
     url: str = ""
+    image: Image | None = None
+    """Where it is an attached image; the text is then what the platform says about it."""
 
 
 class Delivery(Struct, frozen=True):
