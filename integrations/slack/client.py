@@ -14,7 +14,7 @@ from msgspec import Struct, structs
 from slack_sdk.oauth import AuthorizeUrlGenerator
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, Delivery, Image, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
 from bot.core.remembered import Remembered
@@ -339,6 +339,9 @@ class Slack:
         _, channel = place_of(trigger.thread)
         us = (await self.identify(token)).login
         return await threads.context(self._api, token, channel, trigger, us)
+
+    async def image(self, image: Image, longest: int, token: Secret) -> bytes:
+        return await self._api.read(token, image.address, longest)
 
     async def identify(self, token: Secret) -> Account:
         return await self._owners.get(token, lambda: self._owner(token))
