@@ -93,8 +93,8 @@ class History:
         match event.fact:
             case Asked(trigger=trigger):
                 self._asked[event.seq] = self._last_asked = trigger.described_by(self._last_asked)
-            case Admitted(request=seq) if (asked := self._asked.pop(seq, None)) and asked.request.verb in RUN_VERBS:
-                self._say(event, as_message(asked, self._last_shown))
+            case Admitted(request=seq, name=name) if (asked := self._asked.pop(seq, None)) and _runs(asked):
+                self._say(event, as_message(asked.called(name), self._last_shown))
                 self._last_shown = asked
             case ModelReply() as reply:
                 known = event.seq if event.cause is None else event.cause
@@ -139,6 +139,10 @@ class History:
         if call_id in self._open and call_id not in self._filled:
             self._filled.add(call_id)
             self._open[call_id]["content"] = content
+
+
+def _runs(asked: Trigger) -> bool:
+    return asked.request.verb in RUN_VERBS
 
 
 def as_text(seen: Observation) -> str:

@@ -137,9 +137,12 @@ class State:
             case Asked(trigger=trigger):
                 before = next((r.trigger for r in reversed(self.requests.values())), None)
                 self.requests[event.seq] = RequestState(event.seq, event.at, trigger.described_by(before))
-            case Admitted(request=seq, user=user) if seq in self.requests and self.requests[seq].phase != "closed":
+            case Admitted(request=seq, user=user, name=name) if (
+                seq in self.requests and self.requests[seq].phase != "closed"
+            ):
                 request = self.requests[seq]
                 request.phase, request.user, request.admitted_seq = "admitted", user, event.seq
+                request.trigger = request.trigger.called(name)
             case Waiting(request=seq, account=account) if seq in self.requests and self.requests[seq].phase != "closed":
                 request = self.requests[seq]
                 request.phase, request.waits_for = "waiting", "account" if account else "repository"

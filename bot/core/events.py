@@ -312,6 +312,8 @@ class Admitted(Observation, frozen=True, kw_only=True):
     request: int
     user: str = ""
     token: str = ""
+    name: str = ""
+    """What people call the person, where the login is no name."""
 
 
 class Waiting(Observation, frozen=True, kw_only=True):

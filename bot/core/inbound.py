@@ -47,6 +47,13 @@ class Account(Struct, frozen=True):
     service: str
     id: str
     login: str
+    name: str = ""
+    """What people call it, where the login is no name. Anybody may call themselves so: nothing is decided by it."""
+
+    @property
+    def shown(self) -> str:
+        """How to name it to people and to a model."""
+        return self.name or self.login
 
     @property
     def key(self) -> str:
@@ -95,6 +102,10 @@ class Trigger(Struct, frozen=True):
         if before is None or self.by != "button":
             return self
         return structs.replace(self, title=before.title, body=before.body, url=before.url, change=before.change)
+
+    def called(self, name: str) -> "Trigger":
+        """Return it with the name of its person; "" changes nothing."""
+        return structs.replace(self, actor=structs.replace(self.actor, name=name)) if name else self
 
 
 class Image(Struct, frozen=True):

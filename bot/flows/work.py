@@ -319,7 +319,7 @@ class Run:
 
 
 def _stopped_by(stop: RequestState) -> Outcome:
-    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.login} asked.")
+    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.shown} asked.")
 
 
 async def _remove(coming: asyncio.Task[Sandbox]) -> None:

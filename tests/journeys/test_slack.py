@@ -88,6 +88,7 @@ async def test_a_mention_becomes_a_pull_request_and_both_link_to_each_other(talk
     [pull] = place.pulls()
     assert place.tests_pass(pull.pull.head, tmp_path)
     assert f"https://app.slack.com/client/{TEAM}/{talk.channel}/thread/{talk.channel}-{root}" in pull.body
+    assert "Requested by Alice" in pull.body
     [said] = talk.said(root)
     assert f"/pull/{pull.number}" in said
     assert "task_card" in said
@@ -134,7 +135,8 @@ async def test_a_screenshot_in_the_thread_is_before_the_models_eyes_and_what_is_
         [shown] = [n for n, part in enumerate(parts) if part["type"] == "image_url"]
         assert parts[shown]["image_url"]["url"] == f"data:image/png;base64,{b64encode(PNG).decode()}"
         assert parts[shown - 1]["text"] == '<untrusted source="image screenshot.png">'
-        assert "`add` shows this" in parts[0]["text"]
+        assert '<untrusted source="message of Bob">\n`add` shows this' in parts[0]["text"]
+        assert prompt[1]["content"].startswith("Alice writes in slack:")
     [said] = talk.said(root)
     assert "Not looked at: notes.png (no PNG, JPEG, GIF or WebP)." in said
     events = (await place.client.get(f"{talk.path(root)}/events")).text

@@ -126,6 +126,7 @@ class SlackServer:
             "id": user,
             "team_id": TEAM,
             "name": user.lower(),
+            "profile": {"display_name": user[2:].capitalize(), "real_name": f"{user[2:].capitalize()} of Acme"},
             "deleted": False,
             "is_bot": False,
             **more,

@@ -139,6 +139,15 @@ class Linked(Protocol):
 
 
 @runtime_checkable
+class Named(Protocol):
+    """An Integration whose logins are no names."""
+
+    async def called(self, account: Account, token: Secret) -> str:
+        """Return what people call this account; its login where that is not told."""
+        ...
+
+
+@runtime_checkable
 class Illustrated(Protocol):
     """An Integration whose `context` names images (`Message.image`)."""
 
