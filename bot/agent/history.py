@@ -6,11 +6,12 @@ while a reply was being made (its cause is the last event that it knew) stands b
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from bot.agent.images import Content, illustrated, in_words, size
 from bot.agent.replies import arguments
 from bot.agent.requests import as_message
 from bot.core.conversation import RUN_VERBS
@@ -41,9 +42,13 @@ _BAD_NAME = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class History:
-    """The messages of one conversation. It follows a log that grows; following is linear in what is new."""
+    """The messages of one conversation. It follows a log that grows; following is linear in what is new.
 
-    def __init__(self, system: str) -> None:
+    `images` are data URLs by address: those of the images in the log that the model is shown.
+    """
+
+    def __init__(self, system: str, images: Mapping[str, str] = {}) -> None:
+        self._images = images
         self.messages: list[Message] = [{"role": "system", "content": system}]
         self._followed = 0
         self._asked: dict[int, Trigger] = {}
@@ -69,26 +74,27 @@ class History:
     def shorten(self) -> bool:
         """Make the prompt clearly shorter, for good, and return whether anything could be left out.
 
-        Contents of the oldest observations go first, then old arguments, then the middle of long texts of late.
+        Contents of the oldest observations go first, then old arguments, images, and the middle of long texts of late.
         """
-        size = sum(map(_size, self.messages))
-        excess = size - int(size * _SMALLER)
+        whole = sum(map(_size, self.messages))
+        excess = whole - int(whole * _SMALLER)
         old, late = self.messages[1:-_KEPT_WHOLE], self.messages[-_KEPT_WHOLE:]
-        for messages, shorter in ((old, _without_result), (old, _without_arguments), (late, _cut_in_the_middle)):
+        ways = ((old, _without_result), (old, _without_arguments), (old + late, _in_words), (late, _cut_in_the_middle))
+        for messages, shorter in ways:
             for message in messages:
                 if excess <= 0:
                     return True
                 before = _size(message)
                 shorter(message)
                 excess -= before - _size(message)
-        return sum(map(_size, self.messages)) < size
+        return sum(map(_size, self.messages)) < whole
 
     def _take(self, event: Event) -> None:
         match event.fact:
             case Asked(trigger=trigger):
                 self._asked[event.seq] = self._last_asked = trigger.described_by(self._last_asked)
-            case Admitted(request=seq) if (asked := self._asked.pop(seq, None)) and asked.request.verb in RUN_VERBS:
-                self._say(event, as_message(asked, self._last_shown))
+            case Admitted(request=seq, name=name) if (asked := self._asked.pop(seq, None)) and _runs(asked):
+                self._say(event, as_message(asked.called(name), self._last_shown))
                 self._last_shown = asked
             case ModelReply() as reply:
                 known = event.seq if event.cause is None else event.cause
@@ -96,8 +102,9 @@ class History:
                 self._reply(reply, late)
             case Observation() as seen if event.call_id:
                 self._fill(event.call_id, as_text(seen))
-            case Background(content=content) if content:
-                self._say(event, f"[onhand] What was said there before, for your information:\n{content}")
+            case Background(content=content, images=images) if content:
+                said = f"[onhand] What was said there before, for your information:\n{content}"
+                self._say(event, illustrated(said, images, self._images))
             case Notice(content=content):
                 self._say(event, f"[onhand] {content}")
             case RunEnded(outcome=outcome):
@@ -108,7 +115,7 @@ class History:
                     "in a new sandbox with a fresh working copy; look at its state before you rely on what was said.",
                 )
 
-    def _say(self, event: Event, content: str) -> None:
+    def _say(self, event: Event, content: Content) -> None:
         self.messages.append({"role": "user", "content": content})
         self._said.append(event.seq)
 
@@ -132,6 +139,10 @@ class History:
         if call_id in self._open and call_id not in self._filled:
             self._filled.add(call_id)
             self._open[call_id]["content"] = content
+
+
+def _runs(asked: Trigger) -> bool:
+    return asked.request.verb in RUN_VERBS
 
 
 def as_text(seen: Observation) -> str:
@@ -163,7 +174,7 @@ def _storable(text: str) -> str:
 
 
 def _size(message: Message) -> int:
-    return len(message["content"]) + sum(len(c["function"]["arguments"]) for c in message.get("tool_calls", ()))
+    return size(message["content"]) + sum(len(c["function"]["arguments"]) for c in message.get("tool_calls", ()))
 
 
 def _without_result(message: Message) -> None:
@@ -178,6 +189,10 @@ def _without_arguments(message: Message) -> None:
         text = call["function"]["arguments"]
         if len(text) > _WORTH_DROPPING:
             call["function"]["arguments"] = f'{{"left_out_to_fit": "{len(text)} characters"}}'
+
+
+def _in_words(message: Message) -> None:
+    message["content"] = in_words(message["content"])
 
 
 def _cut_in_the_middle(message: Message) -> None:

@@ -12,29 +12,38 @@ from bot.agent.prompts import prompt
 from bot.agent.replies import Step, calls_of, tidy, understand
 from bot.agent.resume import left_open, unseen_requests
 from bot.agent.silence import go_on
-from bot.core.errors import ContextTooLong, ModelError, SandboxError, SandboxGone, UserError
+from bot.core.errors import ContextTooLong, ImagesRefused, ModelError, SandboxError, SandboxGone, UserError
 from bot.core.events import Action, Draft, Event, Finish, ModelReply, Notice, Observation, Problem, Reject
+from bot.core.images import REFUSED
 from bot.core.outbound import Outcome
 from bot.core.ports import Limits, Model, Reply, RunLog, Sandbox, Tool
 
 logger = logging.getLogger(__name__)
 
 _SHORTENINGS = 6
+_BLIND = "Not looked at: the images, as the language model did not take them."
 _LATE = (
     "Not yet: somebody wrote while you were finishing; see the message that follows. Finish when that is answered too."
 )
 
 
 async def work(
-    log: RunLog, model: Model, tools: Mapping[str, Tool], sandbox: Sandbox, limits: Limits, clock: Callable[[], float]
+    log: RunLog,
+    model: Model,
+    tools: Mapping[str, Tool],
+    sandbox: Sandbox,
+    limits: Limits,
+    clock: Callable[[], float],
+    images: Mapping[str, str] = {},
 ) -> Outcome:
     """Let the agent work on what is admitted in the log until the run ends; return how.
 
     The log must have a RunStarted. Called again on the log of a run that was cut off, it goes on from there. Cancelling
-    is safe at any moment. Raises LeaseLost, and what else the log raises.
+    is safe at any moment. `images` are data URLs of images in the log, by address. Raises LeaseLost, and what else the log
+    raises.
     """
     meter = Meter(log, limits, clock)
-    agent = Agent(log, model, tools, meter.bound(sandbox), meter)
+    agent = Agent(log, model, tools, meter.bound(sandbox), meter, images)
     try:
         async with asyncio.timeout(meter.patience) as patience:
             await agent.settle()
@@ -51,11 +60,19 @@ async def work(
 class Agent:
     """One run at work."""
 
-    def __init__(self, log: RunLog, model: Model, tools: Mapping[str, Tool], sandbox: Sandbox, meter: Meter) -> None:
+    def __init__(
+        self,
+        log: RunLog,
+        model: Model,
+        tools: Mapping[str, Tool],
+        sandbox: Sandbox,
+        meter: Meter,
+        images: Mapping[str, str],
+    ) -> None:
         self._log, self._model, self._sandbox, self._meter = log, model, sandbox, meter
         self._tools = {tool.name: tool for tool in tools.values()}
         self._offered = [_offer(tool) for tool in tools.values()]
-        self._history = History(prompt("system"))
+        self._history, self._images = History(prompt("system"), images), images
 
     async def settle(self) -> None:
         """Close what an earlier holder of the run has left open. What was paid for is used."""
@@ -92,8 +109,16 @@ class Agent:
                 if not self._history.shorten():
                     break
             except ModelError as error:
+                if isinstance(error, ImagesRefused) and self._images:
+                    await self._go_on_without_images()
+                    continue
                 raise Failed("model", f"The language model gave no usable answer ({error}).") from error
         raise Failed("context", "The work has grown longer than the model can take in. Ask for it in smaller parts.")
+
+    async def _go_on_without_images(self) -> None:
+        """Begin the history anew with words instead of images, and say so to the model and the person."""
+        self._history, self._images = History(prompt("system")), {}
+        await self._log.append(Draft(Notice(reason=REFUSED, content=_BLIND)))
 
     async def _carry_out(self, steps: Iterable[tuple[Step, Event]]) -> None:
         for step, event in steps:

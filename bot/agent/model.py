@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 
 from bot.agent.aside import Aside
+from bot.agent.images import has_images
 from bot.agent.splice import Passage, Prompt, outgoing
-from bot.core.errors import ContextTooLong, ModelError
+from bot.core.errors import ContextTooLong, ImagesRefused, ModelError
 from bot.core.lasting import lasting
 from bot.core.ports import Reply, ToolCall
 from bot.core.secret import Secret
@@ -38,6 +39,7 @@ _SAID = {
     "forbidden": "the key may not use this model",
     "missing": "the model's server does not know this model or address",
     "invalid": "the model's server did not accept the request",
+    "images": "the model did not take the images",
     "quota": "the account at the model's provider is used up",
     "limited": "the model's provider limits requests, and went on doing so",
     "timeout": "the model did not answer in time",
@@ -45,6 +47,8 @@ _SAID = {
     "nonsense": "the model's server gave answers that could not be read",
 }
 _WORTH_RETRYING = ("limited", "timeout", "unavailable", "nonsense")
+_MAY_BE_IMAGES = ("invalid", "missing")
+"""What servers answer to images that they do not want: 400, 413, 422, and OpenRouter 404."""
 _WORDS = {
     400: "invalid",
     401: "unauthorized",
@@ -182,6 +186,9 @@ class LiteLLMModel:
 
     async def _try(self, messages: Sequence[Message], tools: Sequence[Message]) -> "Reply | _Failure":
         litellm, started, prompt = load(), time.monotonic(), Prompt(messages, self._passage)
+        illustrated = has_images(messages)
+        if illustrated and _blind(litellm, self.name):
+            return _Failure("images")
         try:
             async with asyncio.timeout(self._timeout):
                 with prompt.going_out():
@@ -190,7 +197,8 @@ class LiteLLMModel:
         except litellm.ContextWindowExceededError:
             raise ContextTooLong("context: the prompt is longer than the model's window") from None
         except Exception as error:  # noqa: BLE001  whatever LiteLLM raises is sorted by status here
-            return _failure(error)
+            failure = _failure(error)
+            return _Failure("images", failure.status) if illustrated and failure.word in _MAY_BE_IMAGES else failure
 
     def _request(self, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
         request: dict[str, Any] = {"model": self.name, "messages": messages, "timeout": self._timeout, **_QUIETLY}
@@ -249,7 +257,14 @@ def _backoff(attempt: int) -> float:
 
 def _error(failure: _Failure) -> ModelError:
     status = f", HTTP {failure.status}" if failure.status >= 400 else ""
-    return ModelError(f"{failure.word}: {_SAID[failure.word]}{status}")
+    kind = ImagesRefused if failure.word == "images" else ModelError
+    return kind(f"{failure.word}: {_SAID[failure.word]}{status}")
+
+
+def _blind(litellm: ModuleType, name: str) -> bool:
+    """Whether LiteLLM knows a model and that it takes no images. Its own `supports_vision` says so of unknown ones too."""
+    known = [litellm.model_cost[n] for n in (name, name.partition("/")[2]) if n in litellm.model_cost]
+    return bool(known) and not any(entry.get("supports_vision") for entry in known)
 
 
 class _UnreadableError(Exception):

@@ -27,7 +27,7 @@ _VERBS = {
 
 def as_message(trigger: Trigger, before: Trigger | None) -> str:
     """Return the message for a request. What the one shown `before` it said about the thread is not said again."""
-    parts = [f"{trigger.actor.login} {_asks(trigger)}"]
+    parts = [f"{trigger.actor.shown} {_asks(trigger)}"]
     described = trigger.title or trigger.body
     if described and (before is None or (before.title, before.body) != (trigger.title, trigger.body)):
         kind = "change" if trigger.change else "issue"

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 _Message = Mapping[str, Any]
-_Form = tuple[Any, bool, bool]
+_Form = tuple[Any, bool | type, bool]
 _PROMPT: ContextVar["Prompt | None"] = ContextVar("prompt", default=None)
 _LISTS = ("messages", "contents")
 _BEGINNING = 2
@@ -115,7 +115,8 @@ def outgoing(body: bytes) -> bytes:
 
 
 def _form(message: _Message) -> _Form:
-    return message.get("role"), bool(message.get("content")), "tool_calls" in message
+    content = message.get("content")
+    return message.get("role"), bool(content) and type(content), "tool_calls" in message
 
 
 def _turns(messages: Sequence[_Message], first: int = 0) -> list[int]:

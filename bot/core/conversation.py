@@ -21,12 +21,14 @@ from bot.core.events import (
     Landed,
     Located,
     ModelReply,
+    Notice,
     RunCommand,
     RunEnded,
     RunStarted,
     TasksTracked,
     Waiting,
 )
+from bot.core.images import LEFT_OUT, REFUSED
 from bot.core.inbound import Repository, Thread, Trigger
 from bot.core.outbound import Outcome, Receipt, Task
 
@@ -83,6 +85,8 @@ class RunState:
     """The heads of a change that it began from; more than one where its box was lost."""
     landed: Landed | None = None
     """What became of its commits."""
+    unseen: str = ""
+    """Which images were not looked at, and why, in sentences."""
 
 
 @dataclass
@@ -138,9 +142,12 @@ class State:
             case Asked(trigger=trigger):
                 before = next((r.trigger for r in reversed(self.requests.values())), None)
                 self.requests[event.seq] = RequestState(event.seq, event.at, trigger.described_by(before))
-            case Admitted(request=seq, user=user) if seq in self.requests and self.requests[seq].phase != "closed":
+            case Admitted(request=seq, user=user, name=name) if (
+                seq in self.requests and self.requests[seq].phase != "closed"
+            ):
                 request = self.requests[seq]
                 request.phase, request.user, request.admitted_seq = "admitted", user, event.seq
+                request.trigger = request.trigger.called(name)
             case Waiting(request=seq, account=account) if seq in self.requests and self.requests[seq].phase != "closed":
                 request = self.requests[seq]
                 request.phase, request.waits_for = "waiting", "account" if account else "repository"
@@ -168,6 +175,8 @@ class State:
                 self.background_for, self.background_at = seq, newest
             case Located(repository=repository):
                 self.repository = repository
+            case Landed() as landed if self.run is not None and landed.run == self.run.id:
+                self.run.landed, self.pushed = landed, self.pushed or bool(landed.branch)
 
     def _start(self, event: Event, started: RunStarted) -> None:
         if self.run is not None and self.run.id == started.run:
@@ -202,10 +211,10 @@ class State:
                 run.last_step = f"read {path}"
             case FileEdited(path=path):
                 run.last_step = f"edited {path}"
+            case Notice(reason=reason, content=content) if reason in (LEFT_OUT, REFUSED):
+                run.unseen = f"{run.unseen} {content}".lstrip()
             case RunEnded(run=run_id, outcome=outcome) if run_id == run.id:
                 run.outcome = outcome
-            case Landed() as landed if landed.run == run.id:
-                run.landed, self.pushed = landed, self.pushed or bool(landed.branch)
 
 
 def _task(raw: dict[str, object]) -> Task:

@@ -14,7 +14,8 @@
     ├── SandboxError        a box did not do what it was asked
     │   └── SandboxGone     there is no such box any more
     └── ModelError          the language model gave no usable answer
-        └── ContextTooLong  the prompt does not fit; shorten it and ask again
+        ├── ContextTooLong  the prompt does not fit; shorten it and ask again
+        └── ImagesRefused   the prompt has images and was not taken; ask again without them
 
 Every message says what was expected, what came and what to do. `word` is for machines, the text for people.
 """
@@ -111,3 +112,7 @@ class ModelError(OnhandError):
 
 class ContextTooLong(ModelError):
     """The prompt is longer than the model's window."""
+
+
+class ImagesRefused(ModelError):
+    """The model takes no images, or not these."""

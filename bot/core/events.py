@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import Struct
 
-from bot.core.inbound import Repository, Trigger
+from bot.core.inbound import Image, Repository, Trigger
 from bot.core.outbound import Change, Outcome, Receipt
 
 Source = Literal["user", "agent", "environment"]
@@ -312,6 +312,8 @@ class Admitted(Observation, frozen=True, kw_only=True):
     request: int
     user: str = ""
     token: str = ""
+    name: str = ""
+    """What people call the person, where the login is no name."""
 
 
 class Waiting(Observation, frozen=True, kw_only=True):
@@ -328,6 +330,8 @@ class Background(Observation, frozen=True, kw_only=True):
     kind = "background"
     request: int
     newest: float = 0.0
+    images: list[Image] = []
+    """Those among it, oldest first. Their bytes are in no event: each run fetches what it shows."""
 
 
 class Located(Observation, frozen=True, kw_only=True):

@@ -47,6 +47,13 @@ class Account(Struct, frozen=True):
     service: str
     id: str
     login: str
+    name: str = ""
+    """What people call it, where the login is no name. Anybody may call themselves so: nothing is decided by it."""
+
+    @property
+    def shown(self) -> str:
+        """How to name it to people and to a model."""
+        return self.name or self.login
 
     @property
     def key(self) -> str:
@@ -96,6 +103,18 @@ class Trigger(Struct, frozen=True):
             return self
         return structs.replace(self, title=before.title, body=before.body, url=before.url, change=before.change)
 
+    def called(self, name: str) -> "Trigger":
+        """Return it with the name of its person; "" changes nothing."""
+        return structs.replace(self, actor=structs.replace(self.actor, name=name)) if name else self
+
+
+class Image(Struct, frozen=True):
+    """An image that somebody attached, as the platform names it; its bytes stay there (`Illustrated.image`)."""
+
+    name: str
+    address: str
+    """Where the platform has it. Nothing is fetched from there but by the platform's own integration."""
+
 
 class Message(Struct, frozen=True):
     """Something that was said in a thread. `at` is in Unix seconds."""
@@ -104,6 +123,8 @@ class Message(Struct, frozen=True):
     text: str
     at: float = 0.0
     url: str = ""
+    image: Image | None = None
+    """Where it is an attached image; the text is then what the platform says about it."""
 
 
 class Delivery(Struct, frozen=True):

@@ -54,6 +54,8 @@ class Status(Struct, frozen=True):
     """What we have to know before we can begin; the request waits for the answer."""
     choices: tuple[str, ...] = ()
     """Answers that may be meant: repositories as `github:owner/name`."""
+    unseen: str = ""
+    """Which of the images in the thread were not looked at, and why, in sentences."""
     patch: str = ""
     """The commits as git format-patch(1) writes them, when there was no branch that they could be pushed to."""
 

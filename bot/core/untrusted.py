@@ -21,8 +21,18 @@ def clean(text: str) -> str:
     return _HIDDEN.sub("", text)
 
 
+def label(name: str) -> str:
+    """Return a name that somebody chose, without what could end a mark or a sentence of ours."""
+    return re.sub(r"[^\w@:/#. -]", "", name)
+
+
+def marks(source: str) -> tuple[str, str]:
+    """Return the marks around what comes from there: they say so, and that it carries no instructions."""
+    return f'<untrusted source="{label(source)}">', "</untrusted>"
+
+
 def wrap(source: str, text: str) -> str:
-    """Return the text between marks that say where it comes from and that it carries no instructions."""
+    """Return the text between its marks, which it cannot end."""
+    opening, closing = marks(source)
     body = clean(text).replace("</untrusted", "<\\/untrusted")
-    name = re.sub(r"[^\w@:/#. -]", "", source)
-    return f'<untrusted source="{name}">\n{body}\n</untrusted>'
+    return f"{opening}\n{body}\n{closing}"

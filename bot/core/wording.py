@@ -114,15 +114,16 @@ def _running(status: Status, handle: str) -> list[str]:
 def _ended(status: Status, handle: str) -> list[str]:
     outcome = status.outcome or Outcome("failed", "unknown")
     said = harmless(cut(outcome.text.strip(), LONGEST_SAID))
+    unseen = harmless(line(status.unseen, 2_000))
     change = _link(_change_name(status.change_url), status.change_url)
     if outcome.ending == "finished":
         headline = f"**Done:** {change}" if change else "**Done.**"
-        return [headline, _open_tasks(status.tasks), _figures(status), said]
+        return [headline, _open_tasks(status.tasks), _figures(status), unseen, said]
     reason = _REASONS.get(outcome.reason, "")
     after = _NEXT.get(outcome.ending, "").format(handle=handle)
     so_far = f"The work so far: {change}" if change else ""
     shown = status.tasks if outcome.ending != "refused" else ()
-    return [_HEADLINES[outcome.ending], reason, so_far, _task_list(shown), after, _figures(status), said]
+    return [_HEADLINES[outcome.ending], reason, so_far, _task_list(shown), after, _figures(status), unseen, said]
 
 
 def _asking(status: Status, handle: str) -> list[str]:

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from bot.core.conversation import RequestState
 from bot.core.errors import ProviderError
 from bot.core.events import Background, Draft
-from bot.core.inbound import Message
+from bot.core.inbound import Image, Message
 from bot.core.ports import Integration
-from bot.core.untrusted import wrap
+from bot.core.untrusted import label, wrap
 from bot.flows.identity import Token
+from bot.flows.images import images_in
 from bot.flows.report import patiently
 from bot.flows.runlog import ConversationLog
 
@@ -21,6 +22,7 @@ BUDGET = 8_000
 _CHARACTERS_A_TOKEN = 4
 _LONGEST = 16_000
 """Characters of one message; a longer one loses its middle."""
+_LONGEST_NAME = 80
 
 
 async def gather(log: ConversationLog, integration: Integration, request: RequestState, token: Token) -> None:
@@ -34,26 +36,41 @@ async def gather(log: ConversationLog, integration: Integration, request: Reques
         return
     new = [message for message in said if not message.at or message.at > log.state.background_at]
     newest = max((message.at for message in new), default=log.state.background_at)
-    await log.append(Draft(Background(request=request.seq, newest=newest, content=within_budget(new))))
+    kept, dropped = within_budget(new)
+    images = _new_images(kept, {image.address for image in images_in(log.events)})
+    await log.append(Draft(Background(request=request.seq, newest=newest, content=told(kept, dropped), images=images)))
 
 
 async def _context(integration: Integration, request: RequestState, token: Token) -> Iterable[Message]:
     return await integration.context(request.trigger, await token())
 
 
-def within_budget(newest_first: Iterable[Message], budget: int = BUDGET) -> str:
-    """Return the messages as untrusted text, oldest first: the newest ones that fit, each whole or without its middle."""
-    left, kept, dropped = budget * _CHARACTERS_A_TOKEN, list[str](), 0
+def within_budget(newest_first: Iterable[Message], budget: int = BUDGET) -> tuple[list[Message], int]:
+    """Return the newest messages that fit, oldest first, and how many do not."""
+    left, kept, dropped = budget * _CHARACTERS_A_TOKEN, list[Message](), 0
     for message in newest_first:
-        text = wrap(f"message of {message.author}", _shortened(message.text))
-        left -= len(text)
+        left -= len(_wrapped(message))
         if left < 0:
             dropped += 1
         else:
-            kept.append(text)
-    if dropped:
-        kept.append(f"({dropped} earlier message{'s' if dropped != 1 else ''} left out to fit)")
-    return "\n".join(reversed(kept))
+            kept.append(message)
+    return kept[::-1], dropped
+
+
+def told(messages: Iterable[Message], dropped: int) -> str:
+    """Return messages as untrusted text, each whole or without its middle."""
+    gap = [f"({dropped} earlier message{'s' if dropped != 1 else ''} left out to fit)"] if dropped else []
+    return "\n".join([*gap, *map(_wrapped, messages)])
+
+
+def _new_images(messages: Iterable[Message], known: set[str]) -> list[Image]:
+    """Return each image once, under a name that can stand in a sentence of ours."""
+    found = {m.image.address: m.image.name for m in messages if m.image}
+    return [Image(label(name)[:_LONGEST_NAME], address) for address, name in found.items() if address not in known]
+
+
+def _wrapped(message: Message) -> str:
+    return wrap(f"message of {message.author}", _shortened(message.text))
 
 
 def _shortened(text: str) -> str:

@@ -240,7 +240,7 @@ async def _propose(
         change=change,
         title=outcome.title or trigger.title,
         summary=outcome.text,
-        requested_by=trigger.actor.login,
+        requested_by=trigger.actor.shown,
         request_url=trigger.url,
         run_id=log.state.run.id if log.state.run else "",
         draft=outcome.ending == "limit",

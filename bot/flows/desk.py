@@ -8,7 +8,7 @@ from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
 from bot.core.events import Admitted, Closed, Draft, Located, Waiting
 from bot.core.inbound import Repository
 from bot.core.outbound import Say, Status
-from bot.core.ports import Services
+from bot.core.ports import Named, Services
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
 from bot.flows.report import TROUBLE, Reporter, patiently, standing
@@ -121,14 +121,21 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
             answered = await _answer(reporter, log.state, request)
         elif not _under_way(log.state, request):
             await reporter.show(request, Status("queued", ahead=await _ahead(services)))
+        name = await _name(services, request, grant.token)
     finally:
         await reacting
     if request.phase in ("admitted", "closed"):
         return  # another desk was quicker, while this one slept
-    drafts = [Draft(Admitted(request=request.seq, user=grant.user.id, token=grant.token_class))]
+    admitted = Admitted(request=request.seq, user=grant.user.id, token=grant.token_class, name=name)
+    drafts = [Draft(admitted)]
     if answered:
         drafts.append(Draft(Closed(requests=[request.seq], ending="finished")))
     await log.append(*drafts)
+
+
+async def _name(services: Services, request: RequestState, token: Token) -> str:
+    integration, actor = services.integrations[request.trigger.thread.service], request.trigger.actor
+    return await integration.called(actor, await token()) if isinstance(integration, Named) else ""
 
 
 async def _answer(reporter: Reporter, state: State, request: RequestState) -> bool:

@@ -47,7 +47,7 @@ async def _hourly(services: Services, conversation_id: str, request: RequestStat
     rates = services.rates
     actor, place = request.trigger.actor, request.trigger.thread.place
     circles: tuple[tuple[Circle, int, str], ...] = (
-        ("person", rates.per_person, f"of {actor.login}"),
+        ("person", rates.per_person, f"of {actor.shown}"),
         ("place", rates.per_repository, f"in {place}"),
         ("thread", rates.per_thread, "in this thread"),
     )

@@ -59,6 +59,7 @@ def standing(
         outcome=outcome,
         change_url=change_url,
         patch=patch,
+        unseen=run.unseen,
     )
 
 

@@ -17,6 +17,7 @@ from bot.core.events import Boxed, Called, Calling, Closed, Draft, Notice, RunEn
 from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
+from bot.flows import images
 from bot.flows.background import gather
 from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, hand_out, handed_out, start_from
 from bot.flows.desk import answer_late_stops
@@ -212,8 +213,9 @@ class Run:
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
         box = await self._prepare(grant)
         await gather(self._log, self._integration, self._main, grant.token)
+        shown = await images.fetch(self._log, self._integration, grant.token)
         limits = _limits(self._shop.limits, self._main)
-        return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock)
+        return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock, shown)
 
     async def _until_stop(self) -> Outcome:
         async for _ in self._services.bus.follow(self._log.conversation_id):
@@ -325,7 +327,7 @@ class Run:
 
 
 def _stopped_by(stop: RequestState) -> Outcome:
-    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.login} asked.")
+    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.shown} asked.")
 
 
 async def _remove(coming: asyncio.Task[Sandbox]) -> None:

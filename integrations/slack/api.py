@@ -74,7 +74,9 @@ class Api:
         headers = {"authorization": f"Bearer {token.reveal()}"}
         try:
             async with web.session.get(address, headers=headers, allow_redirects=False) as answer:
-                return await answer.content.read(longest) if answer.status == 200 else b""
+                return await answer.content.readexactly(longest) if answer.status == 200 else b""
+        except asyncio.IncompleteReadError as short:
+            return short.partial
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ProviderError("unavailable", f"no answer to a file: {type(error).__name__}") from None
 

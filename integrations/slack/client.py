@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, structs
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, Delivery, Image, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
 from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
 from bot.core.remembered import Remembered
@@ -21,6 +21,7 @@ from bot.core.secret import Secret
 from integrations.slack import replies, sweep, threads, webhook
 from integrations.slack.api import NOBODY, Api
 from integrations.slack.manifest import SCOPES, steps
+from integrations.slack.people import People
 from integrations.slack.replies import Progress
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ class Slack:
                 f"slack.api_url: expected an address such as https://slack.com/api, found {parts.netloc!r}"
             )
         self._api = Api(settings.api_url, settings.timeout)
-        self._owners = Remembered[Secret, Account]()
+        self._owners, self._people = Remembered[Secret, Account](), People(self._api)
         self._opening: dict[str, asyncio.Future[str]] = {}
 
     @staticmethod
@@ -340,7 +341,14 @@ class Slack:
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         _, channel = place_of(trigger.thread)
         us = (await self.identify(token)).login
-        return await threads.context(self._api, token, channel, trigger, us)
+        said = await threads.context(self._api, token, channel, trigger, us)
+        return await self._people.named(said, trigger.request.text, token)
+
+    async def image(self, image: Image, longest: int, token: Secret) -> bytes:
+        return await self._api.read(token, image.address, longest)
+
+    async def called(self, account: Account, token: Secret) -> str:
+        return await self._people.name(_user(account.id), token)
 
     async def identify(self, token: Secret) -> Account:
         return await self._owners.get(token, lambda: self._owner(token))

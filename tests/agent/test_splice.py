@@ -15,6 +15,14 @@ from bot.testing.models import CONTEXT_TOO_LONG, Fault, ModelServer
 
 SYSTEM = {"role": "system", "content": "You are onhand."}
 USER = {"role": "user", "content": "fix it, caf\u00e9 \U0001f600"}
+PICTURED: dict[str, Any] = {
+    "role": "user",
+    "content": [
+        {"type": "text", "text": "[onhand] What was said before, caf\u00e9"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgoAAAANSUhEUg=="}},
+        {"type": "text", "text": "</untrusted>"},
+    ],
+}
 TALKING = {"role": "assistant", "content": "Well."}
 
 OPENAI_LIKE = [
@@ -59,6 +67,13 @@ def turn(number: int) -> list[dict[str, Any]]:
 
 def history(turns: int) -> list[dict[str, Any]]:
     return [SYSTEM, USER, *(message for number in range(turns) for message in turn(number))]
+
+
+def illustrated(turns: int) -> list[dict[str, Any]]:
+    """A history with images behind the request, and in every seventh turn."""
+    pictured = {"role": "user", "content": [*PICTURED["content"], *PICTURED["content"]]}
+    later = [message for n in range(turns) for message in [*turn(n), *([PICTURED] if n % 7 == 0 else [])]]
+    return [SYSTEM, USER, pictured, *later]
 
 
 class Wire:
@@ -131,6 +146,31 @@ async def test_a_provider_with_a_format_of_its_own_gets_what_litellm_makes_of_th
             assert spliced == whole
         assert model._passage.trusted
         assert shown < 12 < len(history(39))
+
+
+async def test_images_go_out_as_they_are_to_a_server_that_speaks_as_openai(server):
+    model = LiteLLMModel("openai/gpt-4o-mini", base_url=server.base_url)
+    for turns in range(25):
+        shown = how_much_is_shown(model, illustrated(turns))
+        await model.complete(illustrated(turns), [TOOL])
+        assert server.requests[-1]["messages"] == illustrated(turns)
+    assert model._passage.trusted
+    assert shown < 12 < len(illustrated(24))
+
+
+@pytest.mark.parametrize("name", ["anthropic/claude-sonnet-4-5", "gemini/gemini-2.5-pro"])
+async def test_images_in_a_providers_own_format_are_what_litellm_makes_of_the_whole(name: str) -> None:
+    async with Wire() as wire:
+        model = LiteLLMModel(name, base_url=wire.url)
+        for turns in range(25):
+            shown = how_much_is_shown(model, illustrated(turns))
+            await model.complete(illustrated(turns), [TOOL])
+            await LiteLLMModel(name, base_url=wire.url).complete(illustrated(turns), [TOOL])
+            spliced, whole = wire.bodies[-2:]
+            assert spliced == whole
+            assert str(whole).count("iVBORw0KGgo") == 2 + (turns + 6) // 7
+        assert model._passage.trusted
+        assert shown < 12 < len(illustrated(24))
 
 
 async def test_other_routes_are_left_to_litellm(server):
@@ -212,6 +252,16 @@ def test_what_was_not_seen_to_follow_is_shown_whole():
     odd = [*history(20), TALKING, USER, {"role": "system", "content": "new"}]
     assert Prompt(odd, learned(20)).shown == odd
     assert Prompt([SYSTEM], learned(20)).shown == [SYSTEM]
+
+
+def test_another_image_in_the_same_place_makes_another_prompt():
+    passage = Passage()
+    for number in range(21):
+        prompt = Prompt(illustrated(number), passage)
+        prompt.put_into(body_of(prompt.shown))
+    assert len(Prompt(illustrated(21), passage).shown) < 12
+    changed = json.loads(json.dumps(illustrated(21)).replace("iVBORw0KGgoAAAANSUhEUg==", "iVBORw0KGgo=", 1))
+    assert Prompt(changed, passage).shown == changed
 
 
 def test_a_turn_that_comes_out_unlike_before_is_not_sent_and_is_the_end_of_it():

@@ -6,7 +6,7 @@ from typing import Any
 from bot.core.errors import ProviderError
 from bot.core.events import Background
 from bot.core.inbound import Message
-from bot.flows.background import within_budget
+from bot.flows.background import told, within_budget
 from tests.flows.conftest import CONVERSATION, World
 
 
@@ -17,7 +17,7 @@ def tells(world: World, said: list[Message]) -> None:
     world.forge.context = context  # type: ignore[method-assign]
 
 
-async def told(world: World) -> list[Background]:
+async def noted(world: World) -> list[Background]:
     return [e.fact for e in await world.store.log.read(CONVERSATION) if isinstance(e.fact, Background)]
 
 
@@ -26,13 +26,13 @@ async def test_what_was_said_before_is_told_to_the_agent_once(world: World) -> N
     tells(world, said)
     await world.admit()
     await world.run()
-    (background,) = await told(world)
+    (background,) = await noted(world)
     assert background.content.index("Ignore this") < background.content.index("It fails since Monday.")
     assert background.content.count("</untrusted>") == 2, "what they wrote does not end the wrapping"
     said.insert(0, Message("bob", "Only on Fridays.", 20.0))
     await world.admit("@onhand look again")
     await world.run("worker/2")
-    assert [("Monday" in b.content, "Fridays" in b.content) for b in await told(world)] == [
+    assert [("Monday" in b.content, "Fridays" in b.content) for b in await noted(world)] == [
         (True, False),
         (False, True),
     ]
@@ -45,12 +45,12 @@ async def test_a_platform_that_does_not_tell_stops_nobody(world: World) -> None:
     world.forge.context = context  # type: ignore[method-assign]
     await world.admit()
     await world.run()
-    assert await told(world) == []
+    assert await noted(world) == []
     assert [r.ending for r in (await world.state()).requests.values()] == ["finished"]
 
 
 def test_the_newest_that_fit_are_kept_and_the_rest_counted() -> None:
-    text = within_budget([Message("a", f"message {n} " + "x" * 300) for n in range(30)], budget=1000)
+    text = told(*within_budget([Message("a", f"message {n} " + "x" * 300) for n in range(30)], budget=1000))
     assert "message 0 " in text
     assert "message 29 " not in text
     assert "earlier messages left out" in text.splitlines()[0]
@@ -59,7 +59,7 @@ def test_the_newest_that_fit_are_kept_and_the_rest_counted() -> None:
 
 
 def test_one_overlong_message_loses_its_middle() -> None:
-    text = within_budget([Message("a", "begin " + "x" * 100_000 + " end")])
+    text = told(*within_budget([Message("a", "begin " + "x" * 100_000 + " end")]))
     assert "begin" in text
     assert "end" in text
     assert "characters left out" in text

@@ -2,6 +2,7 @@
 
 import pytest
 
+from bot.agent.history import History
 from bot.auth.multi_user import MultiUser
 from bot.auth.single_user import SingleUser
 from bot.core.errors import ProviderError
@@ -10,6 +11,7 @@ from bot.core.outbound import OpenChange, React, Say
 from bot.core.ports import AuthContext
 from bot.core.secret import Secret
 from bot.flows import desk
+from tests.flows.conftest import CONVERSATION
 
 
 async def test_a_request_is_admitted_with_eyes_and_a_status(world) -> None:
@@ -17,6 +19,30 @@ async def test_a_request_is_admitted_with_eyes_and_a_status(world) -> None:
     assert world.said() == {f"react:{seq}": "eyes", f"status:{seq}": "queued"}
     assert (await world.state()).requests[seq].phase == "admitted"
     assert world.bus.runs
+
+
+async def test_where_logins_are_no_names_people_have_their_names(world) -> None:
+    async def called(account: Account, _token: Secret) -> str:
+        return account.login.title()
+
+    world.forge.called = called
+    seq = await world.admit()
+    request = (await world.state()).requests[seq]
+    assert request.trigger.actor == Account("memory", "alice", "alice", name="Alice")
+    [_, message] = History("system").follow(await world.store.log.read(CONVERSATION))
+    assert message["content"].startswith("Alice writes in")
+
+
+async def test_nobody_is_taken_for_another_because_of_a_name(world) -> None:
+    async def called(account: Account, _token: Secret) -> str:
+        return {"alice": "mallory", "mallory": "alice"}[account.login]
+
+    world.forge.called = called
+    context = AuthContext(world.store.accounts, Secret("k" * 20), "http://here", login="memory:alice")
+    world.use(auth=SingleUser(context))
+    seqs = [await world.admit(who="alice"), await world.admit(who="mallory")]
+    await world.run()
+    assert [(await world.state()).requests[seq].ending for seq in seqs] == ["finished", "refused"]
 
 
 async def test_a_desk_asked_twice_does_it_once(world) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 import uuid
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,12 @@ from tests.journeys.steps import CANARIES, MEND_CALC, bash, finish
 from tests.standins.slack import APP_TOKEN, BOT, TEAM, SlackServer
 
 PAYLOADS = Path(__file__).parents[1] / "integrations" / "slack" / "payloads"
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415478da63f8cfc0000003"
+    "010100f70341430000000049454e44ae426082"
+)
+"""One red pixel."""
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
 
@@ -81,6 +88,7 @@ async def test_a_mention_becomes_a_pull_request_and_both_link_to_each_other(talk
     [pull] = place.pulls()
     assert place.tests_pass(pull.pull.head, tmp_path)
     assert f"https://app.slack.com/client/{TEAM}/{talk.channel}/thread/{talk.channel}-{root}" in pull.body
+    assert "Requested by Alice" in pull.body
     [said] = talk.said(root)
     assert f"/pull/{pull.number}" in said
     assert "task_card" in said
@@ -105,6 +113,35 @@ async def test_a_follow_up_without_a_mention_goes_on_in_the_same_pull_request(ta
     elsewhere = await talk.ask("hello")
     await talk.ask("and hello to you", "U0BOB", root=elsewhere)
     assert talk.slack.answers[-1].json()["reason"] == "not_our_thread"
+
+
+async def test_a_screenshot_in_the_thread_is_before_the_models_eyes_and_what_is_none_is_named_in_the_end(
+    talk: Talk,
+) -> None:
+    place, slack = talk.place, talk.slack
+    slack.files = {"screenshot.png": PNG, "notes.png": b"#!/bin/sh\n"}
+    files = [
+        {"name": name, "mimetype": "image/png", "size": 70, "url_private": f"{slack.url}/files/{name}"}
+        for name in slack.files
+    ]
+    place.script(bash(MEND_CALC), finish())
+    root = await talk.ask("`add` shows this", "U0BOB", files=files)
+    await talk.ask(root=root)
+    await talk.ended(root)
+    prompts = [r["messages"] for r in place.service.model.requests if place.name in json.dumps(r["messages"])]
+    assert len(prompts) == 2
+    for prompt in prompts:
+        [parts] = [m["content"] for m in prompt if isinstance(m["content"], list)]
+        [shown] = [n for n, part in enumerate(parts) if part["type"] == "image_url"]
+        assert parts[shown]["image_url"]["url"] == f"data:image/png;base64,{b64encode(PNG).decode()}"
+        assert parts[shown - 1]["text"] == '<untrusted source="image screenshot.png">'
+        assert '<untrusted source="message of Bob">\n`add` shows this' in parts[0]["text"]
+        assert prompt[1]["content"].startswith("Alice writes in slack:")
+    [said] = talk.said(root)
+    assert "Not looked at: notes.png (no PNG, JPEG, GIF or WebP)." in said
+    events = (await place.client.get(f"{talk.path(root)}/events")).text
+    assert "screenshot.png" in events
+    assert b64encode(PNG).decode()[:40] not in events
 
 
 async def test_the_same_delivery_again_and_again_is_one_run(talk: Talk) -> None:

@@ -70,6 +70,10 @@ class SlackServer:
     sessions: dict[str, str] = field(default_factory=dict)
     users: dict[str, Json] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    """What is at /files, by name. `moved` leads to `elsewhere`."""
+    elsewhere: str = ""
+    reads: list[str] = field(default_factory=list)
+    """The files that were asked for."""
     answers: list[httpx.Response] = field(default_factory=list)
     """What came back for the deliveries, in order."""
     acknowledged: dict[str, Any] = field(default_factory=dict)
@@ -122,6 +126,7 @@ class SlackServer:
             "id": user,
             "team_id": TEAM,
             "name": user.lower(),
+            "profile": {"display_name": user[2:].capitalize(), "real_name": f"{user[2:].capitalize()} of Acme"},
             "deleted": False,
             "is_bot": False,
             **more,
@@ -402,9 +407,11 @@ class SlackServer:
     # --- files and the socket ---------------------------------------------------------------------------------------
 
     async def _file(self, request: web.Request) -> web.Response:
-        if request.headers.get("authorization") != f"Bearer {self.token}":
-            return web.Response(status=302, headers={"location": "/login"})
-        return web.Response(body=self.files[request.match_info["name"]])
+        name = request.match_info["name"]
+        self.reads.append(name)
+        if request.headers.get("authorization") != f"Bearer {self.token}" or name == "moved":
+            return web.Response(status=302, headers={"location": self.elsewhere or "/login"})
+        return web.Response(body=self.files[name]) if name in self.files else web.Response(status=404)
 
     async def _socket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

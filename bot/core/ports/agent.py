@@ -33,12 +33,12 @@ class Reply(Struct, frozen=True):
 
 
 class Model(Protocol):
-    """A language model. Messages and tools are in the shape of the chat completions API."""
+    """A language model. Messages and tools are in the shape of the chat completions API, images as `image_url` parts."""
 
     name: str
 
     async def complete(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> Reply:
-        """Return one answer. Raises ModelError, ContextTooLong."""
+        """Return one answer. Raises ModelError, ContextTooLong, ImagesRefused (for a prompt that has images)."""
         ...
 
 

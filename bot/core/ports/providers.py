@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, Delivery, Image, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, Change, Receipt, Status
 from bot.core.secret import Secret
 
@@ -135,6 +135,27 @@ class Linked(Protocol):
 
     async def links(self, thread: Thread, token: Secret) -> str:
         """Return a text with the addresses to which a thread is linked. Raises ProviderError."""
+        ...
+
+
+@runtime_checkable
+class Named(Protocol):
+    """An Integration whose logins are no names."""
+
+    async def called(self, account: Account, token: Secret) -> str:
+        """Return what people call this account; its login where that is not told."""
+        ...
+
+
+@runtime_checkable
+class Illustrated(Protocol):
+    """An Integration whose `context` names images (`Message.image`)."""
+
+    async def image(self, image: Image, longest: int, token: Secret) -> bytes:
+        """Return the first `longest` bytes of an image, unchecked; none where it cannot be had. Raises ProviderError.
+
+        The token goes to the platform's own host alone, and no redirect is followed.
+        """
         ...
 
 

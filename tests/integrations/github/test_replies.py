@@ -108,6 +108,14 @@ def test_our_own_hint_does_not_call_us() -> None:
         assert find_request(ended(ending), ["@onhand"]) is None
 
 
+@pytest.mark.parametrize("ending", ["finished", "stopped", "failed"])
+def test_images_that_were_not_looked_at_are_named_at_the_end(ending: str) -> None:
+    assert "\n\nNot looked at: a.png (larger than 2 MB).\n\n" in ended(
+        ending, unseen="Not looked at: a.png (larger than 2 MB)."
+    )
+    assert "&lt;img" in ended(ending, unseen="Not looked at: <img src=x>.")
+
+
 def test_a_step_cannot_leave_its_code_span() -> None:
     text = said(Status("running", step="echo `whoami` \n\n# @octo-bob <!-- onhand:x -->"))
     assert "Last step: `echo 'whoami' # @octo-bob <!-- onhand:x -->`" in text
