@@ -46,6 +46,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
             port=settings.port if port is None else port,
             log_config=None,
             access_log=False,
+            proxy_headers=False,  # nobody asks for the client's address or scheme: links are made with the public URL
             timeout_graceful_shutdown=5,
             server_header=False,
         )

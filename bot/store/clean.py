@@ -20,7 +20,7 @@ class Clean:
     def tree(self, value: Any) -> Any:
         """Return nested dicts and lists with every string in them cleaned, keys included; the very same if all were clean."""
         texts: list[str] = []
-        _gather(value, texts)
+        _gather([value], texts)
         together = "\n".join(texts)  # one look at all of them is much quicker than one at each
         return value if self(together) == together else self._each(value)
 
@@ -35,14 +35,13 @@ class Clean:
 
 
 def _gather(value: Any, texts: list[str]) -> None:
-    if isinstance(value, str):
-        texts.append(value)
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         texts.extend(value)
-        for item in value.values():
-            _gather(item, texts)
-    elif isinstance(value, list | tuple):
-        for item in value:
+        value = value.values()
+    for item in value:
+        if isinstance(item, str):
+            texts.append(item)
+        elif isinstance(item, dict | list | tuple):
             _gather(item, texts)
 
 
