@@ -119,18 +119,19 @@ def _quotes_and_blocks(text: str) -> Iterator[tuple[int, int]]:
     position, fence, after_blank, in_list = 0, "", True, False
     for line in text.splitlines(keepends=True):
         start, position = position, position + len(line)
+        inside = _LIST_ITEM.sub("", line, count=1)
         if fence:
             yield start, position
             bare = line.strip()
             if len(bare) >= len(fence) and set(bare) == {fence[0]}:
                 fence = ""
-        elif opened := _FENCE.match(_LIST_ITEM.sub("", line, count=1)):
+        elif opened := _FENCE.match(inside):
             fence = opened[1]
             yield start, position
         elif line.startswith(("    ", "\t")) and after_blank and not in_list:
             yield start, position
             continue  # the block goes on until a line that is not indented
-        elif _LIST_ITEM.sub("", line, count=1).lstrip(" ").startswith(">"):
+        elif inside.lstrip(" ").startswith(">"):
             yield start, position
         elif line.strip():
             in_list = bool(_LIST_ITEM.match(line)) or (in_list and line.startswith(" "))

@@ -89,9 +89,13 @@ class Redactor:
         self._longest_first = sorted({*self._values, *self._learned}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        if len(text) < _SHORTEST:
+            return text
         for value in self._longest_first:
             if value in text:
                 text = text.replace(value, MASK)
-        if any(sign.search(text) for sign in _KEY_SIGNS):
-            text = _KEY_SHAPES.sub(MASK, text)
+        for sign in _KEY_SIGNS:
+            if sign.search(text):
+                text = _KEY_SHAPES.sub(MASK, text)
+                break
         return _IN_ADDRESS.sub(f"://{MASK}@", text) if "://" in text else text

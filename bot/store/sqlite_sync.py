@@ -68,7 +68,9 @@ class LogSync:
                 log = self._log = os.open(self._path, os.O_RDONLY)
             _sync(log)
         except OSError as reason:
-            raise Unavailable(f"the disk did not take it ({reason}); it may be stored all the same, try again") from reason
+            raise Unavailable(
+                f"the disk did not take it ({reason}); it may be stored all the same, try again"
+            ) from reason
         self._seconds = perf_counter() - begun
         return committed
 
