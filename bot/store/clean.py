@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+_NESTED = (dict, list, tuple)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -41,7 +42,7 @@ def _gather(value: Any, texts: list[str]) -> None:
     for item in value:
         if isinstance(item, str):
             texts.append(item)
-        elif isinstance(item, dict | list | tuple):
+        elif isinstance(item, _NESTED):
             _gather(item, texts)
 
 
