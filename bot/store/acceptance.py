@@ -62,8 +62,8 @@ def accept_group(connection: Connection, group: Sequence[Prepared]) -> list[Acce
 
 
 _SEEN = """
-SELECT meaning, conversation_id, seq, phase FROM requests WHERE meaning IN {meanings}
-UNION ALL SELECT id, service, 0, '' FROM deliveries WHERE service IN {services} AND id IN {ids}
+SELECT meaning, conversation_id, seq, phase FROM requests WHERE meaning {meanings}
+UNION ALL SELECT id, service, 0, '' FROM deliveries WHERE service {services} AND id {ids}
 """
 
 Known = dict[str, tuple[str, int, str]]

@@ -50,7 +50,7 @@ def insert_or(connection: Connection, otherwise: str, table: Table, rows: Rows) 
 
 
 def find(connection: Connection, statement: str, **lists: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Select; in the statement, `IN {name}` stands for one of the texts in a list."""
+    """Select; in the statement, `{name}` after a column stands for: is one of the texts in that list."""
     given = {name: as_json(texts) for name, texts in lists.items()}
     query = _with_lists(connection.dialect.name, statement, tuple(given))
     if connection.dialect.name == "sqlite":
@@ -89,8 +89,11 @@ def _lists(into: tuple[tuple[Table, tuple[str, ...]], ...]) -> str:
 
 @cache
 def _with_lists(dialect: str, statement: str, names: tuple[str, ...]) -> str:
-    one = "(SELECT value FROM json_each(:{0}))" if dialect == "sqlite" else _OF_POSTGRESQL
-    return statement.format(**{name: one.format(name) for name in names})
+    return statement.format(**{name: _IS_ONE_OF[dialect].format(name) for name in names})
 
 
-_OF_POSTGRESQL = "(SELECT json_array_elements_text(CAST(:{0} AS json)))"
+_IS_ONE_OF = {
+    "sqlite": "IN (SELECT value FROM json_each(:{0}))",
+    # as an array, which always goes by the index: of a joined list the planner expects more and may read the whole table
+    "postgresql": "= ANY (ARRAY(SELECT json_array_elements_text(CAST(:{0} AS json))))",
+}
