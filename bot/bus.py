@@ -58,7 +58,7 @@ end
 """Makes every job due that nobody holds."""
 
 _MOST_TOGETHER = 256
-"""Rings that share a round trip."""
+"""Rings and whispers that share a round trip."""
 
 encode_job = msgspec.msgpack.encode
 decode_job = msgspec.msgpack.decode
@@ -105,27 +105,30 @@ class RedisBus:
         self._followers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._latest: dict[str, int] = {}
         self._listening: asyncio.Task[None] | None = None
-        self._rings = Batches(self._ring_all, _MOST_TOGETHER)
+        self._sent = Batches(self._send_all, _MOST_TOGETHER)
 
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         """Queue the admission of a request; queued already is fine."""
-        await self._rings.do(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
+        await self._sent.do(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
 
     async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
         """Queue a run for a request; queued already is fine, and with `hurry` it is due now."""
         ring = _Ring.of(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
-        await self._rings.do(ring._replace(unless="LT") if hurry else ring)
+        await self._sent.do(ring._replace(unless="LT") if hurry else ring)
 
-    async def _ring_all(self, rings: Sequence[_Ring]) -> Sequence[None]:
-        """Queue jobs as arq's enqueue_job does, and wake a worker for each, in one round trip."""
+    async def _send_all(self, items: Sequence[_Ring | Mapping[str, int]]) -> Sequence[None]:
+        """Queue jobs as arq's enqueue_job does, wake a worker for each, and whisper how far logs have grown, in one round trip."""
+        rings = [item for item in items if isinstance(item, _Ring)]
         async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
             for queue in {ring.queue for ring in rings}:
                 jobs = [ring for ring in rings if ring.queue == queue]
                 keys = [queue, bell(queue), *(job_key_prefix + job.job_id for job in jobs)]
                 texts = [part for job in jobs for part in (job.job_id, job.body, job.unless)]
                 pipe.eval(_RING, len(keys), *keys, str(_JOB_LIFE_MS), *texts)  # type: ignore[arg-type]
+            for latest in (item for item in items if not isinstance(item, _Ring)):
+                pipe.publish(_GROWN, msgspec.msgpack.encode(latest))
             await pipe.execute()
-        return [None] * len(rings)
+        return [None] * len(items)
 
     async def hurry(self) -> None:
         """Make every job due that waits for a better time. A worker that starts may be what they wait for: with a new token."""
@@ -140,8 +143,7 @@ class RedisBus:
 
     async def grown(self, latest: Mapping[str, int]) -> None:
         """Whisper to every process that follows one of the conversations."""
-        async with _within_reach():
-            await self.redis.publish(_GROWN, msgspec.msgpack.encode(latest))
+        await self._sent.do(latest)
 
     async def follow(self, conversation_id: str) -> AsyncIterator[int]:
         """Yield the last seq heard whenever the log has grown, and every few seconds in any case."""

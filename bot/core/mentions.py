@@ -15,6 +15,7 @@ from bot.core.untrusted import clean
 
 Verb = Literal["work", "stop", "status", "retry", "plan", "approve", "help"]
 OPTIONS = ("model", "branch", "repo", "budget")
+_VERBS = get_args(Verb)
 
 _LONGEST = 200_000
 """Characters that are looked at. The platforms allow at most 65,536 in a comment."""
@@ -69,7 +70,7 @@ def read_request(before: str, after: str) -> Request:
     first = re.match(r"[A-Za-z]*", rest)
     word, more = (first[0].lower(), rest[first.end() :]) if first else ("", rest)
     verb: Verb = "work"
-    if word in get_args(Verb) and word != "work" and (word == "plan" or _COURTESY.fullmatch(more)):
+    if word in _VERBS and word != "work" and (word == "plan" or _COURTESY.fullmatch(more)):
         verb = word  # type: ignore[assignment]  # checked against the Literal on the line above
     said = rest if verb == "work" else more
     return Request(verb, f"{before}{said}".strip(), options)
@@ -88,8 +89,9 @@ def _mention(handles: tuple[str, ...]) -> re.Pattern[str]:
 
 def _blank_out(text: str) -> str:
     """Return the text at the same length with every part that does not count as said turned into spaces."""
-    for spans in (_html_comments, _quotes_and_blocks, _code_spans, _html_elements, _links):
-        text = _erase(text, spans(text))
+    for sign, spans in _HIDING:
+        if sign in text:
+            text = _erase(text, spans(text))
     return text
 
 
@@ -117,18 +119,19 @@ def _quotes_and_blocks(text: str) -> Iterator[tuple[int, int]]:
     position, fence, after_blank, in_list = 0, "", True, False
     for line in text.splitlines(keepends=True):
         start, position = position, position + len(line)
+        inside = _LIST_ITEM.sub("", line, count=1)
         if fence:
             yield start, position
             bare = line.strip()
             if len(bare) >= len(fence) and set(bare) == {fence[0]}:
                 fence = ""
-        elif opened := _FENCE.match(_LIST_ITEM.sub("", line, count=1)):
+        elif opened := _FENCE.match(inside):
             fence = opened[1]
             yield start, position
         elif line.startswith(("    ", "\t")) and after_blank and not in_list:
             yield start, position
             continue  # the block goes on until a line that is not indented
-        elif _LIST_ITEM.sub("", line, count=1).lstrip(" ").startswith(">"):
+        elif inside.lstrip(" ").startswith(">"):
             yield start, position
         elif line.strip():
             in_list = bool(_LIST_ITEM.match(line)) or (in_list and line.startswith(" "))
@@ -169,3 +172,7 @@ def _html_elements(text: str) -> Iterator[tuple[int, int]]:
 
 def _links(text: str) -> Iterator[tuple[int, int]]:
     return ((m.start(), m.end()) for m in _LINK.finditer(text))
+
+
+_HIDING = (("<!--", _html_comments), ("", _quotes_and_blocks), ("`", _code_spans), ("<", _html_elements), ("", _links))
+"""What does not count as said, in the order in which it is taken out, and a sign without which a text has none of it."""

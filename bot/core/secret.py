@@ -15,10 +15,13 @@ _KEY_SHAPES = re.compile(
       |sk-[A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16})
     """
 )
-_KEY_PARTS = (
-    "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "xapp-", "lin_", "sk-", "AKIA",
-)  # fmt: skip
-"""One of these is in every text that has a key of such a shape: looking for them takes a hundredth of the time."""
+_KEY_SIGNS = (
+    re.compile(r"_(?:(?<=gh[pousr]_)|(?<=github_pat_)|(?<=lin_))"),
+    re.compile(r"-(?:(?<=glpat-)|(?<=xox[abprs]-)|(?<=xapp-)|(?<=sk-))"),
+    re.compile("AKIA"),
+)
+"""One of these is in every text that has a key of such a shape. Each begins with a plain character, which is what takes least
+time to look for: a hundredth of what the shapes take."""
 _IN_ADDRESS = re.compile(r"""://[^/\s:@"']+:[^/\s@"']+@""")
 
 
@@ -86,11 +89,13 @@ class Redactor:
         self._longest_first = sorted({*self._values, *self._learned}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
+        if len(text) < _SHORTEST:
+            return text
         for value in self._longest_first:
             if value in text:
                 text = text.replace(value, MASK)
-        for part in _KEY_PARTS:
-            if part in text:
+        for sign in _KEY_SIGNS:
+            if sign.search(text):
                 text = _KEY_SHAPES.sub(MASK, text)
                 break
         return _IN_ADDRESS.sub(f"://{MASK}@", text) if "://" in text else text

@@ -2,10 +2,9 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
 from typing import Literal
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from bot.core.conversation import conversation_id
 from bot.core.errors import ProviderError, Refused, Rejected, Unavailable
@@ -21,8 +20,7 @@ _SEARCH_SECONDS = 2.0
 """Slack shows an error to a person who has waited 3 s."""
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """What to answer the provider."""
 
     status: Literal["accepted", "duplicate", "ignored"]
@@ -55,7 +53,7 @@ async def take(services: Services, integration: Integration, verified: Verified)
         delivery = await integration.open_thread(delivery, await _bots(services, delivery.triggers[0].thread))
     if not delivery.triggers:
         return Receipt("ignored", delivery.event, reason=delivery.ignored, body=delivery.answer)
-    return replace(await accept(services, delivery), body=delivery.answer)
+    return structs.replace(await accept(services, delivery), body=delivery.answer)
 
 
 async def accept(services: Services, delivery: Delivery) -> Receipt:

@@ -1,21 +1,20 @@
-"""The transaction that makes a group of deliveries durable: a handful of statements, however many deliveries there are.
+"""The transaction that makes a group of deliveries durable: a look at what is there, and two writes, however many they are.
 
-Concurrent processes take their locks in the same order: deliveries, conversations, requests, each sorted by key.
+Concurrent processes take their locks in the same order: conversations, then one statement's rows, each sorted by key.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Text, bindparam, select, update
+from sqlalchemy import Connection
 
 from bot.core.conversation import conversation_id
 from bot.core.inbound import Delivery, Trigger
 from bot.core.ports import Accepted
-from bot.store.bulk import as_json, each_of, insert_all_new
+from bot.store.bulk import find, insert_all, insert_or
 from bot.store.clean import storable
-from bot.store.database import execute_quickly
 from bot.store.log import Line, event_row
-from bot.store.projection import request_row, status_after
+from bot.store.projection import request_row
 from bot.store.tables import conversations, deliveries, events, requests
 
 
@@ -39,10 +38,6 @@ class Prepared(NamedTuple):
     wishes: tuple[Wish, ...]
 
 
-class Overtaken(Exception):
-    """Another process stored one of the wishes at this very moment; it is known when the transaction begins anew."""
-
-
 def prepare(delivery: Delivery, asked: Iterable[tuple[Trigger, Line]], at: float) -> Prepared:
     """Name what is to be stored of a delivery."""
     wishes = tuple(Wish(conversation_id(t.thread), storable(t.meaning), t, asked_line, at) for t, asked_line in asked)
@@ -51,103 +46,97 @@ def prepare(delivery: Delivery, asked: Iterable[tuple[Trigger, Line]], at: float
 
 def accept_group(connection: Connection, group: Sequence[Prepared]) -> list[Accepted]:
     """Store each delivery once by id and each wish once by meaning. Raises Overtaken."""
+    stored, known = _seen(connection, group)
+    new: dict[tuple[str, str], Prepared] = {}
+    for delivery in group:
+        if (delivery.service, delivery.id) not in stored:
+            new.setdefault((delivery.service, delivery.id), delivery)
     firsts: dict[str, Wish] = {}
-    for delivery in _new_ones(connection, group):
-        for wish in delivery.wishes:
+    for wish in (wish for delivery in new.values() for wish in delivery.wishes):
+        if wish.meaning not in known:
             firsts.setdefault(wish.meaning, wish)
-    placed = _place(connection, firsts) if firsts else {}
-    others = {w.meaning for d in group for w in d.wishes if firsts.get(w.meaning) is not w or w.meaning not in placed}
-    known = _known(connection, others) if others else {}
-    return [_accepted(delivery, firsts, placed, known) for delivery in group]
+    asked = _place(connection, firsts.values()) if firsts else []
+    _write(connection, new, asked)
+    known |= {wish.meaning: (wish.conversation, seq, "asked") for wish, seq in asked}
+    return [_accepted(delivery, firsts, known) for delivery in group]
 
 
-def _new_ones(connection: Connection, group: Sequence[Prepared]) -> Iterable[Prepared]:
-    """Insert the deliveries; return those that were not there, one of each id."""
-    by_key = {(d.service, d.id): d for d in reversed(group)}
-    rows = [
-        {"service": d.service, "id": d.id, "event": d.event, "received_at": d.at}
-        for _, d in sorted(by_key.items(), key=lambda item: item[0])
+_SEEN = """
+SELECT meaning, conversation_id, seq, phase FROM requests WHERE meaning {meanings}
+UNION ALL SELECT id, service, 0, '' FROM deliveries WHERE service {services} AND id {ids}
+"""
+
+Known = dict[str, tuple[str, int, str]]
+"""Conversation, seq and phase of requests, by their meanings."""
+
+
+def _seen(connection: Connection, group: Sequence[Prepared]) -> tuple[set[tuple[str, str]], Known]:
+    """Return what is there: services and ids of deliveries, and wishes."""
+    found = find(
+        connection,
+        _SEEN,
+        meanings=[wish.meaning for delivery in group for wish in delivery.wishes],
+        services=list({delivery.service for delivery in group}),
+        ids=[delivery.id for delivery in group],
+    )
+    stored = {(service, name) for name, service, seq, _ in found if seq == 0}
+    return stored, {meaning: (conversation, seq, phase) for meaning, conversation, seq, phase in found if seq > 0}
+
+
+_ADVANCE = """
+ON CONFLICT (id) DO UPDATE SET
+    last_seq = conversations.last_seq + excluded.last_seq,
+    updated_at = excluded.updated_at,
+    status = CASE conversations.status WHEN 'running' THEN 'running' ELSE 'queued' END
+RETURNING id, last_seq
+"""
+"""Makes room in conversations that are there; their status follows as `status_after` has it."""
+
+
+def _place(connection: Connection, wishes: Iterable[Wish]) -> list[tuple[Wish, int]]:
+    """Lock the conversations, made if need be, with room for the wishes at their ends. Return each wish with its seq."""
+    by_conversation: dict[str, list[Wish]] = {}
+    for wish in wishes:
+        by_conversation.setdefault(wish.conversation, []).append(wish)
+    rows = [_conversation_row(own) for _, own in sorted(by_conversation.items())]
+    ends = dict(insert_or(connection, _ADVANCE, conversations, rows))
+    return [
+        (wish, seq)
+        for conversation, own in by_conversation.items()
+        for seq, wish in enumerate(own, ends[conversation] - len(own) + 1)
     ]
-    new = set(insert_all_new(connection, deliveries, rows, deliveries.c.service, deliveries.c.id))
-    return (delivery for key, delivery in reversed(by_key.items()) if key in new)
 
 
-def _place(connection: Connection, wishes: dict[str, Wish]) -> dict[str, int]:
-    """Write the wishes that nobody had before at the ends of their conversations. Return their seqs by meaning."""
-    ends = _lock(connection, wishes.values())
-    before = _known(connection, wishes)
-    placed: dict[str, int] = {}
-    moved: dict[str, dict[str, object]] = {}
-    for meaning, wish in wishes.items():
-        if meaning in before:
-            continue
-        last, status = ends[wish.conversation]
-        ends[wish.conversation] = last + 1, status_after(wish.line.draft.fact, status, {"asked"})
-        placed[meaning] = last + 1
-        moved[wish.conversation] = {"of": wish.conversation, "now": wish.at}
-    if placed:
-        _write(connection, [(wishes[meaning], seq) for meaning, seq in placed.items()])
-        for conversation, step in moved.items():
-            step["last"], step["after"] = ends[conversation]
-        execute_quickly(connection, _ADVANCE, list(moved.values()))
-    return placed
-
-
-def _lock(connection: Connection, wishes: Iterable[Wish]) -> dict[str, tuple[int, str]]:
-    """Make the conversations that are not there, and lock all. Return the last seq and the status of each."""
-    made = {
-        wish.conversation: {
-            "id": wish.conversation,
-            "thread": wish.trigger.thread.key,
-            "title": wish.trigger.title,
-            "status": "queued",
-            "created_at": wish.at,
-            "updated_at": wish.at,
-            "last_seq": 0,
-        }
-        for wish in sorted(wishes, reverse=True, key=lambda wish: wish.conversation)
+def _conversation_row(wishes: Sequence[Wish]) -> dict[str, Any]:
+    first = wishes[0]
+    return {
+        "id": first.conversation,
+        "thread": first.trigger.thread.key,
+        "title": first.trigger.title,
+        "status": "queued",
+        "created_at": first.at,
+        "updated_at": wishes[-1].at,
+        "last_seq": len(wishes),
     }
-    insert_all_new(connection, conversations, list(reversed(made.values())), conversations.c.id)
-    return {row.id: (row.last_seq, row.status) for row in connection.execute(_LOCK, {"some": as_json([*made])})}
 
 
-def _write(connection: Connection, asked: list[tuple[Wish, int]]) -> None:
+def _write(connection: Connection, new: dict[tuple[str, str], Prepared], asked: Sequence[tuple[Wish, int]]) -> None:
+    brought = [
+        {"service": service, "id": name, "event": delivery.event, "received_at": delivery.at}
+        for (service, name), delivery in sorted(new.items())
+    ]
     noted = [request_row(wish.conversation, seq, wish.trigger, wish.at) for wish, seq in asked]
     noted.sort(key=lambda row: str(row["meaning"]))
     lines = [event_row(wish.conversation, seq, wish.at, wish.line) for wish, seq in asked]
-    for table, rows in ((requests, noted), (events, lines)):
-        if len(insert_all_new(connection, table, rows, table.c.seq)) < len(rows):
-            raise Overtaken
+    insert_all(connection, (deliveries, brought), (requests, noted), (events, lines))
 
 
-def _known(connection: Connection, meanings: Iterable[str]) -> dict[str, tuple[str, int, str]]:
-    return {row[0]: (row[1], row[2], row[3]) for row in connection.execute(_MEANINGS, {"some": as_json([*meanings])})}
-
-
-def _accepted(
-    delivery: Prepared, firsts: dict[str, Wish], placed: dict[str, int], known: dict[str, tuple[str, int, str]]
-) -> Accepted:
-    fresh, seen = [], []
-    for wish in delivery.wishes:
-        if firsts.get(wish.meaning) is wish and wish.meaning in placed:
-            fresh.append((wish.conversation, placed[wish.meaning]))
-        elif wish.meaning in known:
-            seen.append(known[wish.meaning])
-    unanswered = tuple(dict.fromkeys((conversation, seq) for conversation, seq, phase in seen if phase == "asked"))
-    return Accepted(tuple(fresh), tuple(dict.fromkeys(conversation for conversation, _, _ in seen)), unanswered)
-
-
-_MEANINGS = select(requests.c.meaning, requests.c.conversation_id, requests.c.seq, requests.c.phase).where(
-    requests.c.meaning.op("IN")(each_of(bindparam("some", type_=Text)))
-)
-_LOCK = (
-    select(conversations.c.id, conversations.c.last_seq, conversations.c.status)
-    .where(conversations.c.id.op("IN")(each_of(bindparam("some", type_=Text))))
-    .order_by(conversations.c.id)
-    .with_for_update()
-)
-_ADVANCE = (
-    update(conversations)
-    .where(conversations.c.id == bindparam("of"))
-    .values(last_seq=bindparam("last"), updated_at=bindparam("now"), status=bindparam("after"))
-)
+def _accepted(delivery: Prepared, firsts: dict[str, Wish], known: Known) -> Accepted:
+    there = [wish for wish in delivery.wishes if wish.meaning in known]
+    fresh = [known[wish.meaning] for wish in there if firsts.get(wish.meaning) is wish]
+    seen = [known[wish.meaning] for wish in there if firsts.get(wish.meaning) is not wish]
+    return Accepted(
+        tuple([(conversation, seq) for conversation, seq, _ in fresh]),
+        tuple(dict.fromkeys(conversation for conversation, _, _ in seen)),
+        tuple(dict.fromkeys((conversation, seq) for conversation, seq, phase in seen if phase == "asked")),
+    )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+_NESTED = (dict, list, tuple)
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -20,7 +21,7 @@ class Clean:
     def tree(self, value: Any) -> Any:
         """Return nested dicts and lists with every string in them cleaned, keys included; the very same if all were clean."""
         texts: list[str] = []
-        _gather(value, texts)
+        _gather([value], texts)
         together = "\n".join(texts)  # one look at all of them is much quicker than one at each
         return value if self(together) == together else self._each(value)
 
@@ -35,14 +36,13 @@ class Clean:
 
 
 def _gather(value: Any, texts: list[str]) -> None:
-    if isinstance(value, str):
-        texts.append(value)
-    elif isinstance(value, dict):
+    if isinstance(value, dict):
         texts.extend(value)
-        for item in value.values():
-            _gather(item, texts)
-    elif isinstance(value, list | tuple):
-        for item in value:
+        value = value.values()
+    for item in value:
+        if isinstance(item, str):
+            texts.append(item)
+        elif isinstance(item, _NESTED):
             _gather(item, texts)
 
 

@@ -11,7 +11,8 @@ from bot.core.errors import Unavailable
 from bot.core.events import Asked, Draft
 from bot.core.inbound import Account, Delivery, Thread, Trigger
 from bot.core.ports import Accepted
-from bot.store.acceptance import Overtaken, Prepared, accept_group, prepare
+from bot.store.acceptance import Prepared, accept_group, prepare
+from bot.store.bulk import Overtaken
 from bot.store.clean import Clean, storable
 from bot.store.database import Database, clock_of_database
 from bot.store.log import Line, line

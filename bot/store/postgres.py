@@ -1,17 +1,19 @@
 """PostgreSQL through psycopg's asyncio side. Every commit there is durable; the server groups them itself."""
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from bot.core.errors import Unavailable
 
 T = TypeVar("T")
+Work = Callable[[Connection], T]
 _SECONDS = 5
 _LOCK_MILLISECONDS = 2500
 """Below Slack's limit of 3 s for an answer."""
@@ -25,7 +27,6 @@ class Postgres:
             url,
             pool_size=10,
             pool_timeout=_SECONDS,
-            pool_pre_ping=True,  # a restarted server costs nobody a request
             connect_args={"connect_timeout": _SECONDS, "options": f"-c lock_timeout={_LOCK_MILLISECONDS}"},
         )
 
@@ -35,15 +36,35 @@ class Postgres:
     async def close(self) -> None:
         await self._engine.dispose()
 
-    async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T:
-        with _unavailable():
-            async with self._engine.begin() as connection:
-                return await connection.run_sync(work)
+    async def write(self, work: Work[T], *, durable: bool) -> T:
+        return await self._transact(self._engine.begin, work)
 
-    async def read(self, work: Callable[[Connection], T], *, few: bool) -> T:
+    async def read(self, work: Work[T], *, few: bool) -> T:
+        return await self._transact(self._engine.connect, work)
+
+    async def _transact(self, begin: Callable[[], AbstractAsyncContextManager[AsyncConnection]], work: Work[T]) -> T:
         with _unavailable():
-            async with self._engine.connect() as connection:
-                return await connection.run_sync(work)
+            with suppress(_Dead):
+                return await _once(begin(), work)
+            return await _once(begin(), work)
+
+
+async def _once(begun: AbstractAsyncContextManager[AsyncConnection], work: Work[T]) -> T:
+    """Return what the work returns, once it is committed. Raises _Dead when nothing was, because the connection is gone."""
+    async with begun as connection:
+        try:
+            return await connection.run_sync(work)
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _Dead(error.orig) from error
+            raise
+
+
+class _Dead(Exception):
+    """The server was restarted since the connection was used last. It costs nobody a request: the work is done on another.
+
+    To ask every connection beforehand whether it lives would cost as much as a statement.
+    """
 
 
 class _unavailable:  # noqa: N801 -- reads as a statement where it is used
@@ -53,6 +74,6 @@ class _unavailable:  # noqa: N801 -- reads as a statement where it is used
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         gone = isinstance(error, DBAPIError) and error.connection_invalidated
-        if gone or isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
+        if gone or isinstance(error, _Dead | OperationalError | InterfaceError | PoolTimeoutError):
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise Unavailable(f"PostgreSQL did not take it ({str(reason).strip()}); try again") from error

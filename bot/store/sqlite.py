@@ -2,8 +2,8 @@
 
 Handing work to a thread and back costs more than a commit that is not synced to the disk, so a transaction is carried
 out at once, on the event loop, when the write lock is free; a thread waits for the lock when it is not. What must
-survive power loss is synced on a thread after the commit. That keeps the order of FULL: whoever reads a commit before
-it is synced, and lets something durable follow from it, syncs it along with that.
+survive power loss is synced after the commit (sqlite_sync.py). That keeps the order of FULL: whoever reads a commit
+before it is synced, and lets something durable follow from it, syncs it along with that.
 """
 
 import asyncio

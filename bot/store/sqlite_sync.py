@@ -1,4 +1,7 @@
-"""The thread that syncs SQLite's write-ahead log. One sync makes all durable that was committed before it began.
+"""Syncs SQLite's write-ahead log. One sync makes all durable that was committed before it began.
+
+Handing a sync to a thread and back costs as much as a quick disk needs for it. So whoever waits alone has it done on the
+event loop, while the disk answers within a millisecond; a slower one, or several who share a sync, leave the loop to others.
 
 That is what `PRAGMA synchronous = FULL` does at the end of a commit, there with the write lock held and on the thread
 that commits. SQLite itself syncs the head of the log and whatever moves from the log into the database file:
@@ -11,10 +14,14 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from time import perf_counter
 
 from bot.core.errors import Unavailable
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
+
+_QUICK = 0.001
+"""Seconds for which a sync may keep the event loop."""
 
 Waiting = asyncio.Future[None]
 
@@ -23,9 +30,11 @@ class LogSync:
     """Syncs the log at `path` for the tasks of one event loop. It is opened at the first sync: a commit has made it then."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._log = path, -1
         self._asked: SimpleQueue[Waiting | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="onhand-sync", daemon=True)
+        self._committed = self._durable = 0
+        self._seconds = float("inf")  # that the last sync took: a disk has to show that it is quick
 
     def start(self) -> None:
         """Begin to take requests."""
@@ -39,24 +48,42 @@ class LogSync:
 
     async def all_until_now(self) -> None:
         """Return once everything that was committed is on the disk. Raises Unavailable."""
-        waiting: Waiting = asyncio.get_running_loop().create_future()
-        self._asked.put(waiting)
-        await waiting
+        self._committed += 1
+        mine = self._committed
+        await asyncio.sleep(0)  # whoever commits in this turn of the loop is made durable along with it
+        if mine <= self._durable:
+            return
+        if self._seconds < _QUICK and self._committed == self._durable + 1:
+            self._durable = self._sync()
+        else:
+            waiting: Waiting = asyncio.get_running_loop().create_future()
+            self._asked.put(waiting)
+            await waiting
+
+    def _sync(self) -> int:
+        """Return how many commits are on the disk now. Raises Unavailable."""
+        committed, begun, log = self._committed, perf_counter(), self._log
+        try:
+            if log < 0:
+                log = self._log = os.open(self._path, os.O_RDONLY)
+            _sync(log)
+        except OSError as reason:
+            raise Unavailable(
+                f"the disk did not take it ({reason}); it may be stored all the same, try again"
+            ) from reason
+        self._seconds = perf_counter() - begun
+        return committed
 
     def _serve(self) -> None:
-        log = -1
         while batch := self._next_batch():
-            error = None
             try:
-                if log < 0:
-                    log = os.open(self._path, os.O_RDONLY)
-                _sync(log)
-            except OSError as reason:
-                error = Unavailable(f"the disk did not take it ({reason}); it may be stored all the same, try again")
+                end: int | Unavailable = self._sync()
+            except Unavailable as error:
+                end = error
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                batch[0].get_loop().call_soon_threadsafe(_settle, batch, error)
-        if log >= 0:
-            os.close(log)
+                batch[0].get_loop().call_soon_threadsafe(self._settle, batch, end)
+        if self._log >= 0:
+            os.close(self._log)
 
     def _next_batch(self) -> list[Waiting]:
         """Return who waits now, at least one; nobody at the end."""
@@ -70,12 +97,13 @@ class LogSync:
                 self._asked.put(None)
         return batch
 
-
-def _settle(batch: list[Waiting], error: Unavailable | None) -> None:
-    for waiting in batch:
-        if waiting.done():  # cancelled meanwhile
-            continue
-        if error is None:
-            waiting.set_result(None)
-        else:
-            waiting.set_exception(error)
+    def _settle(self, batch: list[Waiting], end: int | Unavailable) -> None:
+        if not isinstance(end, Unavailable):
+            self._durable = max(self._durable, end)
+        for waiting in batch:
+            if waiting.done():  # cancelled meanwhile
+                continue
+            if isinstance(end, Unavailable):
+                waiting.set_exception(end)
+            else:
+                waiting.set_result(None)

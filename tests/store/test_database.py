@@ -220,6 +220,17 @@ async def test_a_postgresql_that_was_restarted_costs_nobody_a_request(postgres: 
         await database.close()
 
 
+async def test_a_connection_that_died_unseen_costs_nobody_a_write(postgres: object) -> None:
+    with postgres.database("migrated") as url:  # type: ignore[attr-defined]
+        database = Database(url)
+        await database.connect()
+        postgres.stop()  # type: ignore[attr-defined]
+        postgres.start()  # type: ignore[attr-defined]
+        add = text("INSERT INTO users VALUES ('1', 'name', 0)")
+        assert await database.write(lambda connection: connection.execute(add).rowcount) == 1
+        await database.close()
+
+
 async def test_the_shelf_lists_the_latest_change_first_and_goes_on_from_there(
     store: Store, delivery: Callable[..., Delivery], trigger: Callable[..., object]
 ) -> None:

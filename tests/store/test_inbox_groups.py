@@ -2,17 +2,24 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
+from sqlalchemy import update
 
 from bot.core.conversation import conversation_id
 from bot.core.events import Asked, RunStarted
 from bot.core.events import Draft as EventDraft
 from bot.core.inbound import Delivery, Trigger
 from bot.core.ports import Accepted
-from bot.store import Store
+from bot.core.secret import Secret
+from bot.store import Store, open_store
+from bot.store.projection import status_after
+from bot.store.tables import conversations
 
 Make = Callable[..., Delivery]
 MakeTrigger = Callable[..., Trigger]
@@ -112,3 +119,45 @@ async def test_a_wish_during_a_run_leaves_the_conversation_running(
 async def test_more_than_a_group_holds_is_stored_in_several(store: Store, delivery: Make, trigger: MakeTrigger) -> None:
     accepted = await at_once(store, *(delivery(trigger(str(n), str(n % 7))) for n in range(300)))
     assert len({place for one in accepted for place in one.fresh}) == 300
+
+
+@pytest.mark.parametrize("before", ["queued", "waiting", "running", "finished", "failed"])
+async def test_a_wish_moves_a_conversations_status_as_any_other_event_does(
+    store: Store, delivery: Make, trigger: MakeTrigger, before: str
+) -> None:
+    await store.inbox.accept(delivery(trigger("1")))
+    conversation = conversation_id(trigger().thread)
+    await store.database.write(
+        lambda connection: connection.execute(update(conversations).values(status=before)).rowcount
+    )
+    await store.inbox.accept(delivery(trigger("2")))
+    record = await store.conversations.get(conversation)
+    assert record is not None
+    assert record.status == status_after(Asked(trigger=trigger()), before, {"asked"})
+
+
+async def test_processes_that_store_the_same_at_once_store_it_once(
+    store: Store, database_url: str, delivery: Make, trigger: MakeTrigger
+) -> None:
+    groups = [[delivery(trigger(str(n), str(n % 3)), id=f"{service}-{n}") for n in range(20)] for service in "ab"]
+    async with AsyncExitStack() as stack:
+        stores = [store, await another(stack, database_url)]
+        ends = await asyncio.gather(*(at_once(one, *group) for one, group in zip(stores, groups, strict=True)))
+    places = [place for end in ends for accepted in end for place in accepted.fresh]
+    assert len(places) == len(set(places)) == 20
+    for item in "012":
+        record = await store.conversations.get(conversation_id(trigger("x", item).thread))
+        assert record is not None
+        assert (
+            record.last_seq == len(await store.log.read(record.id)) == len([n for n in range(20) if n % 3 == int(item)])
+        )
+
+
+async def another(stack: AsyncExitStack, url: str) -> Store:
+    """What another process would have of the same database."""
+
+    async def grown(_latest: object) -> None: ...
+
+    opened = await open_store(url, clock=time.time, redact=str, grown=grown, keys=[Secret("a key for tests")])
+    stack.push_async_callback(opened.close)
+    return opened

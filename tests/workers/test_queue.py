@@ -247,6 +247,20 @@ async def test_a_follower_hears_of_growth_and_looks_for_itself_without(bus: Redi
     await other.close()
 
 
+async def test_rings_and_whispers_of_one_moment_share_a_round_trip(bus: RedisBus) -> None:
+    async with bus.redis.client() as eye:
+
+        async def reads() -> int:
+            return int((await eye.info("stats"))["total_reads_processed"])
+
+        await bus.run("c0", 1)
+        by_the_look = -await reads() + await reads()
+        before = await reads()
+        await asyncio.gather(bus.acknowledge("c1", 1), bus.acknowledge("c2", 1), bus.run("c2", 1), bus.grown({"c1": 1}))
+        assert await reads() - before - by_the_look == 1
+    assert await bus.lengths() == {"runs": 2, "actions": 2}
+
+
 async def test_a_job_that_waits_is_due_at_once_when_it_is_hurried(bus: RedisBus, redis_url: str) -> None:
     tries: list[str] = []
 
