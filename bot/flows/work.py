@@ -96,12 +96,16 @@ class Run:
         self._services, self._shop, self._log = services, shop, log
         self._requests, self._main = requests, requests[0]
         self._integration = services.integrations[requests[0].trigger.thread.service]
+        self._coming: asyncio.Task[Sandbox] | None = None
+        """An empty box, made while the platforms are asked; `_new_box` takes it over."""
         self._box: Sandbox | None = None
         self._place: Workplace | None = None
 
     async def carry_out(self) -> None:
         """Take the run to its one ending. Raises ProviderError when that cannot be shown now; carried out again, it goes on."""
         await self._begin()
+        if self._log.state.box is None and self._state.outcome is None and not self._log.state.stop_asked():
+            self._coming = self._make_box()
         try:
             grant = await patiently(lambda: admit(self._services, self._main.trigger, self._repository, self._state.id))
             delivered = await self._work(grant)
@@ -109,6 +113,8 @@ class Run:
         except UserError as error:  # the right or the account was taken away meanwhile
             await self._refuse(error)
         finally:
+            if self._coming is not None:
+                await asyncio.shield(_remove(self._coming))
             if self._box is not None:
                 await self._box.close()
             for integration in self._services.integrations.values():
@@ -206,8 +212,12 @@ class Run:
             await _end(agent, stopped, shown)
 
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
-        box = await self._prepare(grant)
-        await gather(self._log, self._integration, self._main, grant.token)
+        told = asyncio.create_task(gather(self._log, self._integration, self._main, grant.token))
+        try:
+            box = await self._prepare(grant)
+            await told
+        finally:
+            await _end(told)
         limits = _limits(self._shop.limits, self._main)
         return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock)
 
@@ -244,8 +254,8 @@ class Run:
 
     async def _new_box(self, grant: Grant, lost: bool) -> Sandbox:
         """Make a box, and fetch the code meanwhile."""
-        checkout, labels = self._shop.checkout, {"conversation": self._log.conversation_id}
-        coming = asyncio.create_task(self._shop.sandboxes.create(labels))
+        checkout = self._shop.checkout
+        coming, self._coming = self._coming or self._make_box(), None
         try:
             place = await self._workplace(grant)
             self._place = place = await start_from(checkout, place, grant)
@@ -264,6 +274,9 @@ class Run:
             drafts.append(Draft(Notice(content=text, reason="sandbox_lost")))
         await self._log.append(*drafts)
         return box
+
+    def _make_box(self) -> asyncio.Task[Sandbox]:
+        return asyncio.create_task(self._shop.sandboxes.create({"conversation": self._log.conversation_id}))
 
     async def _drop_box(self) -> None:
         """Remove the box: whatever was worth keeping has been pushed."""
@@ -321,8 +334,8 @@ def _stopped_by(stop: RequestState) -> Outcome:
 
 
 async def _remove(coming: asyncio.Task[Sandbox]) -> None:
-    """Remove a box that is not wanted any more, once it is there."""
-    with suppress(SandboxError):
+    """Remove a box that is not wanted any more, once it is there. One that could not be made is none."""
+    with suppress(SandboxError, OSError):
         await (await coming).remove()
 
 
