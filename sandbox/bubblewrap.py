@@ -14,17 +14,6 @@ from pathlib import Path
 
 from bot.core.errors import ConfigError
 
-_ETC = (
-    *("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "services", "protocols"),
-    *("ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki", "crypto-policies", "debian_version", "os-release"),
-    f"python{sys.version_info.major}.{sys.version_info.minor}",
-)
-_FILES = {
-    "passwd": "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nbox:x:1000:1000:box:/home/box:/bin/bash\n",
-    "group": "root:x:0:\nbox:x:1000:\n",
-    "hosts": "127.0.0.1 localhost onhand\n::1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-}
 _OWN = {"workspace": "/workspace", "home": "/home/box", "run": "/run/onhand", "tmp": "/tmp"}  # noqa: S108
 _FIRST_UID = 1_879_100_000  # above every range that distributions and container engines hand out
 _UIDS = 100_000_000
@@ -64,23 +53,19 @@ class Bubblewrap:
         return f"{version}: own user, process, mount, ipc and network namespaces, no capabilities; network {network}"
 
     def prepare(self, box: Path) -> None:
-        """Lay out the folder of a new box: its share of /etc, and the user that owns it."""
-        etc = box / "etc"
-        etc.mkdir(mode=0o755)
-        for name, text in _FILES.items():
-            (etc / name).write_text(text)
+        """Give the folder of a new box to the user that will own it."""
         if self._root:
             uid = _FIRST_UID + secrets.randbelow(_UIDS)
-            for path in (box, *(box / name for name in ("workspace", "home", "tmp", "run", "etc"))):
+            for path in (box, *(box / name for name in ("workspace", "home", "tmp", "run"))):
                 os.chown(path, uid, uid)
 
-    def command(self, box: Path, program: Path, server: list[str]) -> list[str]:
+    def command(self, box: Path, program: Path, etc: Path, server: list[str]) -> list[str]:
         """Return the command that runs `server` as the first process of a box."""
         base = Path(sys.base_prefix)
         outside = not base.is_relative_to("/usr")
-        sources = {"box": box, "program": program, **({"python": base} if outside else {})}
+        sources = {"box": box, "program": program, "etc": etc, **({"python": base} if outside else {})}
         seen = {name: Path(_REACH, name) if self._root else path for name, path in sources.items()}
-        inner = ["bwrap", *self._namespaces(), *self._view(seen["box"], seen["program"])]
+        inner = ["bwrap", *self._namespaces(), *self._view(seen["box"], seen["program"], seen["etc"])]
         if outside:
             inner += ["--ro-bind", str(seen["python"]), str(base)]
         inner += ["--remount-ro", "/", "--chdir", "/workspace"]
@@ -97,13 +82,11 @@ class Bubblewrap:
         flags += ["--share-net"] if self._network else []
         return flags + (["--disable-userns"] if _knows("--disable-userns") else [])
 
-    def _view(self, box: Path, program: Path) -> list[str]:
+    def _view(self, box: Path, program: Path, etc: Path) -> list[str]:
         """Return the mounts: the machine's programs, read-only; of /etc what programs need; the box's own folders."""
         view = ["--ro-bind", "/usr", "/usr", *_links(), "--proc", "/proc", "--dev", "/dev"]
-        for name in (*_ETC, *(["resolv.conf"] if self._network else [])):
-            view += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-        for name in _FILES:
-            view += ["--ro-bind", str(box / "etc" / name), f"/etc/{name}"]
+        view += ["--ro-bind", str(etc), "/etc"]
+        view += ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"] if self._network else []
         for name, place in _OWN.items():
             view += ["--bind", str(box / name), place]
         return [*view, "--ro-bind", str(program), "/run/program"]

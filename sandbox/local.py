@@ -22,6 +22,7 @@ from sandbox import layers
 from sandbox.box import Box
 from sandbox.bubblewrap import Bubblewrap, home_environment
 from sandbox.connection import Peer, connect
+from sandbox.etc import install_etc
 from sandbox.home import SOCKET, START, BoxFolder, box_of, boxes, install_program, new_box, own_python
 from sandbox.inside.processes import SIGCONT, SIGKILL, descendants, halt, send
 
@@ -154,7 +155,8 @@ class LocalSandboxes(_Machine):
         words = [*self._words(folder, "/run/onhand", "/workspace")]
         if _kernel() >= (5, 14):  # processes are counted for each user namespace from then on, before for the user
             words.append(f"NPROC={self._spec.pids}")
-        return self._bubblewrap.command(folder.path, program, [python, "-I", "-S", "-c", START, "/run/program", *words])
+        server = [python, "-I", "-S", "-c", START, "/run/program", *words]
+        return self._bubblewrap.command(folder.path, program, install_etc(self._home), server)
 
     def _environment(self, folder: BoxFolder) -> dict[str, str]:
         return {"PATH": os.defpath}
