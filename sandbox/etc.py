@@ -1,6 +1,6 @@
 """What boxes on this machine see as /etc: a copy of those parts that programs need, made once and shared by all boxes.
 
-HOME/etc/<hash>/    one mount a box, where each part as a mount of its own would cost a quarter of a box's way into being
+HOME/program/etc-<hash>/    one mount a box, where sixteen of its thirty mounts would be parts of /etc
 """
 
 import contextlib
@@ -32,7 +32,8 @@ def install_etc(home: Path) -> Path:
     """Return the folder, laid there if this machine's /etc is not the one that it was made from."""
     sources = [_HOST / part for part in _PARTS if (_HOST / part).exists()]
     facts = [_fact(path) for source in sources for path in (source, *_below(source))]
-    etc = home / "etc" / hashlib.sha256(repr((facts, _OURS)).encode()).hexdigest()[:16]
+    name = hashlib.sha256(repr((facts, _OURS)).encode()).hexdigest()[:16]
+    etc = home / "program" / f"etc-{name}"
     if not etc.exists():
         draft = etc.with_name(f"{etc.name}.{secrets.token_hex(4)}")
         for source in sources:
