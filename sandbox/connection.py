@@ -103,9 +103,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _write(self, start: bytes, body: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(start)
-            if body:
-                self._transport.write(body)
+            self._transport.writelines((start, body))  # together: the other end is woken once
 
     # what asyncio calls
 

@@ -66,7 +66,8 @@ class Peer:
 
     def _ready(self) -> None:
         try:
-            self._flush()
+            if self._outgoing:
+                self._flush()
             data = self._socket.recv(1 << 18)
         except BlockingIOError:
             return
