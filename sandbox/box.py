@@ -14,7 +14,6 @@ from sandbox.inside.wire import MAX_LINE
 _SLACK = 30.0  # seconds beyond a command's own limit, in which the server ends it
 _FILE_SECONDS = 120.0
 _MOST_OUTPUT = 256 * 1024
-_IS_LAID = '[[ -e "$WORKSPACE/.git" ]]'
 _ENTER = 'builtin cd -- "$WORKSPACE"'  # the shell is in the folder that was there before
 
 
@@ -27,7 +26,7 @@ class Engine(Protocol):
         ...
 
     async def lay_over(self, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> bool:
-        """Do what the port's lay_over says, seen from the process that serves the box."""
+        """Do what the port's lay_over says, seen from the process that serves the box. Doing it twice is harmless."""
         ...
 
     async def lay_again(self, peer: Peer) -> bool:
@@ -112,8 +111,6 @@ class Box:
         return self._engine.lays_over
 
     async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
-        if (await self.run(_IS_LAID)).exit_code == 0:
-            return True
         if not await self._engine.lay_over((await self.connected()).peer, tree, own):
             return False
         await self.run(_ENTER)

@@ -29,6 +29,8 @@ def lay(folder: BoxFolder, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> 
     """Let the box see `tree` in its workspace, with the files of `own` on top. False, and nothing done, where that cannot be."""
     if overlay.why_not(folder.path.parent) or not peer.pid or overlay.shares_mounts(peer.pid):
         return False
+    if os.path.lexists(f"/proc/{peer.pid}/root/workspace/.git"):
+        return True
     over = folder.path / "over"
     shutil.rmtree(over, ignore_errors=True)
     over.mkdir(mode=0o700)
@@ -63,10 +65,12 @@ def lay_again(folder: BoxFolder, peer: Peer) -> bool:
 
 
 def copy(tree: Path, to: Path, own: Mapping[str, bytes], peer: Peer) -> None:
-    """Copy `tree` into the workspace of a box in which nothing was run yet; git in the box then knows every file.
+    """Copy `tree` into the workspace of a box that has no working copy yet; git in the box then knows every file.
 
     Raises SandboxError.
     """
+    if os.path.lexists(to / ".git"):
+        return
     command = [
         "cp",
         "--archive",
