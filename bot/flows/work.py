@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 from collections.abc import Coroutine
-from contextlib import suppress
 from dataclasses import replace as with_fields
 from typing import Any
 
@@ -17,6 +16,7 @@ from bot.core.events import Boxed, Called, Calling, Closed, Draft, Notice, RunEn
 from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
+from bot.flows.ahead import discard, labels_of
 from bot.flows.background import gather
 from bot.flows.deliver import Delivered, Workplace, deliver, delivered_before, find_workplace, start_from
 from bot.flows.desk import answer_late_stops
@@ -114,7 +114,7 @@ class Run:
             await self._refuse(error)
         finally:
             if self._coming is not None:
-                await asyncio.shield(_remove(self._coming))
+                await asyncio.shield(discard(self._coming))
             if self._box is not None:
                 await self._box.close()
             for integration in self._services.integrations.values():
@@ -263,7 +263,7 @@ class Run:
             await checkout.put(place.source, place.base, place.branch, box, place.author, place.co_author)
         except BaseException:
             self._box = None
-            await asyncio.shield(_remove(coming))
+            await asyncio.shield(discard(coming))
             raise
         kind = self._shop.sandboxes.name
         at_head = place.at_head(self._log.state)
@@ -276,7 +276,7 @@ class Run:
         return box
 
     def _make_box(self) -> asyncio.Task[Sandbox]:
-        return asyncio.create_task(self._shop.sandboxes.create({"conversation": self._log.conversation_id}))
+        return asyncio.create_task(self._shop.sandboxes.create(labels_of(self._log.conversation_id)))
 
     async def _drop_box(self) -> None:
         """Remove the box: whatever was worth keeping has been pushed."""
@@ -331,12 +331,6 @@ class Run:
 
 def _stopped_by(stop: RequestState) -> Outcome:
     return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.login} asked.")
-
-
-async def _remove(coming: asyncio.Task[Sandbox]) -> None:
-    """Remove a box that is not wanted any more, once it is there. One that could not be made is none."""
-    with suppress(SandboxError, OSError):
-        await (await coming).remove()
 
 
 def _limits(limits: Limits, request: RequestState) -> Limits:
