@@ -377,6 +377,9 @@ class GitHub:
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         return await code.source(partial(self._api.get, token), self._web, repository, number)
 
+    async def template(self, repository: Repository, token: Secret) -> str:
+        return await code.template(partial(self._api.get, token), repository)
+
     async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
         us = await self.identify(token)
         return await rivals.find(partial(self._api.get, token), thread, us)

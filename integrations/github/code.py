@@ -1,6 +1,5 @@
 """Where code lives on GitHub: the repository, the pull request's branch here or in a fork, the description's template."""
 
-import asyncio
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
@@ -23,31 +22,15 @@ _TEMPLATE_LARGEST = 64 * 1024
 async def source(read: Read, web: str, repository: Repository, number: str) -> Source:
     """Describe a repository, and the pull request `number` in it ("" for none). Raises ProviderError, Refused."""
     place = path_of(repository.name)
-    if not number:  # the template is the longer way, and asks for nothing that stands in the rest
-        found, template = await asyncio.gather(_source_of_branch(read, web, repository), _template(read, place))
-        return structs.replace(found, template=template)
-    repo = await _living(read, repository)
-    pull = (await read(f"{place}/pulls/{number_in(number)}")).read(Pull)
-    if pull.state == "open":
-        return _source_of_pull(web, repository, repo, pull)
-    template, commit = await asyncio.gather(_template(read, place), _stands(read, place, pull.base.ref))
-    return Source(repository, _git(web, repo.full_name), pull.base.ref, commit=commit, template=template)
-
-
-async def _living(read: Read, repository: Repository) -> Repo:
-    """Return what GitHub tells of a repository. Raises Refused for one that takes nothing any more."""
-    repo = (await read(path_of(repository.name))).read(Repo)
+    repo = (await read(place)).read(Repo)
     if repo.archived or repo.disabled:
         state = "archived" if repo.archived else "disabled"
         raise Refused("archived", f"The repository {repository.name} is {state}, so nothing can be pushed to it.")
-    return repo
-
-
-async def _source_of_branch(read: Read, web: str, repository: Repository) -> Source:
-    """Describe the default branch."""
-    repo = await _living(read, repository)
-    commit = await _stands(read, path_of(repository.name), repo.default_branch)
-    return Source(repository, _git(web, repo.full_name), repo.default_branch, commit=commit)
+    pull = (await read(f"{place}/pulls/{number_in(number)}")).read(Pull) if number else None
+    if pull is not None and pull.state == "open":
+        return _source_of_pull(web, repository, repo, pull)
+    base = pull.base.ref if pull is not None else repo.default_branch
+    return Source(repository, _git(web, repo.full_name), base, commit=await _stands(read, place, base))
 
 
 def _source_of_pull(web: str, repository: Repository, repo: Repo, pull: Pull) -> Source:
@@ -103,8 +86,9 @@ async def _stands(read: Read, place: str, branch: str) -> str:
         raise
 
 
-async def _template(read: Read, place: str) -> str:
+async def template(read: Read, repository: Repository) -> str:
     """Return the pull request template from the first of the usual places that has one. At most four requests."""
+    place = path_of(repository.name)
     for folder in _TEMPLATE_FOLDERS:
         for entry in await _listing(read, f"{place}/contents/{folder}"):
             name = entry.name.lower()

@@ -34,6 +34,7 @@ from bot.core.ports.providers import (
     Registered,
     Registration,
     Source,
+    Templated,
     Us,
     as_sent,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "Sweep",
     "Sweeps",
     "Take",
+    "Templated",
     "ThreadOpener",
     "Tool",
     "ToolCall",
