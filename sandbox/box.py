@@ -14,7 +14,7 @@ from sandbox.inside.wire import MAX_LINE
 _SLACK = 30.0  # seconds beyond a command's own limit, in which the server ends it
 _FILE_SECONDS = 120.0
 _MOST_OUTPUT = 256 * 1024
-_ENTER = 'builtin cd -- "$WORKSPACE"'  # the shell is in the folder that was there before
+_ENTER = b'builtin cd -- "$WORKSPACE"'  # the shell is in the folder that was there before
 
 
 class Engine(Protocol):
@@ -72,9 +72,10 @@ class Box:
 
     async def begin(self) -> Peer:
         """Connect to a server that was started just now; a working copy that it had is laid again. Raises SandboxError."""
-        peer = (await self.connected()).peer
+        connection = await self.connected()
+        peer = connection.peer
         if await self._engine.lay_again(peer):
-            await self.run(_ENTER)
+            _enter(connection)
         return peer
 
     async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:  # noqa: ASYNC109
@@ -111,9 +112,10 @@ class Box:
         return self._engine.lays_over
 
     async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
-        if not await self._engine.lay_over((await self.connected()).peer, tree, own):
+        connection = await self.connected()
+        if not await self._engine.lay_over(connection.peer, tree, own):
             return False
-        await self.run(_ENTER)
+        _enter(connection)
         return True
 
     async def pause(self) -> None:
@@ -131,6 +133,10 @@ class Box:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _enter(connection: Connection) -> None:
+    connection.tell("run", _ENTER, timeout=_SLACK, stdin=0)
 
 
 def _result(fields: dict[str, str], body: bytes) -> CommandResult:

@@ -7,7 +7,8 @@ import pytest
 
 from bot.flows import desk, work
 from bot.flows.ahead import BoxesAhead, labels_of
-from tests.flows.conftest import CONVERSATION, World
+from tests.flows.conftest import CONVERSATION, Boxes, World
+from workers import sweeps
 
 
 @pytest.fixture
@@ -75,3 +76,27 @@ async def test_a_run_whose_right_is_gone_at_the_second_look_leaves_no_box(world:
     await world.run()
     assert (world.boxes.made, world.boxes.living) == (1, {})
     assert not world.pushes.pushed
+
+
+async def test_the_sweep_leaves_a_box_for_as_long_as_its_run_may_still_come(world: World, ahead: BoxesAhead) -> None:
+    listed = Listed(world.boxes)
+    shop = replace(world.shop, sandboxes=listed)  # type: ignore[arg-type]
+    await _admit(world, ahead)
+    box = await ahead.create(labels_of(CONVERSATION))
+    assert await sweeps.boxes(world.services, shop) == 0
+    await world.run()
+    assert await sweeps.boxes(world.services, shop) == 1, "the run has made its own, and this one is nobody's"
+    assert box.state not in world.boxes.living
+
+
+class Listed:
+    """Sandboxes whose boxes all belong to the one conversation."""
+
+    def __init__(self, boxes: Boxes) -> None:
+        self._boxes = boxes
+
+    async def list(self) -> list[tuple[str, dict[str, str]]]:
+        return [(state, labels_of(CONVERSATION)) for state in self._boxes.living]
+
+    async def remove(self, state: str) -> None:
+        await self._boxes.remove(state)
