@@ -27,7 +27,7 @@ def test_everybody_may_read_it_and_it_holds_no_secret_of_the_machine(tmp_path: P
 
 async def test_a_box_resolves_its_user_and_trusts_who_the_machine_trusts(box: Sandbox) -> None:
     assert (await box.run("id -un; getent hosts localhost | grep -c .")).output == "box\n1\n"
-    assert (await box.run("stat -c %s /etc/ssl/certs/*.crt")).output == _sizes("/etc/ssl/certs", "*.crt")
+    assert (await box.run("ls -A /etc/ssl/certs 2>&- | LC_ALL=C sort")).output == _names("/etc/ssl/certs")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root needs a view of its own to start a box")
@@ -36,9 +36,8 @@ async def test_a_box_leaves_no_trace_in_this_machines_mounts(box: Sandbox) -> No
     assert "/tmp/onhand" not in _mounts()
 
 
-def _sizes(folder: str, pattern: str) -> str:
-    found = sorted(Path(folder).glob(pattern))
-    return "".join(f"{path.lstat().st_size}\n" for path in found)
+def _names(folder: str) -> str:
+    return "".join(f"{path.name}\n" for path in sorted(Path(folder).glob("*")))
 
 
 def _mounts() -> str:
