@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import replace as with_fields
 from typing import Any
 
@@ -98,6 +99,8 @@ class Run:
         self._integration = services.integrations[requests[0].trigger.thread.service]
         self._coming: asyncio.Task[Sandbox] | None = None
         """An empty box, made while the platforms are asked; `_new_box` takes it over."""
+        self._finding: asyncio.Task[Workplace] | None = None
+        """Where the work goes, read at the same time; `_workplace` takes it over."""
         self._box: Sandbox | None = None
         self._place: Workplace | None = None
 
@@ -107,12 +110,14 @@ class Run:
         if self._log.state.box is None and self._state.outcome is None and not self._log.state.stop_asked():
             self._coming = self._make_box()
         try:
-            grant = await patiently(lambda: admit(self._services, self._main.trigger, self._repository, self._state.id))
+            grant = await patiently(self._admit)
             delivered = await self._work(grant)
             await self._show_ending(grant, delivered)
         except UserError as error:  # the right or the account was taken away meanwhile
             await self._refuse(error)
         finally:
+            if self._finding is not None:
+                await _end(self._finding)
             if self._coming is not None:
                 await asyncio.shield(discard(self._coming))
             if self._box is not None:
@@ -249,8 +254,24 @@ class Run:
                 lost = self._state.steps > 0
         return await self._new_box(grant, lost)
 
+    async def _admit(self) -> Grant:
+        """Ask again who may, and read beside it where the work goes: whether it is done is then up to the answer."""
+
+        def look(grant: Grant) -> None:
+            if self._finding is None:
+                self._finding = asyncio.create_task(self._find(grant))
+
+        return await admit(self._services, self._main.trigger, self._repository, self._state.id, look)
+
     async def _workplace(self, grant: Grant) -> Workplace:
-        return await patiently(lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant))
+        finding, self._finding = self._finding, None
+        if finding is not None:
+            with suppress(ProviderError):  # then it is asked for once more, and patiently
+                return await finding
+        return await patiently(lambda: self._find(grant))
+
+    async def _find(self, grant: Grant) -> Workplace:
+        return await find_workplace(self._services, self._log.state, self._main.trigger, grant)
 
     async def _new_box(self, grant: Grant, lost: bool) -> Sandbox:
         """Make a box, and fetch the code meanwhile."""
