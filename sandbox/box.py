@@ -14,8 +14,7 @@ from sandbox.inside.wire import MAX_LINE
 _SLACK = 30.0  # seconds beyond a command's own limit, in which the server ends it
 _FILE_SECONDS = 120.0
 _MOST_OUTPUT = 256 * 1024
-_IS_LAID = '[[ -e "$WORKSPACE/.git" ]]'
-_ENTER = 'builtin cd -- "$WORKSPACE"'  # the shell is in the folder that was there before
+_ENTER = b'builtin cd -- "$WORKSPACE"'  # the shell is in the folder that was there before
 
 
 class Engine(Protocol):
@@ -27,7 +26,7 @@ class Engine(Protocol):
         ...
 
     async def lay_over(self, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> bool:
-        """Do what the port's lay_over says, seen from the process that serves the box."""
+        """Do what the port's lay_over says, seen from the process that serves the box. Doing it twice is harmless."""
         ...
 
     async def lay_again(self, peer: Peer) -> bool:
@@ -73,9 +72,10 @@ class Box:
 
     async def begin(self) -> Peer:
         """Connect to a server that was started just now; a working copy that it had is laid again. Raises SandboxError."""
-        peer = (await self.connected()).peer
+        connection = await self.connected()
+        peer = connection.peer
         if await self._engine.lay_again(peer):
-            await self.run(_ENTER)
+            _enter(connection)
         return peer
 
     async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:  # noqa: ASYNC109
@@ -112,11 +112,10 @@ class Box:
         return self._engine.lays_over
 
     async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
-        if (await self.run(_IS_LAID)).exit_code == 0:
-            return True
-        if not await self._engine.lay_over((await self.connected()).peer, tree, own):
+        connection = await self.connected()
+        if not await self._engine.lay_over(connection.peer, tree, own):
             return False
-        await self.run(_ENTER)
+        _enter(connection)
         return True
 
     async def pause(self) -> None:
@@ -134,6 +133,10 @@ class Box:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _enter(connection: Connection) -> None:
+    connection.tell("run", _ENTER, timeout=_SLACK, stdin=0)
 
 
 def _result(fields: dict[str, str], body: bytes) -> CommandResult:

@@ -1,7 +1,7 @@
 """What bubblewrap is told: which files of this machine a box may see, and in which namespaces it lives (bwrap(1)).
 
-As an ordinary user one bwrap does it all. Root first enters a mount namespace in which the box's files are within
-anybody's reach, becomes a user that owns nothing else, and goes on like everybody: no process of a box is root outside.
+As an ordinary user bwrap does it all. Root first sees to it that the box's files are within anybody's reach
+(sandbox/reach.py), becomes a user that owns nothing else, and goes on like everybody: no process of a box is root outside.
 """
 
 import os
@@ -9,30 +9,23 @@ import secrets
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bot.core.errors import ConfigError
+from sandbox import reach
 
-_ETC = (
-    *("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "services", "protocols"),
-    *("ssl/certs", "ssl/openssl.cnf", "ca-certificates", "pki", "crypto-policies", "debian_version", "os-release"),
-    f"python{sys.version_info.major}.{sys.version_info.minor}",
-)
-_FILES = {
-    "passwd": "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nbox:x:1000:1000:box:/home/box:/bin/bash\n",
-    "group": "root:x:0:\nbox:x:1000:\n",
-    "hosts": "127.0.0.1 localhost onhand\n::1 localhost\n",
-    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
-}
 _OWN = {"workspace": "/workspace", "home": "/home/box", "run": "/run/onhand", "tmp": "/tmp"}  # noqa: S108
 _FIRST_UID = 1_879_100_000  # above every range that distributions and container engines hand out
 _UIDS = 100_000_000
-_REACH = "/tmp/onhand"  # noqa: S108 - in a mount namespace where nobody else looks
+
+_Child = subprocess.Popen[bytes]
 
 
 class Bubblewrap:
-    """Builds command lines for bwrap."""
+    """Starts programs in boxes."""
 
     def __init__(self, *, network: bool) -> None:
         self._network = network
@@ -46,16 +39,9 @@ class Bubblewrap:
                 f"sandbox 'local' needs {' and '.join(missing)}; install bubblewrap and util-linux "
                 "(Debian, Ubuntu, Fedora: the packages of these names), or choose another sandbox"
             )
-        trial = subprocess.run(
-            [*self._outer([]), "bwrap", *self._namespaces(), "--ro-bind", "/usr", "/usr", *_links(), "true"],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={"PATH": os.defpath},
-        )
-        if trial.returncode:
+        if said := self._trial():
             raise ConfigError(
-                f"sandbox 'local' cannot make a namespace: {trial.stderr.strip()}. Allow user namespaces "
+                f"sandbox 'local' cannot make a namespace: {said}. Allow user namespaces "
                 "(sysctl kernel.unprivileged_userns_clone=1, on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0) "
                 "or choose another sandbox"
             )
@@ -64,32 +50,49 @@ class Bubblewrap:
         return f"{version}: own user, process, mount, ipc and network namespaces, no capabilities; network {network}"
 
     def prepare(self, box: Path) -> None:
-        """Lay out the folder of a new box: its share of /etc, and the user that owns it."""
-        etc = box / "etc"
-        etc.mkdir(mode=0o755)
-        for name, text in _FILES.items():
-            (etc / name).write_text(text)
+        """Give the folder of a new box to the user that will own it."""
         if self._root:
             uid = _FIRST_UID + secrets.randbelow(_UIDS)
-            for path in (box, *(box / name for name in ("workspace", "home", "tmp", "run", "etc"))):
+            for path in (box, *(box / name for name in ("workspace", "home", "tmp", "run"))):
                 os.chown(path, uid, uid)
 
-    def command(self, box: Path, program: Path, server: list[str]) -> list[str]:
-        """Return the command that runs `server` as the first process of a box."""
+    def start(self, box: Path, shared: Mapping[str, Path], server: Sequence[str], **options: Any) -> _Child:
+        """Start `server` as the first process of a box, a child of nobody here; `shared` are its `program` and `etc`.
+
+        `options` are Popen's; what is returned has ended at once. Raises OSError.
+        """
         base = Path(sys.base_prefix)
-        outside = not base.is_relative_to("/usr")
-        sources = {"box": box, "program": program, **({"python": base} if outside else {})}
-        seen = {name: Path(_REACH, name) if self._root else path for name, path in sources.items()}
-        inner = ["bwrap", *self._namespaces(), *self._view(seen["box"], seen["program"])]
-        if outside:
-            inner += ["--ro-bind", str(seen["python"]), str(base)]
-        inner += ["--remount-ro", "/", "--chdir", "/workspace"]
-        path = (f"{base}/bin:" if outside else "") + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        inner.append("--clearenv")
+        elsewhere = {} if base.is_relative_to("/usr") else {"python": base}
+        sources = {"box": box, **shared, **elsewhere}
+        seen = {name: reach.PLACE / name for name in sources} if self._root else sources
+        command = ["bwrap", *self._namespaces(), *_view(seen)]
+        command += ["--ro-bind-try", "/etc/resolv.conf", "/etc/resolv.conf"] if self._network else []
+        if elsewhere:
+            command += ["--ro-bind", str(seen["python"]), str(base)]
+        command += ["--remount-ro", "/", "--chdir", "/workspace", "--clearenv"]
+        path = (f"{base}/bin:" if elsewhere else "") + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         for name, value in {**home_environment("/home/box", "/workspace"), "PATH": path}.items():
-            inner += ["--setenv", name, value]
-        owner = box.stat().st_uid
-        return [*self._outer(list(sources.items()), owner), *inner, *server]
+            command += ["--setenv", name, value]
+        return self._begin([*command, *server], sources, box.stat().st_uid, ["setsid", "--fork"], **options)
+
+    def _trial(self) -> str:
+        """Return what stands in the way of a box, nothing when one can be made."""
+        command = ["bwrap", *self._namespaces(), "--ro-bind", "/usr", "/usr", *_links(), "true"]
+        try:
+            child = self._begin(command, {}, _FIRST_UID, [], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        except OSError as error:
+            return str(error)
+        said = child.communicate()[1].decode(errors="replace").strip()
+        return said or f"bwrap ended with {child.returncode}" if child.returncode else ""
+
+    def _begin(
+        self, command: list[str], sources: Mapping[str, Path], owner: int, first: list[str], **options: Any
+    ) -> _Child:
+        environment = {"PATH": os.defpath}
+        if not self._root:
+            return subprocess.Popen([*first, *command], env=environment, **options)
+        ids = [f"--reuid={owner}", f"--regid={owner}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+        return reach.start([*first, "setpriv", *ids, *command], sources, env=environment, **options)
 
     def _namespaces(self) -> list[str]:
         flags = ["--unshare-all", "--unshare-user", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
@@ -97,37 +100,13 @@ class Bubblewrap:
         flags += ["--share-net"] if self._network else []
         return flags + (["--disable-userns"] if _knows("--disable-userns") else [])
 
-    def _view(self, box: Path, program: Path) -> list[str]:
-        """Return the mounts: the machine's programs, read-only; of /etc what programs need; the box's own folders."""
-        view = ["--ro-bind", "/usr", "/usr", *_links(), "--proc", "/proc", "--dev", "/dev"]
-        for name in (*_ETC, *(["resolv.conf"] if self._network else [])):
-            view += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-        for name in _FILES:
-            view += ["--ro-bind", str(box / "etc" / name), f"/etc/{name}"]
-        for name, place in _OWN.items():
-            view += ["--bind", str(box / name), place]
-        return [*view, "--ro-bind", str(program), "/run/program"]
 
-    def _outer(self, sources: list[tuple[str, Path]], owner: int = _FIRST_UID) -> list[str]:
-        """Return what root does first; nothing for others."""
-        if not self._root:
-            return []
-        outer = [
-            "bwrap",
-            "--dev-bind",
-            "/",
-            "/",
-            "--cap-add",
-            "ALL",
-            "--tmpfs",
-            str(Path(_REACH).parent),
-            "--dir",
-            _REACH,
-        ]
-        for name, path in sources:
-            outer += ["--bind" if name == "box" else "--ro-bind", str(path), f"{_REACH}/{name}"]
-        ids = [f"--reuid={owner}", f"--regid={owner}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-        return [*outer, "setpriv", *ids]
+def _view(seen: Mapping[str, Path]) -> list[str]:
+    """Return the mounts: the machine's programs, read-only; of /etc what programs need; the box's own folders."""
+    view = ["--ro-bind", "/usr", "/usr", *_links(), "--proc", "/proc", "--dev", "/dev"]
+    for name, place in _OWN.items():
+        view += ["--bind", str(seen["box"] / name), place]
+    return [*view, "--ro-bind", str(seen["etc"]), "/etc", "--ro-bind", str(seen["program"]), "/run/program"]
 
 
 def home_environment(home: str, workspace: str) -> dict[str, str]:

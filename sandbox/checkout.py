@@ -51,7 +51,7 @@ class GitCheckout:
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
                 raise await _why_missing(mirror, source, token) from None
-            return (await git(mirror, "rev-parse", "--verify", f"{_mirrored(head)}^{{commit}}")).decode().strip()
+            return read_loose(mirror, _mirrored(head)) or await _commit_of(mirror, _mirrored(head))
 
     async def put(
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
@@ -224,7 +224,7 @@ async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Chang
         only_files = {"protocol.file.allow": "always", "protocol.http.allow": "never", "protocol.https.allow": "never"}
         options = ("--quiet", "--no-tags", "--no-write-fetch-head")
         await git(mirror, "fetch", *options, "--", str(draft), f"HEAD:{taken}", config=only_files)
-        commit = (await git(mirror, "rev-parse", "--verify", f"{taken}^{{commit}}")).decode().strip()
+        commit = await _commit_of(mirror, taken)
         await _keep(mirror, f"{_OURS}/taken/{commit}", commit)
         await git(mirror, "update-ref", "-d", taken)
         return await _describe(mirror, commit, base, target)
@@ -277,6 +277,10 @@ async def _has(mirror: Path, commit: str) -> bool:
 async def _existing(mirror: Path, ref: str) -> str:
     """Return the commit of a ref, nothing where there is no such ref."""
     return (await git(mirror, "for-each-ref", "--format=%(objectname)", ref)).decode().strip()
+
+
+async def _commit_of(mirror: Path, ref: str) -> str:
+    return (await git(mirror, "rev-parse", "--verify", f"{ref}^{{commit}}")).decode().strip()
 
 
 async def _keep(mirror: Path, ref: str, commit: str) -> None:

@@ -73,11 +73,11 @@ class Connection(asyncio.BufferedProtocol):
         await self._writable.wait()
         return await self._within(answer, patience)
 
-    def tell(self, op: str) -> None:
-        """Send a request whose answer nobody waits for."""
+    def tell(self, op: str, body: bytes = b"", **fields: object) -> None:
+        """Send a request whose answer nobody waits for; what is asked after it is done after it."""
         if not self.closed:
             self._last += 1
-            self._write(line({"id": self._last, "op": op}, 0), b"")
+            self._write(line({"id": self._last, "op": op, **fields}, len(body)), body)
 
     def close(self) -> None:
         """Hang up."""
@@ -103,9 +103,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _write(self, start: bytes, body: bytes) -> None:
         if self._transport is not None:
-            self._transport.write(start)
-            if body:
-                self._transport.write(body)
+            self._transport.writelines((start, body))  # together: the other end is woken once
 
     # what asyncio calls
 

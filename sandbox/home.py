@@ -26,7 +26,7 @@ from bot.core.secret import Secret
 SOCKET = "socket"
 BOX_USER = 1000
 """As whom everything in a box runs, in its own numbers."""
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sandbox.inside.server import main; main(sys.argv[1:])"
+START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sandbox.inside.start import main; main(sys.argv[1:])"
 """Python that starts the server; its arguments are the program's folder and the server's words."""
 
 _INSIDE = Path(__file__).parent / "inside"

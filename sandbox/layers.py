@@ -2,6 +2,7 @@
 
 HOME/<box id>/over/upper/   what the box changed, where it is an overlay
 HOME/<box id>/over/work/    the kernel's
+HOME/<box id>/over/tree     a link to the folder below it, there as soon as it was laid
 TREE/../users/<box id>      a link to the box's folder: whoever clears up leaves the tree alone until it leads nowhere
 """
 
@@ -29,6 +30,8 @@ def lay(folder: BoxFolder, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> 
     """Let the box see `tree` in its workspace, with the files of `own` on top. False, and nothing done, where that cannot be."""
     if overlay.why_not(folder.path.parent) or not peer.pid or overlay.shares_mounts(peer.pid):
         return False
+    if os.path.lexists(f"/proc/{peer.pid}/root/workspace/.git"):
+        return True
     over = folder.path / "over"
     shutil.rmtree(over, ignore_errors=True)
     over.mkdir(mode=0o700)
@@ -36,14 +39,13 @@ def lay(folder: BoxFolder, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> 
     upper = over / "upper"
     upper.mkdir(mode=0o755)
     _write(upper, own)
-    for path in (upper, *upper.rglob("*")):
-        os.lchown(path, peer.uid, peer.gid)
+    _hand_over(upper, peer)
     _use(tree, folder)
     try:
         overlay.mount(peer.pid, tree, upper, over / "work", "/workspace")
     except OSError:
         return False
-    folder.note(**{**folder.facts(), "tree": str(tree)})
+    (over / "tree").symlink_to(tree)
     return True
 
 
@@ -52,21 +54,24 @@ def lay_again(folder: BoxFolder, peer: Peer) -> bool:
 
     False where nothing had been laid.
     """
-    tree = folder.facts().get("tree")
-    if not tree:
+    over = folder.path / "over"
+    if not (over / "tree").is_symlink():
         return False
+    tree = (over / "tree").readlink()
     try:
-        overlay.mount(peer.pid, Path(tree), folder.path / "over" / "upper", folder.path / "over" / "work", "/workspace")
+        overlay.mount(peer.pid, tree, over / "upper", over / "work", "/workspace")
     except OSError as error:
         raise SandboxError(f"the working copy of box {folder.id} cannot be laid over {tree} again: {error}") from None
     return True
 
 
 def copy(tree: Path, to: Path, own: Mapping[str, bytes], peer: Peer) -> None:
-    """Copy `tree` into the workspace of a box in which nothing was run yet; git in the box then knows every file.
+    """Copy `tree` into the workspace of a box that has no working copy yet; git in the box then knows every file.
 
     Raises SandboxError.
     """
+    if os.path.lexists(to / ".git"):
+        return
     command = [
         "cp",
         "--archive",
@@ -82,8 +87,7 @@ def copy(tree: Path, to: Path, own: Mapping[str, bytes], peer: Peer) -> None:
         raise SandboxError(f"the working copy could not be copied into the box: {done.stderr.strip()[-500:]}")
     _write(to, own)
     if peer.uid != os.geteuid():
-        for path in (to, *to.rglob("*")):
-            os.lchown(path, peer.uid, peer.gid)
+        _hand_over(to, peer)
     index = to / ".git" / "index"
     if index.exists():
         inside = peer.uid if overlay.shares_mounts(peer.pid) else BOX_USER
@@ -104,6 +108,13 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         path.write_bytes(data)
         path.chmod(0o755 if data.startswith(b"#!") else 0o644)
+
+
+def _hand_over(folder: Path, peer: Peer) -> None:
+    os.lchown(folder, peer.uid, peer.gid)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            os.lchown(os.path.join(place, name), peer.uid, peer.gid)
 
 
 def _use(tree: Path, folder: BoxFolder) -> None:

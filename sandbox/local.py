@@ -14,7 +14,7 @@ import subprocess
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from bot.core.errors import ConfigError, SandboxError, SandboxGone
 from bot.core.ports import BoxSpec
@@ -22,6 +22,7 @@ from sandbox import layers
 from sandbox.box import Box
 from sandbox.bubblewrap import Bubblewrap, home_environment
 from sandbox.connection import Peer, connect
+from sandbox.etc import install_etc
 from sandbox.home import SOCKET, START, BoxFolder, box_of, boxes, install_program, new_box, own_python
 from sandbox.inside.processes import SIGCONT, SIGKILL, descendants, halt, send
 
@@ -37,12 +38,8 @@ class _Machine:
         self._spec, self._home = spec, Path(home).absolute()
 
     @abstractmethod
-    def _command(self, folder: BoxFolder) -> Sequence[str]:
-        """Return the command that starts the server of a box. Raises SandboxError."""
-
-    @abstractmethod
-    def _environment(self, folder: BoxFolder) -> dict[str, str]:
-        """Return the environment in which it is started."""
+    def _serve(self, folder: BoxFolder, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start the server of a box, a child of nobody here; `options` are Popen's. Raises OSError."""
 
     async def check(self) -> str:
         if platform.system() != "Linux":
@@ -105,14 +102,7 @@ class _Machine:
         folder.hand_over_key()
         log = folder.path / "log"
         with log.open("wb") as errors:
-            child = subprocess.Popen(
-                ["setsid", "--fork", *self._command(folder)],
-                env=self._environment(folder),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                cwd="/",
-            )
+            child = self._serve(folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, cwd="/")
         with child.stdout or contextlib.nullcontext() as ready:
             child.wait()
             assert ready is not None
@@ -148,16 +138,14 @@ class LocalSandboxes(_Machine):
         self._bubblewrap.prepare(folder.path)
         return folder
 
-    def _command(self, folder: BoxFolder) -> Sequence[str]:
+    def _serve(self, folder: BoxFolder, **options: Any) -> "subprocess.Popen[bytes]":
         python = own_python()
-        program = install_program(self._home, python)
+        shared = {"program": install_program(self._home, python), "etc": install_etc(self._home)}
         words = [*self._words(folder, "/run/onhand", "/workspace")]
         if _kernel() >= (5, 14):  # processes are counted for each user namespace from then on, before for the user
             words.append(f"NPROC={self._spec.pids}")
-        return self._bubblewrap.command(folder.path, program, [python, "-I", "-S", "-c", START, "/run/program", *words])
-
-    def _environment(self, folder: BoxFolder) -> dict[str, str]:
-        return {"PATH": os.defpath}
+        server = [python, "-I", "-S", "-c", START, "/run/program", *words]
+        return self._bubblewrap.start(folder.path, shared, server, **options)
 
 
 class ProcessSandboxes(_Machine):
@@ -170,15 +158,12 @@ class ProcessSandboxes(_Machine):
             raise ConfigError("sandbox 'process' needs /bin/bash; install bash")
         return "plain processes: NO ISOLATION, commands run on this machine as the user of the worker, network open"
 
-    def _command(self, folder: BoxFolder) -> Sequence[str]:
-        python = own_python()
-        program = install_program(self._home, python)
-        words = self._words(folder, str(folder.path / "run"), str(folder.path / "workspace"))
-        return [python, "-I", "-S", "-c", START, str(program), *words]
-
-    def _environment(self, folder: BoxFolder) -> dict[str, str]:
-        path = folder.path
-        return {**home_environment(str(path / "home"), str(path / "workspace")), "TMPDIR": str(path / "tmp")}
+    def _serve(self, folder: BoxFolder, **options: Any) -> "subprocess.Popen[bytes]":
+        python, path = own_python(), folder.path
+        words = self._words(folder, str(path / "run"), str(path / "workspace"))
+        own = {**home_environment(str(path / "home"), str(path / "workspace")), "TMPDIR": str(path / "tmp")}
+        server = [python, "-I", "-S", "-c", START, str(install_program(self._home, python)), *words]
+        return subprocess.Popen(["setsid", "--fork", *server], env=own, **options)
 
 
 class _Processes:

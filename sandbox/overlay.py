@@ -8,11 +8,11 @@ to be unmounted, whoever was killed. It takes root. Numbers are of linux/mount.h
 import ctypes
 import os
 import tempfile
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
+
+from sandbox.kernel import call, checked, in_a_thread, libc
 
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _CLONE, _CLOEXEC, _EMPTY_PATH, _HERE = 1, 1, 0x1000, -100
@@ -38,7 +38,7 @@ def mount(pid: int, tree: Path, upper: Path, work: Path, at: str) -> None:
     with ExitStack() as opened:
         made = _detached(opened, tree, upper, work, None if same else users)
         space = _kept(opened, os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC))
-        _in_a_thread(lambda: _move(made, space, at))
+        in_a_thread(lambda: _move(made, space, at))
 
 
 def shares_mounts(pid: int) -> bool:
@@ -65,55 +65,23 @@ def why_not(folder: Path) -> str:
 
 def _detached(opened: ExitStack, tree: Path, upper: Path, work: Path, users: Path | None) -> int:
     """Return an overlay that nobody sees yet; it is gone when the stack is closed, unless it was moved to a place."""
-    below = _kept(opened, _call(_OPEN_TREE, _HERE, os.fsencode(tree), _CLONE | os.O_CLOEXEC))
+    below = _kept(opened, call(_OPEN_TREE, _HERE, os.fsencode(tree), _CLONE | os.O_CLOEXEC))
     if users is not None:
         mapped = _Attributes(set=_IDMAP, user_namespace=_kept(opened, os.open(users, os.O_RDONLY | os.O_CLOEXEC)))
-        _call(_MOUNT_SETATTR, below, b"", _EMPTY_PATH, ctypes.byref(mapped), ctypes.sizeof(mapped))
-    context = _kept(opened, _call(_FSOPEN, b"overlay", _CLOEXEC))
+        call(_MOUNT_SETATTR, below, b"", _EMPTY_PATH, ctypes.byref(mapped), ctypes.sizeof(mapped))
+    context = _kept(opened, call(_FSOPEN, b"overlay", _CLOEXEC))
     for name, value in (("lowerdir", f"/proc/self/fd/{below}"), ("upperdir", str(upper)), ("workdir", str(work))):
-        _call(_FSCONFIG, context, _SET_STRING, name.encode(), os.fsencode(value), 0)
-    _call(_FSCONFIG, context, _CREATE, None, None, 0)
-    return _kept(opened, _call(_FSMOUNT, context, _CLOEXEC, _NOSUID | _NODEV))
+        call(_FSCONFIG, context, _SET_STRING, name.encode(), os.fsencode(value), 0)
+    call(_FSCONFIG, context, _CREATE, None, None, 0)
+    return _kept(opened, call(_FSMOUNT, context, _CLOEXEC, _NOSUID | _NODEV))
 
 
 def _move(made: int, space: int, at: str) -> None:
-    _checked(_libc().unshare(_CLONE_FS))
-    _checked(_libc().setns(space, _CLONE_NEWNS))
-    _call(_MOVE_MOUNT, made, b"", _HERE, at.encode(), _FROM_EMPTY_PATH)
-
-
-def _in_a_thread(step: Callable[[], None]) -> None:
-    """Take a step in a thread that ends with it: one that has entered another's view must do nothing else."""
-    trouble: list[OSError] = []
-
-    def take() -> None:
-        try:
-            step()
-        except OSError as error:
-            trouble.append(error)
-
-    thread = threading.Thread(target=take)
-    thread.start()
-    thread.join()
-    if trouble:
-        raise trouble[0]
+    checked(libc().unshare(_CLONE_FS))
+    checked(libc().setns(space, _CLONE_NEWNS))
+    call(_MOVE_MOUNT, made, b"", _HERE, at.encode(), _FROM_EMPTY_PATH)
 
 
 def _kept(opened: ExitStack, fd: int) -> int:
     opened.callback(os.close, fd)
     return fd
-
-
-def _call(number: int, *arguments: object) -> int:
-    return _checked(_libc().syscall(number, *arguments))
-
-
-def _checked(answer: int) -> int:
-    if answer < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return answer
-
-
-@cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

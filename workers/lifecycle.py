@@ -5,10 +5,13 @@ import logging
 import os
 import socket
 from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 from bot.bootstrap import Built
 from bot.bus import ACTIONS, RUNS, RedisBus
 from bot.core.errors import Unavailable
+from bot.flows.ahead import BoxesAhead
 from workers.jobs import acknowledge, run_conversation
 from workers.queue import BellWorker
 from workers.sweeps import cron_jobs
@@ -22,12 +25,20 @@ async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:
     """Work off both queues until `stop` is set, then hand the running jobs over."""
     bus = built.services.bus
     assert isinstance(bus, RedisBus), "workers need the Redis bus"
-    ctx = {
+    shop = await built.workshop()
+    ahead = BoxesAhead(shop.sandboxes)
+    ctx: dict[str, Any] = {
         "services": built.services,
-        "shop": await built.workshop(),
+        "shop": replace(shop, sandboxes=ahead),
         "worker": f"{socket.gethostname()}-{os.getpid()}",
     }
     runs = BellWorker(RUNS, bus.redis, [run_conversation], concurrent_runs, ctx=ctx)
+
+    def begin_box(conversation_id: str) -> None:
+        if runs.has_room:
+            ahead.begin(conversation_id)
+
+    ctx["begin_box"] = begin_box
     actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=cron_jobs())
     with suppress(Unavailable):  # then they wait as long as they were told to
         await bus.hurry()
@@ -38,6 +49,7 @@ async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:
     for task in (stopping, *tasks):
         task.cancel()
     await asyncio.gather(runs.drain(), actions.drain())
+    await ahead.close()
     await asyncio.gather(*tasks, return_exceptions=True)
     for task in done - {stopping}:
         task.result()  # a queue that broke down is no clean end

@@ -125,6 +125,11 @@ class BellWorker(Worker):
         return [job_id.decode() for job_id in ids]
 
     @property
+    def has_room(self) -> bool:
+        """Whether another job can be begun."""
+        return self._free > 0
+
+    @property
     def _free(self) -> int:
         return self.max_jobs - sum(not task.done() for task in self.tasks.values())
 

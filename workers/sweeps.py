@@ -60,15 +60,15 @@ async def requests(services: Services, shop: Workshop) -> int:
 async def boxes(services: Services, shop: Workshop) -> int:
     """Remove the boxes that no run is using: of a worker that was killed between its run's end and the clearing up."""
     removed = 0
-    for state, labels in await shop.sandboxes.list():
+    for box, labels in await shop.sandboxes.list():
         conversation_id = labels.get("conversation", "")
         with bound(conversation=conversation_id):
             events = await services.log.read(conversation_id)
-            if not events or fold(events).running():
-                continue
+            if not events or (state := fold(events)).running() or state.open("asked", "admitted"):
+                continue  # in use, or begun for the run that comes next
             log.info("a box that nobody uses is removed")
             with suppress(SandboxError):
-                await shop.sandboxes.remove(state)
+                await shop.sandboxes.remove(box)
                 removed += 1
     return removed
 

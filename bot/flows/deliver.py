@@ -12,7 +12,7 @@ from bot.core.errors import ProviderError, Refused
 from bot.core.events import Draft, Landed
 from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Change, Outcome
-from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source
+from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source, Templated
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, recheck
 from bot.flows.landing import Landing, land
@@ -228,14 +228,26 @@ def _with_rivals(outcome: Outcome, names: Sequence[str]) -> Outcome:
     return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
 
 
+async def _template(place: Workplace, grant: Grant) -> str:
+    """Return the form of a description. Without it a change is one all the same: a forge that does not say is no reason to stop."""
+    if place.inside_change or not isinstance(place.forge, Templated):
+        return place.source.template
+    try:
+        return await place.forge.template(place.source.repository, await grant.code())
+    except ProviderError as error:
+        logger.warning("the template of %s cannot be read: %s", place.source.repository.name, error)
+        return ""
+
+
 async def _propose(
     services: Services, log: ConversationLog, place: Workplace, change: Change, grant: Grant, outcome: Outcome
 ) -> str:
     trigger = place.trigger
+    source = msgspec.structs.replace(place.source, template=await _template(place, grant))
     proposal = Proposal(
         topic=f"change:{place.branch}",
         thread=trigger.thread,
-        source=place.source,
+        source=source,
         branch=place.branch,
         change=change,
         title=outcome.title or trigger.title,

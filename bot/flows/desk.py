@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from bot.core.conversation import RequestState, State
 from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
@@ -32,10 +33,13 @@ Tell me what to do in your own words, or use one of these after my name:
 Options: `model=NAME`, `branch=NAME`, `repo=OWNER/NAME`, `budget=DOLLARS`."""
 
 
-async def acknowledge(services: Services, conversation_id: str, seq: int) -> None:
+async def acknowledge(
+    services: Services, conversation_id: str, seq: int, begin_box: Callable[[str], None] | None = None
+) -> None:
     """Take one request from asked to admitted (then a run is rung for), waiting or closed. Doing it twice is harmless.
 
-    Admitted is written last: a desk that is cut off before it is simply asked again. Raises ProviderError.
+    `begin_box` is called with the conversation when it is settled that a run will want a box. Admitted is written last: a desk
+    that is cut off before it is simply asked again. Raises ProviderError.
     """
     log = await ConversationLog.open(services.log, conversation_id)
     request = log.state.requests[seq]
@@ -60,6 +64,8 @@ async def acknowledge(services: Services, conversation_id: str, seq: int) -> Non
                 raise
             await _decline(services, log, request, UserError(f"provider_{error.word}", TROUBLE[error.word]))
             return
+        if begin_box and request.needs_run and log.state.box is None and not log.state.open("admitted"):
+            begin_box(conversation_id)
         await _welcome(services, log, request, grant)
     if request.needs_run or request.trigger.request.verb == "stop":
         await services.bus.run(conversation_id, seq)

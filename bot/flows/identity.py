@@ -28,10 +28,17 @@ class Grant:
     """The person at the forge; None where that is not known."""
 
 
-async def admit(services: Services, trigger: Trigger, repository: Repository | None, use: str = "") -> Grant:
+async def admit(
+    services: Services,
+    trigger: Trigger,
+    repository: Repository | None,
+    use: str = "",
+    meanwhile: Callable[[Grant], None] | None = None,
+) -> Grant:
     """Return the grant for a request after asking the platform, and the forge where a repository is known.
 
-    `use` is as in `Integration.token`. Raises NeedsAccount (with the link), Refused (with the reason), ProviderError.
+    `use` is as in `Integration.token`. `meanwhile` may begin to read with the grant while the forge, the last one, is asked.
+    Raises NeedsAccount (with the link), Refused (with the reason), ProviderError.
     """
     user = await services.auth.user_of(trigger.actor)
     if user is None:
@@ -46,13 +53,16 @@ async def admit(services: Services, trigger: Trigger, repository: Repository | N
     if (repository.service, repository.name) != (thread.service, thread.place):
         code, token_class = await _token(services, user, repository.service, repository.name, use)
     author = await _author(services, trigger, user, repository)
+    grant = Grant(user, token, code, token_class, author)
+    if meanwhile:
+        meanwhile(grant)
     if not await forge_of(services, repository).may_write(repository, author, await code()):
         raise Refused(
             "permission",
             f"I may only work for people who can write to {repository.name}, and only where I can write myself. "
             "Somebody with that right can ask me, or give it to you or to me.",
         )
-    return Grant(user, token, code, token_class, author)
+    return grant
 
 
 async def recheck(services: Services, repository: Repository, grant: Grant) -> None:

@@ -25,6 +25,9 @@ EDIT_EVERY = 5.0
 HEARTBEAT = 20 * 60.0
 """Seconds of silence after which a status is shown again; Linear takes an agent for dead after 30 minutes."""
 
+_LAST_WORD = 1.0
+"""Seconds that an edit which is under way may hold an ending up."""
+
 _TRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.5, 20.0
 _ENDING_TRIES = 3
 """How often an ending is said to a platform that refuses: no later message would correct the one that stands there."""
@@ -165,6 +168,19 @@ def quiet_minutes(since: float, now: float) -> int:
     return int(max(0.0, now - since) // HEARTBEAT * HEARTBEAT) // 60
 
 
+async def _to_its_end(show: Callable[[], Awaitable[None]]) -> None:
+    """Call `show`; cancelled meanwhile, wait a moment for what cannot be called back: it must not arrive after the ending."""
+    showing = asyncio.ensure_future(show())
+    try:
+        await asyncio.shield(showing)
+    except asyncio.CancelledError:
+        await asyncio.wait({showing}, timeout=_LAST_WORD)
+        raise
+    finally:
+        showing.cancel()
+        await asyncio.gather(showing, return_exceptions=True)
+
+
 async def keep_posted(
     log_: ConversationLog,
     show: Callable[[], Awaitable[None]],
@@ -178,7 +194,7 @@ async def keep_posted(
     while True:
         log_.changed.clear()
         try:
-            await show()
+            await _to_its_end(show)
         except (ProviderError, Unavailable) as error:  # progress is a courtesy; the ending is not shown from here
             log.warning("the status message could not be edited: %s", error)
         await asyncio.sleep(every)

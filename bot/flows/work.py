@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace as with_fields
 from typing import Any
@@ -18,6 +18,7 @@ from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows import images
+from bot.flows.ahead import discard, labels_of
 from bot.flows.background import gather
 from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, hand_out, handed_out, start_from
 from bot.flows.desk import answer_late_stops
@@ -98,19 +99,29 @@ class Run:
         self._services, self._shop, self._log = services, shop, log
         self._requests, self._main = requests, requests[0]
         self._integration = services.integrations[requests[0].trigger.thread.service]
+        self._coming: asyncio.Task[Sandbox] | None = None
+        """An empty box, made while the platforms are asked; `_new_box` takes it over."""
+        self._finding: asyncio.Task[Workplace] | None = None
+        """Where the work goes, read at the same time; `_workplace` takes it over."""
         self._box: Sandbox | None = None
         self._place: Workplace | None = None
 
     async def carry_out(self) -> None:
         """Take the run to its one ending. Raises ProviderError when that cannot be shown now; carried out again, it goes on."""
         await self._begin()
+        if self._log.state.box is None and self._state.outcome is None and not self._log.state.stop_asked():
+            self._coming = self._make_box()
         try:
-            grant = await patiently(lambda: admit(self._services, self._main.trigger, self._repository, self._state.id))
+            grant = await patiently(self._admit)
             delivered = await self._work(grant)
             await self._show_ending(grant, delivered)
         except UserError as error:  # the right or the account was taken away meanwhile
             await self._refuse(error)
         finally:
+            if self._finding is not None:
+                await _end(self._finding)
+            if self._coming is not None:
+                await asyncio.shield(discard(self._coming))
             if self._box is not None:
                 await self._box.close()
             for integration in self._services.integrations.values():
@@ -211,11 +222,19 @@ class Run:
             await _end(agent, stopped, shown)
 
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
-        box = await self._prepare(grant)
-        await gather(self._log, self._integration, self._main, grant.token)
-        shown = await images.fetch(self._log, self._integration, grant.token)
+        told = asyncio.create_task(self._told(grant))
+        try:
+            box = await self._prepare(grant)
+            shown = await told
+        finally:
+            await _end(told)
         limits = _limits(self._shop.limits, self._main)
         return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock, shown)
+
+    async def _told(self, grant: Grant) -> Mapping[str, str]:
+        """Have what was said in the thread before in the log, and return its images."""
+        await gather(self._log, self._integration, self._main, grant.token)
+        return await images.fetch(self._log, self._integration, grant.token)
 
     async def _until_stop(self) -> Outcome:
         async for _ in self._services.bus.follow(self._log.conversation_id):
@@ -249,13 +268,29 @@ class Run:
         place, boxed = await self._workplace(grant), self._log.state.box
         return with_fields(place, base=boxed.base, branch=boxed.branch) if boxed else place
 
+    async def _admit(self) -> Grant:
+        """Ask again who may, and read beside it where the work goes: whether it is done is then up to the answer."""
+
+        def look(grant: Grant) -> None:
+            if self._finding is None:
+                self._finding = asyncio.create_task(self._find(grant))
+
+        return await admit(self._services, self._main.trigger, self._repository, self._state.id, look)
+
     async def _workplace(self, grant: Grant) -> Workplace:
-        return await patiently(lambda: find_workplace(self._services, self._log.state, self._main.trigger, grant))
+        finding, self._finding = self._finding, None
+        if finding is not None:
+            with suppress(ProviderError):  # then it is asked for once more, and patiently
+                return await finding
+        return await patiently(lambda: self._find(grant))
+
+    async def _find(self, grant: Grant) -> Workplace:
+        return await find_workplace(self._services, self._log.state, self._main.trigger, grant)
 
     async def _new_box(self, grant: Grant, lost: bool) -> Sandbox:
         """Make a box, and fetch the code meanwhile."""
-        checkout, labels = self._shop.checkout, {"conversation": self._log.conversation_id}
-        coming = asyncio.create_task(self._shop.sandboxes.create(labels))
+        checkout = self._shop.checkout
+        coming, self._coming = self._coming or self._make_box(), None
         try:
             place = await self._workplace(grant)
             self._place = place = await start_from(checkout, place, grant)
@@ -263,7 +298,7 @@ class Run:
             await checkout.put(place.source, place.base, place.branch, box, place.author, place.co_author)
         except BaseException:
             self._box = None
-            await asyncio.shield(_remove(coming))
+            await asyncio.shield(discard(coming))
             raise
         kind = self._shop.sandboxes.name
         at_head = place.at_head(self._log.state)
@@ -274,6 +309,9 @@ class Run:
             drafts.append(Draft(Notice(content=text, reason="sandbox_lost")))
         await self._log.append(*drafts)
         return box
+
+    def _make_box(self) -> asyncio.Task[Sandbox]:
+        return asyncio.create_task(self._shop.sandboxes.create(labels_of(self._log.conversation_id)))
 
     async def _drop_box(self) -> None:
         """Remove the box: whatever was worth keeping has been pushed."""
@@ -328,12 +366,6 @@ class Run:
 
 def _stopped_by(stop: RequestState) -> Outcome:
     return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.shown} asked.")
-
-
-async def _remove(coming: asyncio.Task[Sandbox]) -> None:
-    """Remove a box that is not wanted any more, once it is there."""
-    with suppress(SandboxError):
-        await (await coming).remove()
 
 
 def _limits(limits: Limits, request: RequestState) -> Limits:

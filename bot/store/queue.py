@@ -1,6 +1,8 @@
 """How much there is to do, counted over the requests of all conversations."""
 
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_
+from typing import Any, get_args
+
+from sqlalchemy import ColumnElement, CompoundSelect, Connection, bindparam, func, select, tuple_, union_all
 
 from bot.core.conversation import RUN_VERBS
 from bot.core.ports import Circle, InLine, Load
@@ -23,26 +25,26 @@ class SqlQueue:
         return await self._database.read(lambda connection: [InLine(*row) for row in connection.execute(_LINE)])
 
     async def admitted(self, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
-        return await self._database.read(lambda c: _admitted(c, conversation_id, seq, circle, since))
+        given = {"conversation_id": conversation_id, "seq": seq, "since": since}
+        times = await self._database.read(lambda c: c.execute(_TIMES[circle], given).scalars().all(), few=True)
+        return sorted(times, reverse=True)
 
 
-def _admitted(connection: Connection, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
-    row = requests.c
-    key = (row.conversation_id == conversation_id) & (row.seq == seq)
-    me = connection.execute(select(requests).where(key)).one()
-    work = row.verb.in_(RUN_VERBS)
+def _times(circle: Circle) -> CompoundSelect[Any]:
+    """Return the statement for `admitted`, made once: to build it costs more than to run it."""
+    row, me = requests.c, requests.alias("me").c
     person = (row.service == me.service) & (row.account == me.account)
     circles: dict[Circle, ColumnElement[bool]] = {
         "person": person,
         "place": (row.service == me.service) & (row.place == me.place),
-        "thread": row.conversation_id == conversation_id,
+        "thread": row.conversation_id == me.conversation_id,
     }
-    admitted = select(row.admitted_at).where(circles[circle], work, row.admitted_at > since)
+    mine = (me.conversation_id == bindparam("conversation_id")) & (me.seq == bindparam("seq"))
+    counts = mine & circles[circle] & row.verb.in_(RUN_VERBS)
+    admitted = select(row.admitted_at).where(counts, row.admitted_at > bindparam("since"))
     place = tuple_(row.asked_at, row.conversation_id, row.seq)
     earlier = place < tuple_(me.asked_at, me.conversation_id, me.seq)
-    before_me = select(row.asked_at).where(row.phase == "asked", circles[circle], person, work, earlier)
-    times = [*connection.execute(admitted).scalars(), *connection.execute(before_me).scalars()]
-    return sorted(times, reverse=True)
+    return union_all(admitted, select(row.asked_at).where(counts, row.phase == "asked", person, earlier))
 
 
 def _load(connection: Connection) -> Load:
@@ -61,3 +63,4 @@ _LINE = (
     .order_by("since", requests.c.conversation_id)
 )
 _STATUSES = select(conversations.c.status, func.count()).group_by(conversations.c.status)
+_TIMES: dict[Circle, CompoundSelect[Any]] = {circle: _times(circle) for circle in get_args(Circle)}

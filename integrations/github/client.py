@@ -1,5 +1,6 @@
 """GitHub as an Integration and a Forge: what a worker does there with a token. api.py is the way there."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from bot.core.remembered import Remembered
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.github import checks, code, replies, rivals, talk, webhook
-from integrations.github.answers import Check, Checks, Installed, Pull, Remark, Repo, Standing
+from integrations.github.answers import Answer, Check, Checks, Installed, Pull, Remark, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import number_in as _number
@@ -324,8 +325,10 @@ class GitHub:
 
     async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
         place = _repo(repository.name)
+        paths = [place, *([f"{place}/collaborators/{quote(account.login, safe='')}/permission"] if account else [])]
+        told = await asyncio.gather(*(self._api.get(token, path) for path in paths), return_exceptions=True)
         try:
-            repo = (await self._api.get(token, place)).read(Repo)
+            repo = _given(told[0]).read(Repo)
             minted = self._app and self._app.minted(token)
             if not (minted.may_push(repository.name) if minted else repo.permissions and repo.permissions.push):
                 return False
@@ -333,8 +336,7 @@ class GitHub:
                 return True
             if repo.owner and repo.owner.type == "User" and str(repo.owner.id) == account.id:
                 return True  # a personal repository's owner has every right in it
-            path = f"{place}/collaborators/{quote(account.login, safe='')}/permission"
-            standing = (await self._api.get(token, path)).read(Standing)
+            standing = _given(told[1]).read(Standing)
         except ProviderError as error:
             if error.word == "missing":
                 return False
@@ -375,6 +377,9 @@ class GitHub:
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
         return await code.source(partial(self._api.get, token), self._web, repository, number)
 
+    async def template(self, repository: Repository, token: Secret) -> str:
+        return await code.template(partial(self._api.get, token), repository)
+
     async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
         us = await self.identify(token)
         return await rivals.find(partial(self._api.get, token), thread, us)
@@ -383,6 +388,13 @@ class GitHub:
         if self._app is not None:
             await self._app.close()
         self._api.close()
+
+
+def _given(answer: Answer | BaseException) -> Answer:
+    """Return an answer, or raise what came in its place."""
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _app(settings: GitHub.Settings, api: Api) -> App | None:

@@ -1,6 +1,5 @@
 """Where code lives on GitHub: the repository, the pull request's branch here or in a fork, the description's template."""
 
-import asyncio
 from base64 import b64decode
 from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
@@ -31,8 +30,7 @@ async def source(read: Read, web: str, repository: Repository, number: str) -> S
     if pull is not None and pull.state == "open":
         return _source_of_pull(web, repository, repo, pull)
     base = pull.base.ref if pull is not None else repo.default_branch
-    template, commit = await asyncio.gather(_template(read, place), _stands(read, place, base))
-    return Source(repository, _git(web, repo.full_name), base, commit=commit, template=template)
+    return Source(repository, _git(web, repo.full_name), base, commit=await _stands(read, place, base))
 
 
 def _source_of_pull(web: str, repository: Repository, repo: Repo, pull: Pull) -> Source:
@@ -88,8 +86,9 @@ async def _stands(read: Read, place: str, branch: str) -> str:
         raise
 
 
-async def _template(read: Read, place: str) -> str:
+async def template(read: Read, repository: Repository) -> str:
     """Return the pull request template from the first of the usual places that has one. At most four requests."""
+    place = path_of(repository.name)
     for folder in _TEMPLATE_FOLDERS:
         for entry in await _listing(read, f"{place}/contents/{folder}"):
             name = entry.name.lower()

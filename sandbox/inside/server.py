@@ -1,7 +1,7 @@
 """The action server: answers on a unix socket for as long as the box lives.
 
-One thread, one loop. It wants to be the first process of its box, which no command can then kill. It avoids what is
-slow to import (json, socket, signal, typing): half of the time that a box needs to come up is spent here.
+One thread, one loop. It avoids what is slow to import (json, socket, signal, typing): half of the time that a box needs
+to come up is spent here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import _signal  # type: ignore[import-not-found]
 import _socket
 import os
 import select
-import sys
 import time
 
 from sandbox.inside.files import read, write
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sandbox.inside.session import Answer
-
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Loop:
@@ -69,7 +66,8 @@ class Peer:
 
     def _ready(self) -> None:
         try:
-            self._flush()
+            if self._outgoing:
+                self._flush()
             data = self._socket.recv(1 << 18)
         except BlockingIOError:
             return
@@ -155,8 +153,8 @@ class Peer:
 class Server:
     """The socket, the session and the watchdog of a box."""
 
-    def __init__(self, settings: dict[str, str]) -> None:
-        self.loop = Loop()
+    def __init__(self, socket: _socket.socket, settings: dict[str, str]) -> None:
+        self.loop, self._socket = Loop(), socket
         with open(settings["key"], "rb") as file:
             self.key = file.read().strip()
         os.unlink(settings["key"])
@@ -165,7 +163,7 @@ class Server:
         self.session = Session(self.loop, self._workspace)
         limits = (int(settings.get(name, "0")) for name in ("pids", "memory_mb", "disk_mb"))
         self._watchdog = Watchdog(self.session, self._workspace, *limits)
-        self._listen(settings["socket"])
+        self.loop.watch(socket.fileno(), self._accept)
 
     def _listen_to_children(self) -> None:
         self._bell, bell = os.pipe()
@@ -174,17 +172,6 @@ class Server:
         _signal.signal(SIGCHLD, lambda signal, at: None)
         _signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
         self.loop.watch(self._bell, self._reap)
-
-    def _listen(self, path: str) -> None:
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        folder, name = os.path.split(path)
-        os.chdir(folder)  # the path may be longer than the 107 bytes that a socket's address has room for
-        self._socket.bind(f"{name}.new")
-        os.chmod(f"{name}.new", 0o666)  # noqa: S103 - the folder around it is what keeps others out
-        self._socket.listen(16)
-        os.rename(f"{name}.new", name)  # whoever sees it can connect
-        os.chdir(self._workspace)
-        self.loop.watch(self._socket.fileno(), self._accept)
 
     def _accept(self) -> None:
         fd, _ = self._socket._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - all that socket.accept adds is a class
@@ -237,47 +224,3 @@ class Server:
             self.session.tick(now)
             self._watchdog.tick(now)
             self.loop.turn(min(self.session.due(), self._watchdog.next) - time.monotonic())
-
-
-def limit(settings: dict[str, str]) -> None:
-    """Set what the kernel allows each process, as far as it is asked for (getrlimit(2))."""
-    import resource
-
-    for name in ("DATA", "FSIZE", "NPROC", "NOFILE", "CORE"):
-        if name in settings:
-            kind, value = getattr(resource, f"RLIMIT_{name}"), int(settings[name])
-            hard = resource.getrlimit(kind)[1]
-            value = value if hard < 0 else min(value, hard)
-            resource.setrlimit(kind, (value, value))
-    cpus = sorted(os.sched_getaffinity(0))
-    wanted = int(settings.get("cpus", "0"))
-    if 0 < wanted < len(cpus):
-        first = time.monotonic_ns() // 1000 % len(cpus)
-        os.sched_setaffinity(0, (cpus + cpus)[first : first + wanted])
-
-
-def adopt_orphans() -> None:
-    """Become the parent of those whose own has ended, as the first process of a box is anyhow (prctl(2))."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def main(words: list[str]) -> None:
-    """Serve. The words are `name=value`: socket, key, workspace; pids, memory_mb, disk_mb for the watchdog; limits."""
-    settings = dict(word.split("=", 1) for word in words)
-    os.umask(0o022)
-    if os.getpid() != 1:
-        adopt_orphans()
-    limit(settings)
-    os.chdir(settings["workspace"])
-    server = Server(settings)
-    os.write(1, b"ready\n")
-    null = os.open(os.devnull, os.O_RDWR)
-    for fd in (0, 1, 2):
-        os.dup2(null, fd)
-    server.serve()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -6,7 +6,7 @@ import os
 import time
 
 from sandbox.inside.output import Output
-from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGTERM, descendants, halt, has_only, send
+from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGTERM, descendants, halt, has_only, open_children, send
 from sandbox.inside.shell import Shell
 
 TYPE_CHECKING = False  # importing typing for it would cost a tenth of the server's start
@@ -69,6 +69,7 @@ class Session:
         """What was running before the latest command began."""
         self._state = os.memfd_create("onhand-state")
         self._nothing = os.open(os.devnull, os.O_RDONLY)
+        self._children = open_children(os.getpid())
         self._reader = self._writer = -1
         self.shell = self._spawn(workspace)
 
@@ -110,12 +111,12 @@ class Session:
         run = self.run = self._queue.pop(0)
         run.began = time.monotonic()
         run.deadline = run.began + run.timeout
-        alone = has_only(self.shell.pid, None) and has_only(os.getpid(), self.shell.pid)
+        alone = self.shell.is_alone() and has_only(self._children, self.shell.pid)
         self.older = {self.shell.pid} if alone else set(descendants(os.getpid(), set()))
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._reader, False)
-        self._loop.watch(self._reader, self._more)
         self.shell.start(run.file(run.command), run.file(run.stdin) if run.stdin else self._nothing, self._writer)
+        self._loop.watch(self._reader, self._more)
 
     def _more(self) -> bool:
         """Take output in; whether there may be more of it at once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from sandbox.inside.processes import SIGCHLD, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ
+from sandbox.inside.processes import SIGCHLD, SIGINT, SIGPIPE, SIGTERM, SIGXFSZ, has_only, open_children
 
 # A command, its input and its output are files of the server, which bash opens through /proc. Descriptors 198 (orders)
 # and 199 (statuses) are closed while a command runs, and the copies that bash then makes close on exec: no command
@@ -57,11 +57,13 @@ class Shell:
                 setsid=True,
             )
         except OSError:
-            self.close()
+            os.close(self._orders)
+            os.close(self.statuses)
             raise
         finally:
             for fd in (orders, statuses, null):
                 os.close(fd)
+        self._children = open_children(self.pid)
         self._offer_to_the_oom_killer()
 
     def _offer_to_the_oom_killer(self) -> None:
@@ -75,7 +77,7 @@ class Shell:
     def start(self, command: int, stdin: int, output: int) -> None:
         """Let it run what the file `command` holds. The numbers are descriptors of this process."""
         try:  # short: bash reads an order byte by byte
-            os.write(self._orders, f"{command} {stdin} {output}\n".encode())
+            os.write(self._orders, b"%d %d %d\n" % (command, stdin, output))
         except OSError:
             pass  # it is dead, which the kernel tells
 
@@ -88,6 +90,10 @@ class Shell:
         *lines, self._heard = self._heard.split(b"\n")
         return [line.decode("ascii", "replace") for line in lines]
 
+    def is_alone(self) -> bool:
+        """Whether it has no children."""
+        return has_only(self._children, None)
+
     def where(self) -> str:
         """Return its directory; of a dead one the last that was known."""
         try:
@@ -98,5 +104,5 @@ class Shell:
 
     def close(self) -> None:
         """Let go of its descriptors."""
-        os.close(self._orders)
-        os.close(self.statuses)
+        for fd in (self._orders, self.statuses, self._children):
+            os.close(fd)

@@ -36,6 +36,7 @@ from bot.core.ports.providers import (
     Registered,
     Registration,
     Source,
+    Templated,
     Us,
     as_sent,
 )
@@ -87,6 +88,7 @@ __all__ = [
     "Sweep",
     "Sweeps",
     "Take",
+    "Templated",
     "ThreadOpener",
     "Tool",
     "ToolCall",

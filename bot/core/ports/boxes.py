@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -97,7 +97,10 @@ class Sandbox(Protocol):
 class Sandboxes(Protocol):
     """The life of boxes. Built as `factory(spec, home, options)`: the limits, a folder of its own, its settings as text."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What the backend is called in the settings."""
+        ...
 
     async def check(self) -> str:
         """Return a line that says what this is (version, isolation). Raises ConfigError when it cannot work here."""

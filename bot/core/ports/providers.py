@@ -160,6 +160,15 @@ class Illustrated(Protocol):
 
 
 @runtime_checkable
+class Templated(Protocol):
+    """A Forge that has to be asked for a repository's template by itself, which no run waits for before it begins."""
+
+    async def template(self, repository: Repository, token: Secret) -> str:
+        """Return the repository's own template for a change's description, "" where it has none. Raises ProviderError."""
+        ...
+
+
+@runtime_checkable
 class Picker(Protocol):
     """An Integration on which people choose a repository from a list that can be searched."""
 
@@ -211,7 +220,7 @@ class Source(Struct, frozen=True):
     pushable: bool = True
     """Whether that branch may be pushed to; where not, the work becomes a patch."""
     template: str = ""
-    """The repository's own template for a change's description."""
+    """The repository's own template for a change's description, where the forge tells it with the rest (else Templated)."""
     username: str = "x-access-token"
     """As whom git signs in with the token."""
 

@@ -362,7 +362,7 @@ async def test_the_template_is_found_in_the_usual_places(
     server: GitHubServer, client: GitHub, token: Secret, path: str
 ) -> None:
     await asyncio.to_thread(server.git.commit, REPO, {path: "## What\n"}, "Add a template")
-    assert (await client.source(PLACE, "", token)).template == "## What\n"
+    assert await client.template(PLACE, token) == "## What\n"
 
 
 async def test_inside_a_pull_request_its_branch_is_the_place(

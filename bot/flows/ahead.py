@@ -1,0 +1,82 @@
+"""Boxes that are begun before a run asks for them: while a request is acknowledged, once it is settled who asks."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+from bot.core.errors import SandboxError
+from bot.core.ports import Sandbox, Sandboxes
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 10.0
+"""Seconds after which a box that no run has taken is removed: another worker has the run, or it waits in the line."""
+_PAUSE = 600.0
+"""Seconds without boxes ahead after one that was not taken: where many workers share the queues, most would not be."""
+_MOST = 2
+"""Boxes that are ahead at a time."""
+
+
+class BoxesAhead:
+    """Implements the port Sandboxes over a backend: `create` hands out what was begun with the same labels."""
+
+    def __init__(self, sandboxes: Sandboxes) -> None:
+        self._sandboxes = sandboxes
+        self.name = sandboxes.name
+        self._begun: dict[str, asyncio.Task[Sandbox]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._not_before = 0.0
+
+    def begin(self, conversation_id: str) -> None:
+        """Begin a box for a conversation whose run will ask for one in a moment."""
+        loop = asyncio.get_running_loop()
+        if conversation_id in self._begun or len(self._begun) >= _MOST or loop.time() < self._not_before:
+            return
+        task = loop.create_task(self._sandboxes.create(labels_of(conversation_id)))
+        self._begun[conversation_id] = task
+        loop.call_later(_PATIENCE, self._give_up, conversation_id, task)
+
+    async def create(self, labels: Mapping[str, str]) -> Sandbox:
+        """Return the box that was begun with these labels, else a new one."""
+        conversation_id = labels.get("conversation", "")
+        if labels == labels_of(conversation_id) and (begun := self._begun.pop(conversation_id, None)):
+            return await begun
+        return await self._sandboxes.create(labels)
+
+    async def attach(self, state: str) -> Sandbox:
+        return await self._sandboxes.attach(state)
+
+    async def remove(self, state: str) -> None:
+        await self._sandboxes.remove(state)
+
+    async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
+        return await self._sandboxes.list()
+
+    async def check(self) -> str:
+        return await self._sandboxes.check()
+
+    async def close(self) -> None:
+        """Remove what nobody has taken. The backend is closed by whoever opened it."""
+        for conversation_id, task in list(self._begun.items()):
+            self._give_up(conversation_id, task)
+        await asyncio.gather(*self._leaving)
+
+    def _give_up(self, conversation_id: str, task: asyncio.Task[Sandbox]) -> None:
+        if self._begun.get(conversation_id) is task:
+            del self._begun[conversation_id]
+            self._not_before = asyncio.get_running_loop().time() + _PAUSE
+            leaving = asyncio.create_task(discard(task))
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
+
+
+def labels_of(conversation_id: str) -> dict[str, str]:
+    """Return the labels of a conversation's box."""
+    return {"conversation": conversation_id}
+
+
+async def discard(coming: asyncio.Task[Sandbox]) -> None:
+    """Remove a box that is not wanted any more, once it is there. One that could not be made is none."""
+    with suppress(SandboxError, OSError):
+        await (await coming).remove()

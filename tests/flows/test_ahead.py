@@ -1,0 +1,102 @@
+"""Boxes that are begun before their run asks for one: only once it is settled who asks, and none is left over."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bot.flows import desk, work
+from bot.flows.ahead import BoxesAhead, labels_of
+from tests.flows.conftest import CONVERSATION, Boxes, World
+from workers import sweeps
+
+
+@pytest.fixture
+def ahead(world: World) -> BoxesAhead:
+    return BoxesAhead(world.boxes)  # type: ignore[arg-type]
+
+
+async def _admit(world: World, ahead: BoxesAhead) -> None:
+    seq = await world.ask()
+    await desk.acknowledge(world.services, CONVERSATION, seq, ahead.begin)
+
+
+async def test_a_run_takes_the_box_that_was_begun_at_the_desk(world: World, ahead: BoxesAhead) -> None:
+    await _admit(world, ahead)
+    await work.run(world.services, replace(world.shop, sandboxes=ahead), CONVERSATION, "worker/1")
+    assert world.boxes.made == 1
+    assert world.pushes.pushed
+    assert not world.boxes.living
+
+
+async def test_no_box_is_begun_for_whom_onhand_may_not_work(world: World, ahead: BoxesAhead) -> None:
+    async def may_write(*_: Any) -> bool:
+        return False
+
+    world.forge.may_write = may_write  # type: ignore[method-assign]
+    await _admit(world, ahead)
+    await ahead.close()
+    assert world.boxes.made == 0
+
+
+async def test_no_box_is_begun_where_another_request_waits_for_the_same_run(world: World, ahead: BoxesAhead) -> None:
+    await world.admit()
+    await _admit(world, ahead)
+    await ahead.close()
+    assert world.boxes.made == 0
+
+
+async def test_a_box_that_no_run_takes_is_removed_and_none_is_begun_for_a_while(
+    world: World, ahead: BoxesAhead
+) -> None:
+    ahead.begin(CONVERSATION)
+    await ahead.close()
+    assert (world.boxes.made, world.boxes.living) == (1, {})
+    ahead.begin(CONVERSATION)
+    await ahead.create(labels_of(CONVERSATION))
+    assert world.boxes.made == 2, "the run makes its own"
+
+
+async def test_a_box_with_other_labels_is_not_the_one_that_was_begun(world: World, ahead: BoxesAhead) -> None:
+    ahead.begin(CONVERSATION)
+    await ahead.create({"conversation": CONVERSATION, "kind": "other"})
+    await ahead.create(labels_of("another"))
+    await ahead.close()
+    assert (world.boxes.made, len(world.boxes.living)) == (3, 2)
+
+
+async def test_a_run_whose_right_is_gone_at_the_second_look_leaves_no_box(world: World) -> None:
+    await world.admit()
+    answers = iter([False])
+
+    async def may_write(*_: Any) -> bool:
+        return next(answers)
+
+    world.forge.may_write = may_write  # type: ignore[method-assign]
+    await world.run()
+    assert (world.boxes.made, world.boxes.living) == (1, {})
+    assert not world.pushes.pushed
+
+
+async def test_the_sweep_leaves_a_box_for_as_long_as_its_run_may_still_come(world: World, ahead: BoxesAhead) -> None:
+    listed = Listed(world.boxes)
+    shop = replace(world.shop, sandboxes=listed)  # type: ignore[arg-type]
+    await _admit(world, ahead)
+    box = await ahead.create(labels_of(CONVERSATION))
+    assert await sweeps.boxes(world.services, shop) == 0
+    await world.run()
+    assert await sweeps.boxes(world.services, shop) == 1, "the run has made its own, and this one is nobody's"
+    assert box.state not in world.boxes.living
+
+
+class Listed:
+    """Sandboxes whose boxes all belong to the one conversation."""
+
+    def __init__(self, boxes: Boxes) -> None:
+        self._boxes = boxes
+
+    async def list(self) -> list[tuple[str, dict[str, str]]]:
+        return [(state, labels_of(CONVERSATION)) for state in self._boxes.living]
+
+    async def remove(self, state: str) -> None:
+        await self._boxes.remove(state)
