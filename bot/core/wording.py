@@ -55,6 +55,14 @@ def status_markdown(status: Status, handle: str, longest: int = LONGEST_SAID) ->
     return cut(text, longest)
 
 
+def messages(
+    status: Status, topic: str, handle: str, longest: int = LONGEST_SAID, longest_patch: int = LONGEST_PATCH
+) -> dict[str, str]:
+    """Return by topic the message that shows how a request stands, and one with the patch where the work is one."""
+    texts = {topic: status_markdown(status, handle, longest)}
+    return {**texts, f"{topic}:patch": patch_markdown(status.patch, longest_patch)} if status.patch else texts
+
+
 def change_of(proposal: Proposal, closes: str) -> OpenChange:
     """Return the change for a pushed branch, described in the form of the repository's own template if it has one.
 
