@@ -5,17 +5,15 @@ https://docs.gitlab.com/api/rest/
 
 from msgspec import Struct
 
-from integrations.gitlab.payloads import Position
+from integrations.gitlab.payloads import Attributes, Person
 
 DEVELOPER = 30
 """The access level from which on a member may push. https://docs.gitlab.com/api/access_requests/#valid-access-levels"""
 
 
-class User(Struct, frozen=True):
+class User(Person, frozen=True):
     """A user. `bot` and `state` are shown by /users alone."""
 
-    id: int
-    username: str
     state: str = "active"
     bot: bool | None = None
 
@@ -76,18 +74,11 @@ class MergeRequest(Struct, frozen=True):
     references: References = References()
 
 
-class Note(Struct, frozen=True):
+class Note(Attributes, frozen=True):
     """A note, alone or in a discussion."""
 
-    id: int
-    type: str | None = None
     body: str | None = None
     author: User | None = None
-    system: bool = False
-    internal: bool = False
-    created_at: str | None = None
-    updated_at: str | None = None
-    position: Position | None = None
 
 
 class Discussion(Struct, frozen=True):
@@ -97,15 +88,11 @@ class Discussion(Struct, frozen=True):
     notes: list[Note] = []
 
 
-class Listed(Struct, frozen=True):
+class Listed(Attributes, frozen=True):
     """An issue or merge request in a list."""
 
-    iid: int
-    web_url: str
-    title: str | None = None
-    description: str | None = None
+    web_url: str = ""
     author: User | None = None
-    created_at: str | None = None
     user_notes_count: int = 1
     """GitLab's own notes not counted."""
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from bot.core.errors import ConfigError, ProviderError
+from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.gitlab import webhook
 from integrations.gitlab.answers import Group, Hook, Project, Version
@@ -73,11 +74,8 @@ async def _in(api: Api, token: Secret, name: str, body: dict[str, object]) -> li
 async def _path(api: Api, token: Secret, name: str) -> str:
     """Return the path of a project, else of a group. Raises ProviderError."""
     quoted = quote(name, safe="")
-    try:
-        return f"/projects/{(await api.get(token, f'/projects/{quoted}', Project)).id}"
-    except ProviderError as error:
-        if error.word != "missing":
-            raise
+    if project := await unless(api.get(token, f"/projects/{quoted}", Project), "missing"):
+        return f"/projects/{project.id}"
     return f"/groups/{(await api.get(token, f'/groups/{quoted}', Group, {'with_projects': 'false'})).id}"
 
 

@@ -6,7 +6,7 @@ The words are those of `bot.core.wording`. The hidden mark is put on by the clie
 from bot.core.inbound import Origin, Trigger
 from bot.core.outbound import Call, Say, Status
 from bot.core.ports import Proposal
-from bot.core.wording import asked_here, change_of, patch_markdown, status_markdown
+from bot.core.wording import asked_here, change_of, messages
 
 
 class SayInDiff(Say, frozen=True, kw_only=True):
@@ -17,10 +17,7 @@ class SayInDiff(Say, frozen=True, kw_only=True):
 
 def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Call]:
     """Return the one note that shows how a request stands, and one with the patch where the work is one."""
-    calls: list[Call] = [_say(trigger, topic, status_markdown(status, handle))]
-    if status.patch:
-        calls.append(_say(trigger, f"{topic}:patch", patch_markdown(status.patch)))
-    return calls
+    return [_say(trigger, name, text) for name, text in messages(status, topic, handle).items()]
 
 
 def propose(proposal: Proposal) -> list[Call]:
