@@ -53,7 +53,6 @@ class Target(Struct, frozen=True):
 class Link(Struct, frozen=True):
     """A remote link of an issue."""
 
-    id: int = 0
     object: Target = Target()
 
 

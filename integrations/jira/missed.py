@@ -4,10 +4,10 @@ The meanings come out the same, so what did reach us asks nothing a second time.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from msgspec import structs
 
+from bot.core.deliveries import moment
 from bot.core.errors import Rejected
 from bot.core.inbound import Delivery
 from integrations.jira.answers import Found, History
@@ -20,27 +20,19 @@ def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us) 
     return [d for event, payload in _told(found, comments, since) if (d := _delivery(event, payload, us))]
 
 
-def seconds(stamp: object) -> float:
-    """Return a time of Jira's in Unix seconds, 0.0 for one that is none."""
-    try:
-        return datetime.fromisoformat(text(stamp)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
-
-
 def _told(found: Found, comments: Sequence[Comment], since: float) -> Iterator[tuple[str, Payload]]:
-    histories = sorted(found.changelog.histories, key=lambda h: seconds(h.created))
-    if seconds(found.fields.created) >= since:
+    histories = sorted(found.changelog.histories, key=lambda h: moment(h.created))
+    if moment(found.fields.created) >= since:
         yield "issue_created", Payload(user=found.fields.creator, issue=_as_created(found, histories))
     now = Issue(found.id, found.key, found.fields)
     for history in histories:
-        if seconds(history.created) >= since:
+        if moment(history.created) >= since:
             yield (
                 "issue_updated",
                 Payload(user=history.author, issue=now, changelog=Changelog(history.id, history.items)),
             )
     for comment in comments:
-        if max(seconds(comment.created), seconds(comment.updated)) >= since:
+        if max(moment(comment.created), moment(comment.updated)) >= since:
             yield "comment_created", Payload(issue=now, comment=comment)
 
 
