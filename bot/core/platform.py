@@ -17,14 +17,15 @@ from bot.core.secret import Secret
 class Platform:
     """A part of the port `Integration`, made of its settings; what is otherwise on a platform it defines anew.
 
-    `secret` is that of the webhook, `token` the bot's own. Who a token belongs to, `owner` says once.
+    `secret` is that of the webhook (one of them, where there are several), `token` the bot's own. Whose a token is, `owner`
+    says, and is asked once.
     """
 
     name: ClassVar[str]
 
     def __init__(self, settings: Struct, secret: Secret | None, token: Secret | None) -> None:
-        given = structs.asdict(settings).values()
-        self._secrets = [value for value in given if isinstance(value, Secret) and value]
+        given = [*structs.asdict(settings).values(), token]
+        self._secrets = list(dict.fromkeys(value for value in given if isinstance(value, Secret) and value))
         self._webhook_secret, self._token = secret, token or None
         self._owners = Remembered[Secret, Account]()
 

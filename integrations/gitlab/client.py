@@ -58,10 +58,10 @@ class GitLab(Platform):
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "GitLab.Settings", us: Us) -> None:
-        super().__init__(settings, settings.webhook_secret, settings.token)
+        self._signing, self._settings = _tokens(settings.signing_token), settings
+        super().__init__(settings, next(iter(self._signing), settings.webhook_secret), settings.token)
         self._web = _web(settings)
         self._api = Api(self._web, settings.timeout)
-        self._signing = _tokens(settings.signing_token)
         login = settings.bot_username.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, us.public_url, login, _allowed(settings.allow))
 
@@ -86,31 +86,26 @@ class GitLab(Platform):
     def secrets(self) -> Sequence[Secret]:
         return [*self._signing, *super().secrets()]
 
-    @property
-    def receives(self) -> bool:
-        return bool(self._signing) or super().receives
-
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self._signing, self._webhook_secret, now)
+        return webhook.verify(inbound, self._signing, self._settings.webhook_secret, now)
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified, self._us)
 
     def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        self.webhook_secret()  # one of the two has to be there
         headers = {
             "content-type": "application/json",
             "user-agent": "GitLab/onhand",
             "x-gitlab-event": _HOOKS.get(event, event.replace("_", " ")),
             "idempotency-key": delivery_id,
         }
-        if secret := self._webhook_secret:
+        if secret := self._settings.webhook_secret:
             headers["x-gitlab-token"] = secret.reveal()
         if self._signing:
             timestamp = f"{now:.0f}"
             signature = webhook.signature(webhook.signing_keys(self._signing[0])[0], delivery_id, timestamp, body)
             headers |= {"webhook-id": delivery_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
-        if not self.receives:
-            self.webhook_secret()  # says that there is none
         return headers
 
     # --- what goes out --------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ class Jira(Platform):
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "Jira.Settings", us: Us) -> None:
-        super().__init__(settings, settings.webhook_secret, _token(settings))
+        super().__init__(settings, settings.webhook_secret or settings.automation_secret, _token(settings))
         self._settings = settings
         web = _address("jira.url", settings.url)
         self._api = Api(_address("jira.api_url", settings.api_url) or web, settings.timeout)
@@ -100,24 +100,16 @@ class Jira(Platform):
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
-    def secrets(self) -> Sequence[Secret]:
-        return [*super().secrets(), *([self._token] if self._token else [])]
-
-    @property
-    def receives(self) -> bool:
-        return super().receives or bool(self._settings.automation_secret)
-
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        if not self.receives:
-            self.webhook_secret()  # says that there is none
-        return webhook.verify(inbound, self._webhook_secret, self._settings.automation_secret)
+        self.webhook_secret()  # one of the two has to be there
+        return webhook.verify(inbound, self._settings.webhook_secret, self._settings.automation_secret)
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified, self._us)
 
     def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
         headers = {"content-type": "application/json", "x-atlassian-webhook-identifier": delivery_id}
-        if secret := self._webhook_secret:
+        if secret := self._settings.webhook_secret:
             return {**headers, "x-hub-signature": f"sha256={hmac_sha256(secret, body).hex()}"}
         shared = self._settings.automation_secret
         return {**headers, webhook.AUTOMATION_HEADER.lower(): shared.reveal() if shared else ""}

@@ -7,6 +7,7 @@ https://linear.app/developers/graphql, https://linear.app/developers/rate-limiti
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -14,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, ProviderWord
-from bot.core.refusals import UNTOLD, seconds, word_of
+from bot.core.refusals import read, refusal, seconds, word_of
 from bot.core.secret import Secret
 
 T = TypeVar("T")
@@ -85,13 +86,13 @@ class Api:
         headers = {"authorization": key if key.startswith(_PERSONAL) else f"Bearer {key}"}
         what = document.split("(", maxsplit=1)[0].split("{", maxsplit=1)[0].strip()
         answer = await self._post(what, {"query": document, "variables": variables}, headers)
-        body = _read(answer)
+        body = None
+        with suppress(ProviderError):
+            body = read(answer.content, Body, "Linear")
         if body is None or body.errors or not answer.is_success:
-            raise _refusal(answer, body, what, time.time())
-        try:
-            return next(iter(msgspec.json.decode(body.data, type=dict[str, kind]).values()))  # type: ignore[valid-type]
-        except (msgspec.MsgspecError, StopIteration) as error:
-            raise ProviderError("unavailable", f"Linear's answer to {what} was not understood: {error}") from None
+            raise _refused(answer, body, what, time.time())
+        fields = read(body.data, dict[str, kind], "Linear")  # type: ignore[valid-type]  # it is a type all the same
+        return next(iter(fields.values()))
 
     async def _post(self, what: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:
         if self._client is None:
@@ -107,20 +108,13 @@ class Api:
             await self._client.aclose()
 
 
-def _read(answer: httpx.Response) -> Body | None:
-    try:
-        return msgspec.json.decode(answer.content, type=Body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
-
-
-def _refusal(answer: httpx.Response, body: Body | None, what: str, now: float) -> ProviderError:
+def _refused(answer: httpx.Response, body: Body | None, what: str, now: float) -> ProviderError:
     """Return the error for an answer that brings no data; `now` is in Unix seconds."""
     problem = (body.errors or [Problem()])[0] if body else Problem()
     word = _word(answer.status_code, problem)
     said = (problem.extensions.userPresentableMessage if problem.extensions else None) or problem.message
-    detail = f"Linear answered {answer.status_code} to {what}: {said[:500] or 'nothing that is known'}"
-    return ProviderError(word, detail, _wait(answer.headers, now) if word == "limited" else None)
+    wait = _wait(answer.headers, now) if word == "limited" else None
+    return refusal("Linear", answer.status_code, what, said or "nothing that is known", word, wait)
 
 
 def _word(status: int, problem: Problem) -> ProviderWord:
@@ -136,7 +130,7 @@ def _word(status: int, problem: Problem) -> ProviderWord:
     return word_of(next(told, 400))
 
 
-def _wait(headers: Mapping[str, str], now: float) -> float:
+def _wait(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds until the limit that is used up is renewed."""
     after = seconds(headers.get("retry-after"))
     if after is not None:
@@ -145,4 +139,4 @@ def _wait(headers: Mapping[str, str], now: float) -> float:
         reset = seconds(headers.get(f"x-ratelimit-{name}-reset"))  # in milliseconds since 1970
         if headers.get(f"x-ratelimit-{name}-remaining") == "0" and reset is not None:
             return max(0.0, reset / 1000 - now)
-    return UNTOLD
+    return None

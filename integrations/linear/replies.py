@@ -13,7 +13,7 @@ from typing import Any, Literal
 from bot.core.inbound import Thread, Trigger
 from bot.core.markdown import line
 from bot.core.outbound import Call, Say, Status, Task
-from bot.core.wording import lasting, patch_markdown, status_markdown
+from bot.core.wording import lasting, messages, patch_markdown, status_markdown
 from integrations.linear.webhook import NO_ISSUE, OWN_IDS, SESSION
 
 _NAMESPACE = uuid.UUID("2f0b0f0e-7c55-5d0e-8a7c-6f6e68616e64")
@@ -116,10 +116,9 @@ def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Ca
         begin.append(Begin(topic=f"{topic}:begin", thread=thread, delegate=asked_in_session))
     if asked_in_session:
         return _in_session(thread, beneath.removeprefix(SESSION), status, topic, handle) + begin
-    texts = {topic: _pings_nobody(status_markdown(status, handle))}
-    if status.patch:
-        texts[f"{topic}:patch"] = _patch(status.patch)
-    return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in texts.items()] + begin
+    texts = messages(status, topic, handle)
+    said = [(name, _folded(_pings_nobody(text))) for name, text in texts.items()]
+    return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said] + begin
 
 
 def said(call: Say) -> Activity:
@@ -145,7 +144,7 @@ def seen(topic: str, thread: Thread, session: str) -> Activity:
 def _in_session(thread: Thread, session: str, status: Status, topic: str, handle: str) -> list[Call]:
     calls: list[Call] = [_activity(thread, session, status, topic, handle)]
     if status.patch:  # before the ending, which is the last word
-        text, name = _patch(status.patch), f"{topic}:patch"
+        text, name = _folded(patch_markdown(status.patch)), f"{topic}:patch"
         calls.insert(0, Activity(topic=name, thread=thread, session=session, form="thought", body=text))
     links = tuple(pair for pair in (("Details", status.details_url), ("Pull request", status.change_url)) if pair[1])
     board = Board(topic=f"{topic}:session", thread=thread, session=session, tasks=status.tasks, links=links)
@@ -177,9 +176,9 @@ def _activity(thread: Thread, session: str, status: Status, topic: str, handle: 
     )
 
 
-def _patch(patch: str) -> str:
-    """Return the patch, folded away as Linear does it."""
-    return _DETAILS.sub(r"+++ \1\2+++", patch_markdown(patch))
+def _folded(text: str) -> str:
+    """Return the text with what is folded away in it written as Linear does it."""
+    return _DETAILS.sub(r"+++ \1\2+++", text)
 
 
 def _pings_nobody(text: str) -> str:

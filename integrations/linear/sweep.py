@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
+from bot.core.deliveries import moment
 from bot.core.errors import Rejected
 from bot.core.inbound import Delivery, Trigger
 from integrations.linear import documents, webhook
@@ -78,11 +79,3 @@ def _begins(prompt: Activity) -> bool:
     """Whether it is what the session began with, which asks for nothing more."""
     session = prompt.agentSession
     return session is None or moment(prompt.createdAt) - moment(session.createdAt) < _AT_ONCE
-
-
-def moment(text: str | None) -> float:
-    """Return the Unix time, 0.0 where it cannot be read."""
-    try:
-        return datetime.fromisoformat(text or "").timestamp()
-    except ValueError:
-        return 0.0
