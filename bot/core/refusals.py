@@ -101,5 +101,5 @@ async def courtesy(asked: Awaitable[T]) -> T | None:
     except ProviderError as error:
         if error.worth_retrying or error.word == "unauthorized":
             raise
-        log.warning("left undone: %s", error)
+        log.info("left undone: %s", error)
         return None

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 from msgspec import Struct, structs
 from slack_sdk.oauth import AuthorizeUrlGenerator
 
-from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
-from bot.core.remembered import Remembered
+from bot.core.platform import Platform, web_address
+from bot.core.ports import CaughtUp, Installed, Take, Us
+from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
 from integrations.slack import replies, sweep, threads, webhook
 from integrations.slack.api import NOBODY, Api
@@ -36,7 +37,7 @@ _OPENING_KEPT = 1000
 """Slash commands that are remembered, so that one which comes twice begins one thread."""
 
 
-class Slack:
+class Slack(Platform):
     """Slack, over HTTP or Socket Mode, built as `Slack(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "slack"
@@ -60,14 +61,9 @@ class Slack:
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "Slack.Settings", us: Us) -> None:
+        super().__init__(settings, settings.signing_secret, settings.bot_token)
         self._settings, self._us = settings, us
-        parts = urlsplit(settings.api_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ConfigError(
-                f"slack.api_url: expected an address such as https://slack.com/api, found {parts.netloc!r}"
-            )
-        self._api = Api(settings.api_url, settings.timeout)
-        self._owners = Remembered[Secret, Account]()
+        self._api = Api(web_address("slack.api_url", settings.api_url, "https://slack.com/api"), settings.timeout)
         self._opening: dict[str, asyncio.Future[str]] = {}
 
     @staticmethod
@@ -84,16 +80,8 @@ class Slack:
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
-    def secrets(self) -> Sequence[Secret]:
-        s = self._settings
-        return [secret for secret in (s.signing_secret, s.bot_token, s.app_token, s.client_secret) if secret]
-
-    @property
-    def receives(self) -> bool:
-        return bool(self._settings.signing_secret)
-
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self._secret(), now)
+        return webhook.verify(inbound, self.webhook_secret(), now)
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified)
@@ -106,7 +94,7 @@ class Slack:
         return {
             "content-type": "application/json" if body[:1] == b"{" else "application/x-www-form-urlencoded",
             "x-slack-request-timestamp": sent,
-            "x-slack-signature": webhook.signature(body, sent, self._secret()),
+            "x-slack-signature": webhook.signature(body, sent, self.webhook_secret()),
         }
 
     @property
@@ -140,26 +128,17 @@ class Slack:
         made = await self._api.call(token, "chat_postMessage", channel=channel, **said, **_QUIET)
         return str(made.get("ts", ""))
 
-    def _secret(self) -> Secret:
-        if not self._settings.signing_secret:
-            raise Rejected("not_configured", "there is no signing secret for Slack", 404)
-        return self._settings.signing_secret
-
     # --- what goes out --------------------------------------------------------------------------------------------
 
     def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
         return replies.render(trigger, status, topic, self._us.handle)
 
-    def propose(self, proposal: Proposal) -> list[Call]:
-        return []  # no code lives here
-
     async def token(self, place: str, use: str = "") -> Secret | None:
         """The one of the settings, for its own workspace alone where the app may be in others too."""
-        token = self._settings.bot_token or None
-        if token and place and self._settings.client_id:
-            ours = (await self.identify(token)).id.partition(":")[0]
-            return token if place.partition("/")[0] == ours else None
-        return token
+        if not (self._token and place and self._settings.client_id):
+            return self._token
+        ours = (await self.identify(self._token)).id.partition(":")[0]
+        return self._token if place.partition("/")[0] == ours else None
 
     def install_url(self, back: str, state: str) -> str:
         if not self._settings.client_id or not self._settings.client_secret:
@@ -178,9 +157,6 @@ class Slack:
             raise ProviderError("invalid", "the app was installed for an organisation; install it in a workspace")
         return Installed(str(team["id"]), str(team.get("name")), Secret(str(found.get("access_token", ""))))
 
-    async def give_back(self, use: str) -> None:
-        """Bot tokens are for ever."""
-
     async def check(self) -> str:
         s = self._settings
         if s.app_token:
@@ -194,7 +170,7 @@ class Slack:
 
     async def catch_up(self, since: float) -> CaughtUp:
         """The workspace of the settings alone, and only after we were away: Slack sends again what fails for some minutes."""
-        token = self._settings.bot_token
+        token = self._token
         if not token or time.time() - since < sweep.AWAY:
             return CaughtUp()
         team, _, us = (await self.identify(token)).id.partition(":")
@@ -226,12 +202,8 @@ class Slack:
         _, channel = place_of(call.thread)
         if receipt is not None:
             ts = receipt.id.removeprefix(_STREAM)
-            try:
-                await self._api.call(token, "chat_update", channel=channel, ts=ts, **said)
-                return Receipt(ts, _address(call.thread))
-            except ProviderError as error:
-                if error.word != "missing":
-                    raise  # else somebody has deleted it, and it is said anew
+            if await unless(self._api.call(token, "chat_update", channel=channel, ts=ts, **said), "missing"):
+                return Receipt(ts, _address(call.thread))  # else somebody has deleted it, and it is said anew
         thread_ts = call.thread.item
         made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
         return Receipt(str(made.get("ts", "")), _address(call.thread))
@@ -247,12 +219,9 @@ class Slack:
             if stream := await self._begin(call, token):
                 return stream
         elif receipt is not None and receipt.id.startswith(_STREAM):
-            try:
-                return await self._go_on(call, receipt, token)
-            except ProviderError as error:
-                if error.worth_retrying or error.word == "unauthorized":
-                    raise
-                await self._stop(call, receipt, token)
+            if shown := await courtesy(self._go_on(call, receipt, token)):
+                return shown
+            await self._stop(call, receipt, token)
         done = await self._put(call, replies.message(call.topic, call.text, replies.controls(call)), receipt, token)
         if not call.live:
             await self._session(call, "suspended" if call.picker else "active", token)
@@ -263,22 +232,18 @@ class Slack:
         team, channel = place_of(call.thread)
         native = await self._session(call, "processing", token)
         shown = replies.chunks(call) + ([] if native else [{"type": "blocks", "blocks": replies.controls(call)}])
-        try:
-            made = await self._api.call(
-                token,
-                "chat_startStream",
-                channel=channel,
-                thread_ts=call.thread.item,
-                recipient_team_id=team,
-                recipient_user_id=call.person,
-                task_display_mode="plan",
-                chunks=shown,
-            )
-        except ProviderError as error:
-            if error.worth_retrying or error.word == "unauthorized":
-                raise
-            return None
-        return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread))
+        stream = self._api.call(
+            token,
+            "chat_startStream",
+            channel=channel,
+            thread_ts=call.thread.item,
+            recipient_team_id=team,
+            recipient_user_id=call.person,
+            task_display_mode="plan",
+            chunks=shown,
+        )
+        made = await courtesy(stream)
+        return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread)) if made else None
 
     async def _go_on(self, call: Progress, receipt: Receipt, token: Secret) -> Receipt:
         _, channel = place_of(call.thread)
@@ -325,12 +290,7 @@ class Slack:
     async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
         """Full members of the workspace: no guests, no bots, nobody of another organisation in a shared channel."""
         team, _ = place_of(thread)
-        try:
-            user = (await self._api.call(token, "users_info", user=_user(account.id))).get("user") or {}
-        except ProviderError as error:
-            if error.word == "missing":
-                return False
-            raise
+        user = await unless(self._user(account.id, token), "missing") or {}
         outside = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_app_user")
         teams = [user.get("team_id"), *(user.get("enterprise_user") or {}).get("teams", [])]
         return team in teams and not any(user.get(word) for word in outside)
@@ -340,18 +300,21 @@ class Slack:
         us = (await self.identify(token)).login
         return await threads.context(self._api, token, channel, trigger, us)
 
-    async def identify(self, token: Secret) -> Account:
-        return await self._owners.get(token, lambda: self._owner(token))
-
-    async def _owner(self, token: Secret) -> Account:
+    async def owner(self, token: Secret) -> Account:
         found = await self._api.call(token, "auth_test")
         return Account(self.name, f"{found.get('team_id')}:{found.get('user_id')}", str(found.get("user_id")))
 
     async def account(self, login: str, token: Secret) -> Account:
         """Return the account of a member's id: `U123`, or `T123:U123`."""
-        user = (await self._api.call(token, "users_info", user=_user(login))).get("user") or {}
+        user = await self._user(login, token)
         team = user.get("team_id") or (await self.identify(token)).id.partition(":")[0]
         return Account(self.name, f"{team}:{user.get('id')}", str(user.get("id")))
+
+    async def _user(self, account: str, token: Secret) -> dict[str, Any]:
+        user = account.rpartition(":")[2]
+        if not re.fullmatch(r"[A-Za-z0-9]{2,40}", user):
+            raise ProviderError("missing", "expected a member's id, such as U123")
+        return (await self._api.call(token, "users_info", user=user)).get("user") or {}
 
     async def close(self) -> None:
         await self._api.close()
@@ -363,13 +326,6 @@ def place_of(thread: Thread) -> tuple[str, str]:
     if not team or not channel:
         raise ProviderError("invalid", f"expected a place such as T123/C456, found {thread.place[:40]!r}")
     return team, channel
-
-
-def _user(account: str) -> str:
-    user = account.rpartition(":")[2]
-    if not re.fullmatch(r"[A-Za-z0-9]{2,40}", user):
-        raise ProviderError("missing", "expected a member's id, such as U123")
-    return user
 
 
 def _address(thread: Thread) -> str:

@@ -139,7 +139,6 @@ class Command(Struct, frozen=True):
     user_id: str
     trigger_id: str
     text: str = ""
-    user_name: str = ""
 
 
 ENVELOPE = msgspec.json.Decoder(Envelope)
