@@ -73,11 +73,16 @@ def seconds(text: str | None) -> float | None:
     return number if math.isfinite(number) and number >= 0 else None
 
 
-def read(answer: bytes | str, kind: type[T], name: str) -> T:
-    """Return the body of an answer of the platform `name` as a value of this type. Raises ProviderError."""
+def read(answer: bytes | str | msgspec.Raw, kind: type[T], name: str, *path: str) -> T:
+    """Return what stands under a path of names in an answer of the platform `name`, as a value of this type.
+
+    Raises ProviderError.
+    """
     try:
+        for step in path:
+            answer = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])[step]
         return msgspec.json.decode(answer, type=kind)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError) as error:
         raise ProviderError("unavailable", f"{name}'s answer was not understood: {error}") from None
 
 

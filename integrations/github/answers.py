@@ -32,9 +32,9 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str]
     text: str
 
-    def read(self, kind: type[T]) -> T:
-        """Return the body as a value of this type. Raises ProviderError."""
-        return read(self.text, kind, "GitHub")
+    def read(self, kind: type[T], *path: str) -> T:
+        """Return what stands under a path in the body as a value of this type. Raises ProviderError."""
+        return read(self.text, kind, "GitHub", *path)
 
     @property
     def last_page(self) -> int:
@@ -74,24 +74,6 @@ class Repo(Struct, frozen=True):
     owner: Person | None = None
 
 
-class Installed(Struct, frozen=True):
-    """The repositories of an installation of our App."""
-
-    repositories: list[Repo]
-
-
-class Tip(Struct, frozen=True):
-    """The commit of a branch."""
-
-    sha: str
-
-
-class Branch(Struct, frozen=True):
-    """A branch."""
-
-    commit: Tip
-
-
 class Standing(Struct, frozen=True):
     """What a person may do in a repository: a permission of admin, write, read or none, and a role."""
 
@@ -112,12 +94,6 @@ class Check(Struct, frozen=True):
     html_url: str | None = None
     external_id: str | None = None
     app: Maker | None = None
-
-
-class Checks(Struct, frozen=True):
-    """A page of check runs."""
-
-    check_runs: list[Check]
 
 
 class Referrer(Item, frozen=True):

@@ -17,7 +17,7 @@ from bot.core.refusals import unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.github import checks, code, replies, rivals, talk, webhook
-from integrations.github.answers import Check, Checks, Installed, Pull, Repo, Standing
+from integrations.github.answers import Check, Pull, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import path_of
@@ -260,7 +260,7 @@ class GitHub(Platform):
             return None
         path = f"{path_of(call.thread.place)}/commits/{quote(call.commit, safe='')}/check-runs"
         query = {"check_name": checks.name(self._us.handle), "filter": "all", "per_page": 100}
-        there = (await self._api.get(token, path, query)).read(Checks).check_runs
+        there = (await self._api.get(token, path, query)).read(list[Check], "check_runs")
         wanted = checks.external_id(call)
         ours = (check for check in there if check.external_id == wanted and self._us.made(check.app))
         return next(map(_receipt, ours), None)
@@ -312,7 +312,7 @@ class GitHub(Platform):
     async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
         if self._app and self._app.minted(token):
             installed = await self._api.get(token, "/installation/repositories", {"per_page": 100})
-            repos = installed.read(Installed).repositories
+            repos = installed.read(list[Repo], "repositories")
         else:
             repos = (await self._api.get(token, "/user/repos", {"per_page": 100, "sort": "pushed"})).read(list[Repo])
         mine = (repo for repo in repos if repo.permissions is None or repo.permissions.push)

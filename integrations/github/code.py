@@ -14,7 +14,7 @@ from bot.core.ports import Source
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.github import webhook
-from integrations.github.answers import Branch, Content, Pull, Repo
+from integrations.github.answers import Content, Pull, Repo
 from integrations.github.api import Api
 
 _TEMPLATE_FOLDERS = (".github", "", "docs")
@@ -72,7 +72,7 @@ def _git(web: str, name: str) -> str:
 async def _stands(api: Api, token: Secret, place: str, branch: str) -> str:
     """Return the commit of a branch; nothing when there is no such branch."""
     found = await unless(api.get(token, f"{place}/branches/{quote(branch)}"), "missing")
-    return found.read(Branch).commit.sha if found else ""
+    return found.read(str, "commit", "sha") if found else ""
 
 
 async def _template(api: Api, token: Secret, place: str) -> str:

@@ -43,14 +43,6 @@ class Project(Struct, frozen=True):
     merge_requests_template: str | None = None
 
 
-class Refs(Struct, frozen=True):
-    """Between which commits the diff of a merge request is."""
-
-    base_sha: str | None = None
-    start_sha: str | None = None
-    head_sha: str | None = None
-
-
 class References(Struct, frozen=True):
     """How something is called where it was asked for: `!7`, or `group/project!7` elsewhere."""
 
@@ -69,7 +61,6 @@ class MergeRequest(Struct, frozen=True):
     state: str = "opened"
     description: str | None = None
     allow_collaboration: bool | None = None
-    diff_refs: Refs | None = None
     author: User | None = None
     references: References = References()
 
@@ -104,39 +95,9 @@ class Award(Struct, frozen=True):
     user: User | None = None
 
 
-class Group(Struct, frozen=True):
-    """A group."""
-
-    id: int
-
-
-class Tip(Struct, frozen=True):
-    """The commit of a branch."""
-
-    id: str
-
-
-class Branch(Struct, frozen=True):
-    """A branch."""
-
-    commit: Tip
-
-
-class Template(Struct, frozen=True):
-    """A template for descriptions."""
-
-    content: str | None = None
-
-
 class Hook(Struct, frozen=True):
     """A webhook. Its secrets are never shown; old versions do not know signing tokens."""
 
     id: int
     url: str
     signing_token_present: bool | None = None
-
-
-class Version(Struct, frozen=True):
-    """Which GitLab it is, such as `18.4.1-ee`."""
-
-    version: str = ""

@@ -7,7 +7,7 @@ https://docs.gitlab.com/api/rest/
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import requests
@@ -29,9 +29,11 @@ class Api:
         self._lines = Lines("GitLab", timeout, lambda token: _Line(url, token, timeout))
         self.close = self._lines.close
 
-    async def get(self, token: Secret, path: str, kind: type[T], query: Mapping[str, Any] | None = None) -> T:
-        """Read. Raises ProviderError."""
-        return await self.request(token, "get", path, kind, query=query)
+    async def get(
+        self, token: Secret, path: str, kind: type[T], query: Mapping[str, Any] | None = None, at: Sequence[str] = ()
+    ) -> T:
+        """Read, what stands under the names of `at` alone. Raises ProviderError."""
+        return await self.request(token, "get", path, kind, query=query, at=at)
 
     async def request(
         self,
@@ -42,11 +44,12 @@ class Api:
         *,
         query: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
+        at: Sequence[str] = (),
     ) -> T:
         """Make one request and read the answer as a value of this type. Raises ProviderError for all but 2xx."""
         asked, given = dict(query or {}), None if body is None else dict(body)
         answer = await self._lines.do(token, f"{verb} {path}", lambda line: line.send(verb, path, asked, given))
-        return read(answer, kind, "GitLab")
+        return read(answer, kind, "GitLab", *at)
 
 
 class _Line:

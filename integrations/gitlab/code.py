@@ -12,7 +12,7 @@ from bot.core.ports import Source
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.gitlab import webhook
-from integrations.gitlab.answers import Branch, MergeRequest, Project, Template
+from integrations.gitlab.answers import MergeRequest, Project
 from integrations.gitlab.api import Api
 
 _USERNAME = "oauth2"
@@ -84,14 +84,14 @@ async def _fork(api: Api, token: Secret, number: int | None) -> Project | None:
 
 async def _stands(api: Api, token: Secret, path: str, branch: str) -> str:
     """Return the commit of a branch; nothing when there is no such branch."""
-    found = await unless(api.get(token, f"{path}/repository/branches/{quote(branch, safe='')}", Branch), "missing")
-    return found.commit.id if found else ""
+    there = f"{path}/repository/branches/{quote(branch, safe='')}"
+    return await unless(api.get(token, there, str, at=("commit", "id")), "missing") or ""
 
 
 async def _template(api: Api, token: Secret, path: str, project: Project) -> str:
     """Return the template that GitLab itself would fill in: that of the project's settings, else `Default`."""
     text = project.merge_requests_template or ""
     if not text.strip():
-        found = await unless(api.get(token, f"{path}/templates/merge_requests/Default", Template), "missing")
-        text = (found.content or "") if found else ""
+        default = api.get(token, f"{path}/templates/merge_requests/Default", str, at=("content",))
+        text = await unless(default, "missing") or ""
     return text if len(text) <= _TEMPLATE_LONGEST else ""

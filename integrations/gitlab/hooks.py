@@ -13,7 +13,7 @@ from bot.core.errors import ConfigError, ProviderError
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.gitlab import webhook
-from integrations.gitlab.answers import Group, Hook, Project, Version
+from integrations.gitlab.answers import Hook, Project
 from integrations.gitlab.api import Api
 
 _EVENTS = {
@@ -76,11 +76,11 @@ async def _path(api: Api, token: Secret, name: str) -> str:
     quoted = quote(name, safe="")
     if project := await unless(api.get(token, f"/projects/{quoted}", Project), "missing"):
         return f"/projects/{project.id}"
-    return f"/groups/{(await api.get(token, f'/groups/{quoted}', Group, {'with_projects': 'false'})).id}"
+    return f"/groups/{await api.get(token, f'/groups/{quoted}', int, {'with_projects': 'false'}, at=('id',))}"
 
 
 async def _version(api: Api, token: Secret) -> list[str]:
-    version = (await api.get(token, "/version", Version)).version
+    version = await api.get(token, "/version", str, at=("version",))
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if len(numbers) < 2 or numbers >= _IDEMPOTENCY_KEY:
         return []

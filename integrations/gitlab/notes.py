@@ -13,7 +13,7 @@ from bot.core.outbound import Receipt, Say
 from bot.core.platform import number_in
 from bot.core.refusals import unless
 from bot.core.secret import Secret
-from integrations.gitlab.answers import Discussion, MergeRequest, Note
+from integrations.gitlab.answers import Note
 from integrations.gitlab.api import Api
 from integrations.gitlab.code import items_of
 from integrations.gitlab.markdown import marked
@@ -56,7 +56,7 @@ async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Me
     Internal notes are told only where it was asked in their own discussion: the answer goes where everybody reads it.
     """
     path, beneath = items_of(trigger.thread.place, trigger.thread.item), trigger.origin.thread_id
-    thread = (await api.get(token, f"{path}/discussions/{beneath}", Discussion)).notes[::-1] if beneath else []
+    thread = (await api.get(token, f"{path}/discussions/{beneath}", list[Note], at=("notes",)))[::-1] if beneath else []
     seen = {trigger.origin.id} if trigger.origin.kind in ("comment", "review_comment") else set[str]()
     said = []
     for note in [*thread, *await api.get(token, f"{path}/notes", list[Note], {**_NEWEST, "per_page": 100})]:
@@ -84,8 +84,8 @@ async def _new(api: Api, token: Secret, web: str, path: str, call: Say) -> Recei
 async def _on_the_line(api: Api, token: Secret, path: str, call: SayInDiff) -> Note | None:
     """Begin a discussion on the line that was remarked on. Raises ProviderError where its place is refused."""
     body = {**_body(call), "position": await _position(api, token, path, call)}
-    made = await api.request(token, "post", f"{path}/discussions", Discussion, body=body)
-    return next(iter(made.notes), None)
+    made = await api.request(token, "post", f"{path}/discussions", list[Note], body=body, at=("notes",))
+    return next(iter(made), None)
 
 
 def _body(call: Say, below: bool = False) -> dict[str, str]:
@@ -102,11 +102,11 @@ async def _position(api: Api, token: Secret, path: str, call: SayInDiff) -> dict
 
     https://docs.gitlab.com/api/discussions/#create-a-new-thread-in-the-merge-request-diff
     """
-    refs = (await api.get(token, path, MergeRequest)).diff_refs
-    if refs is None or not (refs.base_sha and refs.start_sha and refs.head_sha):
+    refs: Any = await api.get(token, path, Any, at=("diff_refs",))
+    shas = {name: (refs or {}).get(name) for name in ("base_sha", "start_sha", "head_sha")}
+    if not all(shas.values()):
         raise ProviderError("invalid", "the merge request has no diff")
     where, line = call.origin.path, call.origin.line
-    shas = {"base_sha": refs.base_sha, "start_sha": refs.start_sha, "head_sha": refs.head_sha}
     return {"position_type": "text", **shas, "new_path": where, "old_path": where, "new_line": line}
 
 

@@ -12,7 +12,6 @@ import msgspec
 from jira.client import TokenAuth
 from jira.exceptions import JIRAError
 from jira.resilientsession import ResilientSession
-from msgspec import Struct
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from bot.core.errors import ProviderError
@@ -23,12 +22,6 @@ from bot.core.secret import Secret
 T = TypeVar("T")
 
 _HEADERS = {"content-type": "application/json", "x-atlassian-token": "no-check", "user-agent": "onhand"}
-
-
-class Server(Struct, frozen=True, rename="camel"):
-    """What Jira says about itself to anybody."""
-
-    deployment_type: str = ""
 
 
 class Api:
@@ -44,12 +37,12 @@ class Api:
         """Whether this is Jira Cloud, asked once. Raises ProviderError."""
         if self._cloud is None:
             server = await self._whole(token, "GET", f"{self._url}/rest/api/2/serverInfo", {}, None)
-            self._cloud = read(server, Server, "Jira").deployment_type == "Cloud"
+            self._cloud = read(server, str, "Jira", "deploymentType") == "Cloud"
         return self._cloud
 
-    async def get(self, token: Secret, path: str, kind: type[T], **query: Any) -> T:
-        """Read something. Raises ProviderError."""
-        return read(await self.send(token, "GET", path, query=query), kind, "Jira")
+    async def get(self, token: Secret, path: str, kind: type[T], *at: str, **query: Any) -> T:
+        """Read something, what stands under the names of `at` alone. Raises ProviderError."""
+        return read(await self.send(token, "GET", path, query=query), kind, "Jira", *at)
 
     async def send(
         self, token: Secret, verb: str, path: str, *, query: Mapping[str, Any] | None = None, body: Any = None

@@ -20,17 +20,7 @@ from bot.core.refusals import courtesy, read, unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.jira import adf, missed, replies, webhook, wiki
-from integrations.jira.answers import (
-    LONGEST_FILE,
-    Attachment,
-    Comments,
-    Developments,
-    Found,
-    Link,
-    Page,
-    Property,
-    Transitions,
-)
+from integrations.jira.answers import LONGEST_FILE, Attachment, Comments, Development, Found, Link, Page, Transition
 from integrations.jira.api import Api
 from integrations.jira.payloads import Comment, Person, text
 from integrations.jira.register import register
@@ -169,14 +159,14 @@ class Jira(Platform):
         for comment in ours[:_LOOKED_AT]:
             number = text(comment.id)
             path = f"comment/{quote(number, safe='')}/properties/{_PROPERTY}"
-            found = await unless(self._api.get(token, path, Property), "missing")
-            if found and found.value == {"topic": call.topic}:
+            value: object = await unless(self._api.get(token, path, Any, "value"), "missing")
+            if value == {"topic": call.topic}:
                 return self._receipt(call.thread, number)
         return None
 
     async def _newest(self, thread: Thread, token: Secret) -> list[Comment]:
         path = f"{_issue(thread)}/comment"
-        return (await self._api.get(token, path, Comments, orderBy="-created", maxResults=100)).comments
+        return await self._api.get(token, path, list[Comment], "comments", orderBy="-created", maxResults=100)
 
     async def _move(self, call: Move, token: Secret) -> Receipt:
         """Take the way to the wanted state. Where there is none, or it asks for more than we know, the issue stays: once."""
@@ -185,7 +175,7 @@ class Jira(Platform):
 
     async def _go(self, thread: Thread, wanted: str, token: Secret) -> Receipt:
         path = f"{_issue(thread)}/transitions"
-        ways = (await self._api.get(token, path, Transitions)).transitions if wanted else []
+        ways = await self._api.get(token, path, list[Transition], "transitions") if wanted else []
         way = next((way for way in ways if way.to.name.casefold() == wanted.casefold()), None)
         if way is None:
             return Receipt("")
@@ -249,9 +239,10 @@ class Jira(Platform):
             for kind in ("pullrequest", "branch")
         ]
         told = await asyncio.gather(
-            *(self._api.get(token, _DEVELOPMENT, Developments, **query) for query in asked), return_exceptions=True
+            *(self._api.get(token, _DEVELOPMENT, list[Development], "detail", **query) for query in asked),
+            return_exceptions=True,
         )
-        seen = [found for answer in told if isinstance(answer, Developments) for found in answer.detail]
+        seen = [found for answer in told if isinstance(answer, list) for found in answer]
         addresses = [*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)]
         return "\n".join([*addresses, self._us.said(issue.fields.description)])
 

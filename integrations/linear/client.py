@@ -220,10 +220,10 @@ class Linear(Platform):
         ]
         asked = {"issue": call.thread.item, "session": call.session, "candidates": candidates}
         try:
-            found = await self._api.ask(token, documents.SUGGESTIONS, asked, answers.Suggestions)
+            found = await self._api.ask(token, documents.SUGGESTIONS, asked, list[answers.Suggestion], "suggestions")
         except ProviderError:
             return call.choices  # a courtesy
-        ranks = {s.repositoryFullName.casefold(): s.confidence for s in found.suggestions}
+        ranks = {s.repositoryFullName.casefold(): s.confidence for s in found}
         return tuple(sorted(call.choices, key=lambda c: -ranks.get(c.partition(":")[2].casefold(), 0.0)))
 
     async def _send(self, token: Secret, document: str, variables: Mapping[str, Any]) -> Receipt:
@@ -249,8 +249,10 @@ class Linear(Platform):
         """The comments on the issue. What Linear sends along with a session has them already."""
         if trigger.body.startswith("<issue ") or trigger.thread.place == webhook.NO_ISSUE:
             return ()
-        issue = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Thread)
-        comments = [c for c in issue.comments.nodes if self._tells(c, trigger)]
+        said = await self._api.ask(
+            token, documents.SAID, {"id": trigger.thread.item}, list[Comment], "comments", "nodes"
+        )
+        comments = [c for c in said if self._tells(c, trigger)]
         comments.sort(key=lambda comment: moment(comment.createdAt), reverse=True)
         return [_message(comment) for comment in comments]
 
@@ -264,7 +266,7 @@ class Linear(Platform):
         return _account(await self._api.ask(token, documents.VIEWER, {}, answers.User))
 
     async def account(self, login: str, token: Secret) -> Account:
-        found = (await self._api.ask(token, documents.USERS, {"login": login}, answers.Nodes[answers.User])).nodes
+        found = await self._api.ask(token, documents.USERS, {"login": login}, list[answers.User], "nodes")
         if len(found) != 1:
             raise ProviderError("missing", f"expected one user of Linear named {login}, found {len(found) or 'none'}")
         return _account(found[0])

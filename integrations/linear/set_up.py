@@ -35,8 +35,8 @@ async def with_token(ask: Ask, address: str, secret: Secret | None) -> list[str]
             *lines,
             "set ONHAND_LINEAR__WEBHOOK_SECRET to a random text and run this again: the webhook is made then",
         ]
-    hooks = await ask(documents.WEBHOOKS, {}, answers.Nodes[Hook])
-    if any(hook.url == address for hook in hooks.nodes):
+    hooks = await ask(documents.WEBHOOKS, {}, list[Hook], "nodes")
+    if any(hook.url == address for hook in hooks):
         return [*lines, f"the webhook to {address} is there"]
     made = {"url": address, "secret": secret.reveal(), "label": "onhand", "allPublicTeams": True}
     await ask(documents.CREATE_WEBHOOK, {"input": {**made, "resourceTypes": ["Comment", "Issue"]}}, dict[str, object])

@@ -14,7 +14,6 @@ from bot.core.deliveries import moment
 from bot.core.errors import Rejected
 from bot.core.inbound import Delivery, Trigger
 from integrations.linear import documents, webhook
-from integrations.linear.answers import Nodes
 from integrations.linear.payloads import Activity, Data, Payload, Session
 
 T = TypeVar("T")
@@ -26,7 +25,7 @@ _AT_ONCE = 5.0
 class Ask(Protocol):
     """Sends a document. Raises ProviderError."""
 
-    def __call__(self, document: str, variables: Mapping[str, Any], kind: type[T], /) -> Awaitable[T]: ...
+    def __call__(self, document: str, variables: Mapping[str, Any], kind: type[T], /, *path: str) -> Awaitable[T]: ...
 
 
 async def missed(ask: Ask, since: float, us: webhook.Us) -> tuple[Delivery, ...]:
@@ -34,12 +33,12 @@ async def missed(ask: Ask, since: float, us: webhook.Us) -> tuple[Delivery, ...]
     begin = datetime.fromtimestamp(since, UTC).isoformat()
     payloads: list[Payload] = []
     if us.app_user_id:
-        sessions = await ask(documents.SESSIONS, {}, Nodes[Session])
-        payloads += (_created(session) for session in sessions.nodes if moment(session.createdAt) >= since)
-        prompts = await ask(documents.PROMPTS, {"since": begin}, Nodes[Activity])
-        payloads += (_prompted(prompt) for prompt in prompts.nodes if not _begins(prompt))
-    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, Nodes[Data])
-    payloads += (_commented(comment) for comment in comments.nodes if _counts(comment))
+        sessions = await ask(documents.SESSIONS, {}, list[Session], "nodes")
+        payloads += (_created(session) for session in sessions if moment(session.createdAt) >= since)
+        prompts = await ask(documents.PROMPTS, {"since": begin}, list[Activity], "nodes")
+        payloads += (_prompted(prompt) for prompt in prompts if not _begins(prompt))
+    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, list[Data], "nodes")
+    payloads += (_commented(comment) for comment in comments if _counts(comment))
     return tuple(Delivery("linear", f"swept:{t.meaning}", "sweep", (t,)) for t in _triggers(payloads, us))
 
 
