@@ -123,9 +123,8 @@ class Slack(Platform):
     async def _open(self, trigger: Trigger, token: Secret | None) -> str:
         if token is None:
             raise ProviderError("unauthorized", "there is no token for this workspace")
-        _, channel = place_of(trigger.thread)
         said = replies.message(trigger.meaning, *replies.asked(trigger))
-        made = await self._api.call(token, "chat_postMessage", channel=channel, **said, **_QUIET)
+        made = await self._api.call(token, "chat_postMessage", channel=channel_of(trigger.thread), **said, **_QUIET)
         return str(made.get("ts", ""))
 
     # --- what goes out --------------------------------------------------------------------------------------------
@@ -189,9 +188,10 @@ class Slack(Platform):
     async def _react(self, call: React, token: Secret) -> Receipt:
         if call.origin.kind != "message" or not call.origin.id:
             return Receipt("")
-        _, channel = place_of(call.thread)
         try:
-            await self._api.call(token, "reactions_add", channel=channel, timestamp=call.origin.id, name=call.emoji)
+            await self._api.call(
+                token, "reactions_add", channel=channel_of(call.thread), timestamp=call.origin.id, name=call.emoji
+            )
         except ProviderError as error:
             if "already_reacted" not in error.detail:
                 raise
@@ -199,12 +199,11 @@ class Slack(Platform):
 
     async def _put(self, call: Call, said: dict[str, Any], receipt: Receipt | None, token: Secret) -> Receipt:
         """Post a message, or renew the one that stands there."""
-        _, channel = place_of(call.thread)
+        channel, thread_ts = channel_of(call.thread), call.thread.item
         if receipt is not None:
             ts = receipt.id.removeprefix(_STREAM)
             if await unless(self._api.call(token, "chat_update", channel=channel, ts=ts, **said), "missing"):
                 return Receipt(ts, _address(call.thread))  # else somebody has deleted it, and it is said anew
-        thread_ts = call.thread.item
         made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
         return Receipt(str(made.get("ts", "")), _address(call.thread))
 
@@ -229,25 +228,15 @@ class Slack(Platform):
 
     async def _begin(self, call: Progress, token: Secret) -> Receipt | None:
         """Start a stream; None where there are none. Without Slack's own stop button it has one of ours."""
-        team, channel = place_of(call.thread)
         native = await self._session(call, "processing", token)
         shown = replies.chunks(call) + ([] if native else [{"type": "blocks", "blocks": replies.controls(call)}])
-        stream = self._api.call(
-            token,
-            "chat_startStream",
-            channel=channel,
-            thread_ts=call.thread.item,
-            recipient_team_id=team,
-            recipient_user_id=call.person,
-            task_display_mode="plan",
-            chunks=shown,
-        )
-        made = await courtesy(stream)
+        where = {"channel": channel_of(call.thread), "thread_ts": call.thread.item, "task_display_mode": "plan"}
+        whom = {"recipient_team_id": call.thread.place.partition("/")[0], "recipient_user_id": call.person}
+        made = await courtesy(self._api.call(token, "chat_startStream", **where, **whom, chunks=shown))
         return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread)) if made else None
 
     async def _go_on(self, call: Progress, receipt: Receipt, token: Secret) -> Receipt:
-        _, channel = place_of(call.thread)
-        where = {"channel": channel, "ts": receipt.id.removeprefix(_STREAM)}
+        where = {"channel": channel_of(call.thread), "ts": receipt.id.removeprefix(_STREAM)}
         if call.live:
             await self._api.call(token, "chat_appendStream", **where, chunks=replies.chunks(call))
             return receipt
@@ -259,15 +248,14 @@ class Slack(Platform):
 
     async def _stop(self, call: Progress, receipt: Receipt, token: Secret) -> None:
         """Make sure that a stream which takes no more is over: one that goes on cannot be edited."""
-        _, channel = place_of(call.thread)
+        ts = receipt.id.removeprefix(_STREAM)
         with suppress(ProviderError):
-            await self._api.call(token, "chat_stopStream", channel=channel, ts=receipt.id.removeprefix(_STREAM))
+            await self._api.call(token, "chat_stopStream", channel=channel_of(call.thread), ts=ts)
 
     async def _session(self, call: Progress, status: str, token: Secret) -> bool:
         """Tell Slack whether the agent is at work: it then shows its own stop button. False where it has no such thing."""
-        _, channel = place_of(call.thread)
         with suppress(ProviderError):
-            where = {"channel_id": channel, "thread_ts": call.thread.item}
+            where = {"channel_id": channel_of(call.thread), "thread_ts": call.thread.item}
             found = await self._api.call(token, "agents_sessions_setStatus", **where, status=status)
             return "agent_session_stopped" not in str(found.get("warning"))
         return False
@@ -277,9 +265,8 @@ class Slack(Platform):
         if not isinstance(call, Say | Progress):
             return None  # a reaction made twice is one
         us = (await self.identify(token)).login
-        _, channel = place_of(call.thread)
         mark = replies.mark(call.topic)
-        for said in await threads.newest(self._api, token, channel, call.thread.item):
+        for said in await threads.newest(self._api, token, channel_of(call.thread), call.thread.item):
             if said.get("user") == us and mark in (blocks := json.dumps(said.get("blocks", []))):
                 stream = f"{mark}-" in blocks and f'"{mark}"' not in blocks
                 return Receipt(f"{_STREAM if stream else ''}{said.get('ts', '')}", _address(call.thread))
@@ -289,16 +276,15 @@ class Slack(Platform):
 
     async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
         """Full members of the workspace: no guests, no bots, nobody of another organisation in a shared channel."""
-        team, _ = place_of(thread)
+        team = thread.place.partition("/")[0]
         user = await unless(self._user(account.id, token), "missing") or {}
         outside = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_app_user")
         teams = [user.get("team_id"), *(user.get("enterprise_user") or {}).get("teams", [])]
         return team in teams and not any(user.get(word) for word in outside)
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
-        _, channel = place_of(trigger.thread)
         us = (await self.identify(token)).login
-        return await threads.context(self._api, token, channel, trigger, us)
+        return await threads.context(self._api, token, channel_of(trigger.thread), trigger, us)
 
     async def owner(self, token: Secret) -> Account:
         found = await self._api.call(token, "auth_test")
@@ -320,14 +306,13 @@ class Slack(Platform):
         await self._api.close()
 
 
-def place_of(thread: Thread) -> tuple[str, str]:
-    """Return team and channel of a thread. Raises ProviderError for one of another shape."""
+def channel_of(thread: Thread) -> str:
+    """Return the channel of a thread. Raises ProviderError for a thread of another shape."""
     team, _, channel = thread.place.partition("/")
     if not team or not channel:
         raise ProviderError("invalid", f"expected a place such as T123/C456, found {thread.place[:40]!r}")
-    return team, channel
+    return channel
 
 
 def _address(thread: Thread) -> str:
-    team, channel = place_of(thread)
-    return webhook.address(team, channel, thread.item)
+    return webhook.address(thread.place.partition("/")[0], channel_of(thread), thread.item)

@@ -206,7 +206,7 @@ def _interaction(given: Interaction) -> Delivery:
 
 
 def _pressed(given: Interaction, what: str, request: Request, repository: Repository | None) -> Trigger:
-    container, message = given.container or payloads.Container(), given.message or payloads.Message()
+    container, message = given.container or payloads.Place(), given.message or payloads.Place()
     person = given.user or payloads.Named()
     team, user = _id("team.id", given.team.id if given.team else person.team_id), _id("user.id", person.id)
     channel = _id("channel.id", given.channel.id if given.channel else container.channel_id)
