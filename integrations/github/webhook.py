@@ -178,10 +178,7 @@ def _run_again(payload: Payload, us: Us) -> Trigger | str:
     return _button(payload, us, "retry")
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("issues", "opened"): _opened,
     ("issues", "edited"): _edited,
     ("issues", "labeled"): _labeled,
@@ -200,7 +197,7 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("check_run", "requested_action"): _pressed,
     ("check_run", "rerequested"): _run_again,
 }
-"""What may ask us for work, by event and action."""
+"""What may ask us for work, by event and action. A row reads it, or says in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("ping", ""): "ping",

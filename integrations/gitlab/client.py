@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from bot.core import standard_webhooks
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark
@@ -15,11 +16,12 @@ from bot.core.platform import Platform, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
 from bot.core.secret import Secret
+from bot.core.standard_webhooks import signing_keys
 from integrations.gitlab import code, hooks, missed, notes, replies, webhook
 from integrations.gitlab.answers import Member, MergeRequest, Note, Project, User
 from integrations.gitlab.api import Api
 from integrations.gitlab.code import items_of, path_of
-from integrations.gitlab.markdown import marked
+from integrations.gitlab.replies import marked
 
 _HOOKS = {
     "issue": "Issue Hook",
@@ -104,7 +106,7 @@ class GitLab(Platform):
             headers["x-gitlab-token"] = secret.reveal()
         if self._signing:
             timestamp = f"{now:.0f}"
-            signature = webhook.signature(webhook.signing_keys(self._signing[0])[0], delivery_id, timestamp, body)
+            signature = standard_webhooks.signature(signing_keys(self._signing[0])[0], delivery_id, timestamp, body)
             headers |= {"webhook-id": delivery_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
         return headers
 

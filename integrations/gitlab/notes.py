@@ -16,8 +16,7 @@ from bot.core.secret import Secret
 from integrations.gitlab.answers import Note
 from integrations.gitlab.api import Api
 from integrations.gitlab.code import items_of
-from integrations.gitlab.markdown import marked
-from integrations.gitlab.replies import SayInDiff
+from integrations.gitlab.replies import SayInDiff, marked
 
 _BELOW = "b"
 """Before the id of a note that says below the whole which line it means."""

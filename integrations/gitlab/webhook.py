@@ -8,31 +8,24 @@ about its signed body says, whatever the header X-Gitlab-Event calls it.
 https://docs.gitlab.com/user/project/integrations/webhooks/
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
 import msgspec
 
-from bot.core import deliveries, ports
+from bot.core import deliveries, ports, standard_webhooks
 from bot.core.deliveries import ID, WORD, address, decode, event_name, moment, understood
 from bot.core.errors import Rejected
 from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark
 from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
-from bot.core.signatures import require, require_recent, same
+from bot.core.signatures import require
 from bot.core.untrusted import clean
 from integrations.gitlab.payloads import Attributes, Changed, Diff, Item, Kind, Label, Payload, Person, changed
 
 SERVICE = "gitlab"
 
-WINDOW = 300.0
-"""Seconds that a signed delivery may be old."""
 LONG_AGO = 60.0
 """Seconds after which an item that somebody else `opens` was moved here or sent by the hook's test button."""
 
@@ -76,44 +69,12 @@ def verify(inbound: Inbound, signing: Sequence[Secret], token: Secret | None, no
     hooks are moved from one to the other.
     """
     if signing and ("webhook-signature" in inbound.headers or not token):
-        _require_signed(inbound, signing, now)
+        standard_webhooks.require_signed(inbound, signing, now)
     elif token:
         require("X-Gitlab-Token", token.reveal(), inbound.headers.get("x-gitlab-token"))
     else:
         raise Rejected("not_configured", "there is no webhook secret for GitLab", 404)
     return Verified(inbound.headers, inbound.body)
-
-
-def signature(key: bytes, delivery_id: str, timestamp: str, body: bytes) -> str:
-    """Return a signature of Standard Webhooks, https://www.standardwebhooks.com: `v1,<base64>`."""
-    message = f"{delivery_id}.{timestamp}.".encode(errors="surrogatepass") + body
-    return f"v1,{base64.b64encode(hmac.digest(key, message, hashlib.sha256)).decode()}"
-
-
-def signing_keys(token: Secret) -> list[bytes]:
-    """Return what a signing token may stand for: the base64 in it (after `whsec_`, if that is there), and the token as it is."""
-    text = token.reveal()
-    keys = [text.encode()]
-    with suppress(binascii.Error, ValueError):
-        keys.append(base64.b64decode(text.removeprefix("whsec_"), validate=True))
-    return keys[::-1] if text.startswith("whsec_") else keys
-
-
-def _require_signed(inbound: Inbound, signing: Sequence[Secret], now: float) -> None:
-    delivery_id, timestamp, given = (
-        inbound.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")
-    )
-    if not (delivery_id and timestamp and given):
-        raise Rejected("signature", "expected the headers webhook-id, webhook-timestamp and webhook-signature", 401)
-    keys = [key for token in signing for key in signing_keys(token)]
-    wanted = [signature(key, delivery_id, timestamp, inbound.body) for key in keys]
-    if not any(same(one, other) for one in wanted for other in given.split()[:20]):
-        raise Rejected(
-            "signature", "webhook-signature does not match; is the signing token the same on both sides?", 401
-        )
-    if not re.fullmatch(r"[0-9]{1,15}", timestamp):
-        raise Rejected("stale", "expected webhook-timestamp in Unix seconds", 401)
-    require_recent("webhook-timestamp", float(timestamp), now, WINDOW)
 
 
 def parse(verified: Verified, us: Us) -> Delivery:
@@ -198,10 +159,7 @@ def _noted(payload: Payload, us: Us) -> Trigger | str:
     return _trigger(payload, item, request, f"note:{note.id}", origin=_origin(note), url=note.url)
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("issue", "open"): _opened,
     ("issue", "update"): _updated,
     ("work_item", "open"): _opened,
@@ -211,7 +169,7 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("note", "create"): _noted,
     ("note", "update"): _noted,
 }
-"""What may ask us for work, by `object_kind` and action."""
+"""What may ask us for work, by `object_kind` and action. A row reads it, or says in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("issue", "close"): "closed",

@@ -195,10 +195,7 @@ def _comment(payload: Payload, us: Us) -> Trigger | str:
     return _trigger(payload, us, writer, request, f"comment:{text(comment.id)}", comment=comment)
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("issue_created", ""): _created,
     ("comment_created", ""): _comment,
     ("comment_updated", ""): _comment,
@@ -208,7 +205,8 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("issue_updated", "labels"): _labels,
     ("issue_updated", "assignee"): _assignee,
 }
-"""What may ask us for work, by event (without `jira:`) and the part of an update that it tells about."""
+"""What may ask us for work, by event (without `jira:`) and the part of an update that it tells about. A row reads it, or says
+in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("comment_deleted", ""): "deleted",

@@ -10,6 +10,8 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from msgspec import structs
+
 from bot.core.inbound import Thread, Trigger
 from bot.core.markdown import line
 from bot.core.outbound import Call, Say, Status, Task
@@ -23,12 +25,14 @@ _LINK = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,2000}")
 _DETAILS = re.compile(r"<details><summary>([^<\n]*)</summary>(.*)</details>\Z", re.DOTALL)
 _AS_ERROR = ("refused", "limit", "failed")
 
+Form = Literal["thought", "action", "elicitation", "response", "error"]
+
 
 class Activity(Call, frozen=True, kw_only=True):
     """The next thing to say in a session."""
 
     session: str
-    form: Literal["thought", "action", "elicitation", "response", "error"]
+    form: Form
     body: str
     """Of an action: what it is done with."""
     ephemeral: bool = False
@@ -51,14 +55,8 @@ class Activity(Call, frozen=True, kw_only=True):
     def input(self) -> dict[str, Any]:
         """The AgentActivityCreateInput."""
         said = {"action": "Working", "parameter": self.body} if self.form == "action" else {"body": self.body}
-        content = {"type": self.form, **said}
-        return {
-            "id": self.id,
-            "agentSessionId": self.session,
-            "content": content,
-            "ephemeral": self.ephemeral,
-            **self._signal(),
-        }
+        content, given = {"type": self.form, **said}, {"id": self.id, "agentSessionId": self.session}
+        return {**given, "content": content, "ephemeral": self.ephemeral, **self._signal()}
 
     def _signal(self) -> Mapping[str, Any]:
         if self.link:
@@ -124,14 +122,13 @@ def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Ca
 def said(call: Say) -> Activity:
     """Return what the front desk says in a session: an answer, a link to connect an account, or why not."""
     session, link = call.beneath.removeprefix(SESSION), ""
-    kind: Literal["response", "elicitation", "error"] = "response" if call.topic.startswith("reply:") else "error"
+    kind: Form = "response" if call.topic.startswith("reply:") else "error"
     if call.topic.startswith("account:") and (found := _LINK.search(call.text)):
         kind, link = "elicitation", found[0]
-    account = call.topic.rpartition(":")[2] if link else ""
-    text = _pings_nobody(call.text)
-    return Activity(
-        topic=call.topic, thread=call.thread, session=session, form=kind, body=text, link=link, account=account
+    said = Activity(
+        topic=call.topic, thread=call.thread, session=session, form=kind, body=_pings_nobody(call.text), link=link
     )
+    return structs.replace(said, account=call.topic.rpartition(":")[2] if link else "")
 
 
 def seen(topic: str, thread: Thread, session: str) -> Activity:
@@ -152,8 +149,8 @@ def _in_session(thread: Thread, session: str, status: Status, topic: str, handle
 
 
 def _activity(thread: Thread, session: str, status: Status, topic: str, handle: str) -> Activity:
-    kind: Literal["thought", "action", "elicitation", "response", "error"] = "thought"
-    text, ephemeral, choices = _pings_nobody(status_markdown(status, handle)), True, status.choices
+    kind: Form = "thought"
+    text, ephemeral = _pings_nobody(status_markdown(status, handle)), True
     if topic.startswith("reply:"):  # somebody asked for the status, and the work goes on
         ephemeral = False
     elif status.state == "running" and status.step:
@@ -164,16 +161,8 @@ def _activity(thread: Thread, session: str, status: Status, topic: str, handle: 
         kind, text, ephemeral = "elicitation", line(status.question), False
     elif status.state == "ended":
         kind, ephemeral = "error" if status.outcome and status.outcome.ending in _AS_ERROR else "response", False
-    return Activity(
-        topic=topic,
-        thread=thread,
-        session=session,
-        form=kind,
-        body=text,
-        ephemeral=ephemeral,
-        choices=choices,
-        steps=status.steps,
-    )
+    said = Activity(topic=topic, thread=thread, session=session, form=kind, body=text, ephemeral=ephemeral)
+    return structs.replace(said, choices=status.choices, steps=status.steps)
 
 
 def _folded(text: str) -> str:

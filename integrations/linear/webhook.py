@@ -175,10 +175,7 @@ def _labelled(payload: Payload, us: Us) -> Trigger | str:
     return _trigger(issue, actor, Request(), meaning, Origin("issue", issue.id), "label", payload.url)
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("AgentSessionEvent", "created"): _created,
     ("AgentSessionEvent", "prompted"): _prompted,
     ("Comment", "create"): _comment,
@@ -186,7 +183,7 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("Issue", "create"): _labelled,
     ("Issue", "update"): _labelled,
 }
-"""What may ask us for work, by type and action."""
+"""What may ask us for work, by type and action. A row reads it, or says in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("AppUserNotification", ""): "notification",  # what matters of it comes as a session
