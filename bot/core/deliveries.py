@@ -2,10 +2,13 @@
 
 import hashlib
 import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import TypeVar
 
 import msgspec
+from msgspec import structs
 
 from bot.core.errors import Rejected
 from bot.core.inbound import Delivery, Inbound, Trigger
@@ -44,6 +47,19 @@ def understood(service: str, number: str, event: str, found: Trigger | str) -> D
     if isinstance(found, str):
         return Delivery(service, number, event, ignored=found)
     return Delivery(service, number, event, triggers=(found,))
+
+
+def missed(told: Iterable[T], read: Callable[[T], Delivery]) -> tuple[Delivery, ...]:
+    """Return what asks for work of all that was told while we were away; each is known by what it means.
+
+    What a delivery would be refused for asks for nothing here either.
+    """
+    found = []
+    for one in told:
+        with suppress(Rejected):
+            delivery = read(one)
+            found += [structs.replace(delivery, id=f"missed:{t.meaning}") for t in delivery.triggers]
+    return tuple(found)
 
 
 def address(text: str | None) -> str:

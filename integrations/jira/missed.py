@@ -7,17 +7,16 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import structs
 
-from bot.core.deliveries import moment
-from bot.core.errors import Rejected
+from bot.core.deliveries import missed, moment
 from bot.core.inbound import Delivery
 from integrations.jira.answers import Found, History
 from integrations.jira.payloads import Changelog, Comment, Fields, Issue, Payload, text
 from integrations.jira.webhook import Us, read
 
 
-def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us) -> list[Delivery]:
+def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us) -> tuple[Delivery, ...]:
     """Return what asks for work of all that happened to an issue since then (Unix seconds)."""
-    return [d for event, payload in _told(found, comments, since) if (d := _delivery(event, payload, us))]
+    return missed(_told(found, comments, since), lambda told: read(told[1], told[0], "", us))
 
 
 def _told(found: Found, comments: Sequence[Comment], since: float) -> Iterator[tuple[str, Payload]]:
@@ -49,13 +48,3 @@ def _as_created(found: Found, histories: Sequence[History]) -> Issue:
     if "assignee" in before:
         kept["assignee"] = None
     return Issue(found.id, found.key, structs.replace(fields, **kept))
-
-
-def _delivery(event: str, payload: Payload, us: Us) -> Delivery | None:
-    try:
-        delivery = read(payload, event, "", us)
-    except Rejected:
-        return None  # what a webhook would be refused for asks for nothing here either
-    if not delivery.triggers:
-        return None
-    return structs.replace(delivery, id=f"sweep-{delivery.triggers[0].meaning}")

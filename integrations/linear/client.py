@@ -3,7 +3,6 @@
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -71,7 +70,7 @@ class Linear(Platform):
             token = await linear.token("")
             if not token:
                 return set_up.by_hand(address)
-            return await set_up.with_token(partial(linear._api.ask, token), address, settings.webhook_secret)
+            return await set_up.with_token(linear._api, token, address, settings.webhook_secret)
         finally:
             await linear.close()
 
@@ -118,7 +117,7 @@ class Linear(Platform):
         token = await self.token("") if self.receives else None
         if not token:
             return CaughtUp()
-        return CaughtUp(read=await sweep.missed(partial(self._api.ask, token), since, self._us))
+        return CaughtUp(read=await sweep.missed(self._api, token, since, self._us))
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         if isinstance(call, Say | React):

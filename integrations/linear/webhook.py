@@ -83,18 +83,17 @@ def parse(verified: Verified, us: Us) -> Delivery:
     """Read a delivery. Raises Rejected (400) for one whose body is no such event."""
     head = decode(verified.body, _HEAD, "Linear")
     kind, action = head.type or "", head.action or ""
+    number = delivery_id(verified, "linear-delivery", "linear-signature")
     if (kind, action) in TRIGGERS:
-        found = read(decode(verified.body, _PAYLOAD, "Linear"), us)
-    else:
-        found = IGNORED.get((kind, action)) or IGNORED.get((kind, "")) or "not_used"
-    return understood(
-        SERVICE, delivery_id(verified, "linear-delivery", "linear-signature"), event_name(kind, action), found
-    )
+        return read(decode(verified.body, _PAYLOAD, "Linear"), number, us)
+    reason = IGNORED.get((kind, action)) or IGNORED.get((kind, "")) or "not_used"
+    return understood(SERVICE, number, event_name(kind, action), reason)
 
 
-def read(payload: Payload, us: Us) -> Trigger | str:
-    """Return what an event that has a row asks for, or in a word why it asks for nothing. Raises Rejected (400)."""
-    return TRIGGERS[payload.type or "", payload.action or ""](payload, us)
+def read(payload: Payload, number: str, us: Us) -> Delivery:
+    """Return the delivery of an event that has a row. Raises Rejected (400)."""
+    row = (payload.type or "", payload.action or "")
+    return understood(SERVICE, number, event_name(*row), TRIGGERS[row](payload, us))
 
 
 _HEAD = msgspec.json.Decoder(Head)

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bot.core.deliveries import address, decode, delivery_id, event_name, moment, understood
+from bot.core.deliveries import address, decode, delivery_id, event_name, missed, moment, understood
 from bot.core.errors import Rejected
-from bot.core.inbound import Inbound
+from bot.core.inbound import Account, Delivery, Inbound, Origin, Thread, Trigger
+from bot.core.mentions import Request
 from bot.testing.integrations import HOSTILE
 
 
@@ -65,3 +66,16 @@ def test_a_time_is_read_in_any_form(text: object, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["https://a.example/x?y=1", "javascript:alert(1)", "https://a b", "", None])
 def test_only_an_address_is_shown(text: str | None) -> None:
     assert address(text) == (text if text and text.startswith("https://a.") else "")
+
+
+def test_what_was_missed_is_known_by_its_meaning_and_what_would_be_refused_is_left_out() -> None:
+    thread, who = Thread("here", "acme/app", "1"), Account("here", "1", "alice")
+    wish = Trigger(thread, who, Request(), "here:comment:7", "mention", Origin("comment", "7"))
+
+    def read(told: str) -> Delivery:
+        if told == "broken":
+            raise Rejected("body", "expected an issue")
+        return understood("here", "", "comment.created", wish if told == "asked" else "no_mention")
+
+    [found] = missed(["broken", "said", "asked"], read)
+    assert (found.id, found.triggers) == ("missed:here:comment:7", (wish,))
