@@ -71,8 +71,8 @@ class _Look:
             return []
         newest = {"order_by": "updated_at", "sort": "desc", "per_page": _MOST}
         notes = await self._api.get(self._token, f"{path}/notes", list[Note], newest)
-        said = [self._note(name, kind, item, note) for note in notes if self._is_new(note.updated_at)]
-        asked = [await self._threaded(path, name, kind, item, note) for note, delivery in said if delivery.triggers]
+        said = [note for note in notes if self._is_new(note.updated_at) and self._note(name, kind, item, note).triggers]
+        asked = [await self._threaded(path, name, kind, item, note) for note in said]
         rewritten = any(note.system and (note.body or "").startswith(_REWRITTEN) for note in notes)
         if is_asked and not rewritten and not await self._seen(path):
             asked.append(opened)
@@ -85,7 +85,7 @@ class _Look:
         payload = Payload(kind, item.author, Place(name), structs.replace(item, action="open"))
         return understand(f"missed:{kind}:{name}#{item.iid}", kind, payload, self._us)
 
-    def _note(self, name: str, kind: str, item: Listed, note: Note, discussion: str = "") -> tuple[Note, Delivery]:
+    def _note(self, name: str, kind: str, item: Listed, note: Note, discussion: str = "") -> Delivery:
         change = kind == "merge_request"
         said = structs.replace(
             note,
@@ -97,7 +97,7 @@ class _Look:
         )
         issue, merge_request = (None, item) if change else (item, None)
         payload = Payload("note", note.author, Place(name), said, issue, merge_request)
-        return note, understand(f"missed:note:{note.id}", "note", payload, self._us)
+        return understand(f"missed:note:{note.id}", "note", payload, self._us)
 
     async def _threaded(self, path: str, name: str, kind: str, item: Listed, note: Note) -> Delivery:
         """Return the delivery of a note with the discussion that it stands in, which notes in a list do not tell."""
@@ -105,10 +105,10 @@ class _Look:
             query = {"per_page": _MOST, "page": page}
             discussions = await self._api.get(self._token, f"{path}/discussions", list[Discussion], query)
             if here := next((d.id for d in discussions if any(n.id == note.id for n in d.notes)), ""):
-                return self._note(name, kind, item, note, here)[1]
+                return self._note(name, kind, item, note, here)
         if note.internal:
             return Delivery("gitlab", f"missed:note:{note.id}", "note.create", ignored="internal")
-        return self._note(name, kind, item, note)[1]
+        return self._note(name, kind, item, note)
 
     async def _seen(self, path: str) -> bool:
         """Whether our eyes are on it: then it was answered, maybe under another meaning."""
