@@ -16,7 +16,7 @@ from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import checks, code, replies, rivals, talk, webhook
+from integrations.github import checks, code, replies, threads, webhook
 from integrations.github.answers import Check, Pull, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
@@ -237,7 +237,7 @@ class GitHub(Platform):
         return (await self._api.get(token, f"{path_of(call.repository.name)}/pulls", query)).read(list[Pull])
 
     async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
-        return await rivals.find(self._api, token, thread, await self.identify(token))
+        return await threads.rivals(self._api, token, thread, await self.identify(token))
 
     # --- checks ---------------------------------------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ class GitHub(Platform):
     # --- who ------------------------------------------------------------------------------------------------------
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
-        return await talk.before(self._api, token, trigger)
+        return await threads.before(self._api, token, trigger)
 
     async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
         return bool(await unless(self._may_write(repository.name, account, token), "missing"))
