@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from msgspec import Struct, structs
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
-from bot.core.inbound import Account, Thread
+from bot.core.inbound import Account
 from bot.core.outbound import Call
 from bot.core.ports import Proposal
 from bot.core.remembered import Remembered
@@ -50,9 +50,6 @@ class Platform:
 
     def propose(self, proposal: Proposal) -> list[Call]:
         return []  # no code lives here
-
-    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
-        return True
 
     async def identify(self, token: Secret) -> Account:
         return await self._owners.get(token, lambda: self.owner(token))

@@ -328,6 +328,9 @@ class RecordingClient(Platform):
     async def find(self, call: Call, token: Secret) -> Receipt | None:
         return self._receipts.get((call.thread.key, call.topic))
 
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return True
+
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         return ()
 

@@ -272,6 +272,9 @@ class GitHub(Platform):
 
     # --- who ------------------------------------------------------------------------------------------------------
 
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return True
+
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         return await threads.before(self._api, token, trigger)
 

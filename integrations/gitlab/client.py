@@ -206,6 +206,9 @@ class GitLab(Platform):
 
     # --- who ------------------------------------------------------------------------------------------------------
 
+    async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
+        return True
+
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         return await notes.before(self._api, token, self._web, trigger)
 
