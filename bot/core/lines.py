@@ -30,13 +30,12 @@ T = TypeVar("T")
 class Lines(Generic[L]):
     """Lines to one platform, which people know as `name`; `connect` makes one for a token.
 
-    `faults` are errors of its library that mean no answer. `timeout` is in seconds: of each read from a line, and a little
-    more of the whole work.
+    `connect` and what is done with a line run on threads: the library is imported there, by the first request, as the web
+    process makes none. `timeout` is in seconds: of each read from a line, and a little more of the whole work.
     """
 
-    def __init__(self, name: str, timeout: float, connect: Callable[[Secret], L], *faults: type[Exception]) -> None:
+    def __init__(self, name: str, timeout: float, connect: Callable[[Secret], L]) -> None:
         self._name, self._timeout, self._connect = name, timeout, connect
-        self._no_answer: tuple[type[Exception], ...] = (*_NO_ANSWER, *faults)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=name)
         self._idle: dict[Secret, list[L]] = {}
         self._lock = Lock()
@@ -65,7 +64,7 @@ class Lines(Generic[L]):
         except ProviderError:
             self._give(token, line)
             raise
-        except self._no_answer as error:
+        except _NO_ANSWER as error:
             line.close()
             raise ProviderError("unavailable", f"no answer to {what}: {type(error).__name__}") from None
         except BaseException:

@@ -6,14 +6,14 @@ and lazy objects are left out: the caller retries, and no request goes out unask
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
-
-from github import Auth, Github, GithubException
-from github.Requester import Requester
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.core.lines import Lines
 from bot.core.secret import Secret
 from integrations.github.answers import Answer, refused
+
+if TYPE_CHECKING:
+    from github.Requester import Requester
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class Api:
     def __init__(self, url: str, timeout: int) -> None:
         self._url, self._timeout = url, timeout
         self.renew: Renew | None = None
-        self._lines = Lines("GitHub", timeout, self._connect, GithubException)
+        self._lines = Lines("GitHub", timeout, self._connect)
         self.close = self._lines.close
 
     async def get(self, token: Secret, path: str, query: Mapping[str, Any] | None = None) -> Answer:
@@ -59,10 +59,15 @@ class Api:
         """Make one request (a redirect inside this GitHub is followed). Raises ProviderError for all but 2xx."""
         what, asked, given = f"{verb} {path}", dict(query or {}), None if body is None else dict(body)
 
-        def send(line: Requester) -> Answer:
-            answer = Answer(*line.requestJson(verb, path, asked, None, given))
-            if answer.status in (307, 308) and (moved := answer.headers.get("location", "")):
-                return Answer(*line.requestJson(verb, moved, None, None, given))  # only its path is used
+        def send(line: "Requester") -> Answer:
+            from github import GithubException
+
+            try:
+                answer = Answer(*line.requestJson(verb, path, asked, None, given))
+                if answer.status in (307, 308) and (moved := answer.headers.get("location", "")):
+                    return Answer(*line.requestJson(verb, moved, None, None, given))  # only its path is used
+            except GithubException as error:
+                raise RuntimeError(type(error).__name__) from None  # no answer, as other libraries say it
             return answer
 
         answer = await self._lines.do(token, what, send)
@@ -72,7 +77,9 @@ class Api:
             raise refused(answer, what, time.time())
         return answer
 
-    def _connect(self, token: Secret) -> Requester:
+    def _connect(self, token: Secret) -> "Requester":
+        from github import Auth, Github
+
         return Github(
             auth=Auth.AppAuthToken(token.reveal()) if token else None,  # "Bearer", which an App's JWT must have
             base_url=self._url,

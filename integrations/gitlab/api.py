@@ -8,16 +8,16 @@ https://docs.gitlab.com/api/rest/
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
-
-import requests
-from gitlab import Gitlab
-from gitlab.exceptions import GitlabError
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.core.errors import ProviderError
 from bot.core.lines import Lines
 from bot.core.refusals import read, refusal, wait_of, word_of
 from bot.core.secret import Secret
+
+if TYPE_CHECKING:
+    import requests
+    from gitlab.exceptions import GitlabError
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ class _Line:
     """One connection with one token, and the last answer on it: python-gitlab's errors leave the headers out."""
 
     def __init__(self, url: str, token: Secret, timeout: int) -> None:
+        import requests
+        from gitlab import Gitlab
+
         session = requests.Session()
         session.hooks["response"].append(self._note)
         self.close, self._answer = session.close, requests.Response()
@@ -63,6 +66,8 @@ class _Line:
         self._gitlab = Gitlab(url, oauth_token=token.reveal(), timeout=timeout, session=session, user_agent="onhand")
 
     def send(self, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> bytes:
+        from gitlab.exceptions import GitlabError
+
         try:
             answer = self._gitlab.http_request(
                 verb, path, query_data=query, post_data=body, obey_rate_limit=False, retry_transient_errors=False
@@ -71,11 +76,11 @@ class _Line:
             raise _refused(self._answer, f"{verb} {path}", error) from None
         return answer.content or b"null"
 
-    def _note(self, answer: requests.Response, *args: Any, **kwargs: Any) -> None:
+    def _note(self, answer: "requests.Response", *args: Any, **kwargs: Any) -> None:
         self._answer = answer
 
 
-def _refused(answer: requests.Response, what: str, error: GitlabError) -> ProviderError:
+def _refused(answer: "requests.Response", what: str, error: "GitlabError") -> ProviderError:
     """https://docs.gitlab.com/security/rate_limits/"""
     status = answer.status_code
     word = word_of(status) if status >= 400 else "missing"

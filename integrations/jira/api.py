@@ -6,18 +6,18 @@ caller retries, and no request goes out unasked.
 
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from jira.client import TokenAuth
-from jira.exceptions import JIRAError
-from jira.resilientsession import ResilientSession
-from requests.auth import AuthBase, HTTPBasicAuth
 
 from bot.core.errors import ProviderError
 from bot.core.lines import Lines
 from bot.core.refusals import read, refusal, seconds
 from bot.core.secret import Secret
+
+if TYPE_CHECKING:
+    from jira.resilientsession import ResilientSession
+    from requests.auth import AuthBase
 
 T = TypeVar("T")
 
@@ -58,7 +58,9 @@ class Api:
     async def _whole(self, token: Secret, verb: str, url: str, query: Mapping[str, Any], body: Any) -> bytes:
         what, data = f"{verb} {url}", None if body is None else msgspec.json.encode(body)
 
-        def send(session: ResilientSession) -> bytes:
+        def send(session: "ResilientSession") -> bytes:
+            from jira.exceptions import JIRAError
+
             try:
                 answer = session.request(
                     verb, url, params=dict(query), data=data, allow_redirects=False, headers=_HEADERS
@@ -72,15 +74,20 @@ class Api:
 
         return await self._lines.do(token, what, send)
 
-    def _connect(self, token: Secret) -> ResilientSession:
+    def _connect(self, token: Secret) -> "ResilientSession":
         """Return a session that keeps no cookies: a session at Jira ends, and the token is good for longer."""
+        from jira.resilientsession import ResilientSession
+
         session = ResilientSession(timeout=self._timeout, max_retries=0)
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.auth = _auth(token)
         return session
 
 
-def _auth(token: Secret) -> AuthBase:
+def _auth(token: Secret) -> "AuthBase":
     """`email:token` signs in as an Atlassian account does, a token alone as Data Center's personal ones do."""
+    from jira.client import TokenAuth
+    from requests.auth import HTTPBasicAuth
+
     email, colon, key = token.reveal().partition(":")
     return HTTPBasicAuth(email.encode(), key.encode()) if colon else TokenAuth(email)

@@ -1,6 +1,7 @@
 """Linear's GraphQL API, request by request. What it refuses becomes a ProviderError, also where HTTP says 200.
 
-With tokens.py the only file that reaches the network.
+With tokens.py the only file that reaches the network. httpx is imported by the first request: the web process makes none, and a
+worker has it already, by LiteLLM.
 
 https://linear.app/developers/graphql, https://linear.app/developers/rate-limiting
 """
@@ -8,15 +9,17 @@ https://linear.app/developers/graphql, https://linear.app/developers/rate-limiti
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import httpx
 import msgspec
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, ProviderWord
 from bot.core.refusals import read, refusal, seconds, word_of
 from bot.core.secret import Secret
+
+if TYPE_CHECKING:
+    import httpx
 
 T = TypeVar("T")
 
@@ -94,7 +97,9 @@ class Api:
             raise _refused(answer, body, what, time.time())
         return next(iter((body.data or {}).values()), b"null")
 
-    async def _post(self, what: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> httpx.Response:
+    async def _post(self, what: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> "httpx.Response":
+        import httpx
+
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._timeout, headers={"user-agent": "onhand"})
         try:
@@ -108,7 +113,7 @@ class Api:
             await self._client.aclose()
 
 
-def _refused(answer: httpx.Response, body: Body | None, what: str, now: float) -> ProviderError:
+def _refused(answer: "httpx.Response", body: Body | None, what: str, now: float) -> ProviderError:
     """Return the error for an answer that brings no data; `now` is in Unix seconds."""
     problem = (body.errors or [Problem()])[0] if body else Problem()
     word = _word(answer.status_code, problem)

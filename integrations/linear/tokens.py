@@ -7,8 +7,8 @@ https://linear.app/developers/oauth-2-0-authentication
 
 import asyncio
 from collections.abc import Callable
+from urllib.parse import urljoin
 
-import httpx
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, ProviderWord
@@ -33,7 +33,7 @@ class AppToken:
     def __init__(
         self, api_url: str, client_id: str, secret: Secret, timeout: float, clock: Callable[[], float]
     ) -> None:
-        self._url = str(httpx.URL(api_url).join("/oauth/token"))
+        self._url = urljoin(api_url, "/oauth/token")
         self._form = {"grant_type": "client_credentials", "scope": SCOPES, "client_id": client_id}
         self._secret, self._timeout, self._clock = secret, timeout, clock
         self._token, self._until = Secret(""), 0.0
@@ -49,6 +49,8 @@ class AppToken:
             return self._token
 
     async def _ask(self) -> Granted:
+        import httpx
+
         form = {**self._form, "client_secret": self._secret.reveal()}
         try:
             async with httpx.AsyncClient(timeout=self._timeout) as client:

@@ -1,19 +1,22 @@
 """Slack's Web API, call by call: one session for all tokens, and refusals as ProviderError.
 
-The only file beside socket.py that reaches the network or knows slack_sdk. Nothing is retried here: the caller does.
+The only file beside socket_mode.py that reaches the network or knows slack_sdk. Nothing is retried here: the caller does.
+The library is imported by the first call: the web process makes none, unless Socket Mode is on, and would start a third later.
 """
 
+import asyncio
 from collections.abc import Mapping
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import aiohttp
-from slack_sdk.errors import SlackApiError, SlackClientError
-from slack_sdk.web.async_client import AsyncWebClient
 
 from bot.core.errors import ProviderError, ProviderWord
 from bot.core.refusals import refusal, seconds, word_of
 from bot.core.secret import Secret
+
+if TYPE_CHECKING:
+    from slack_sdk.errors import SlackApiError
+    from slack_sdk.web.async_client import AsyncWebClient
 
 FILES = "https://files.slack.com/"
 """Where files are; a token is sent nowhere else."""
@@ -42,14 +45,17 @@ class Api:
 
     def __init__(self, url: str, timeout: int) -> None:
         self._url, self._timeout = url.rstrip("/") + "/", timeout
-        self._web = AsyncWebClient(base_url=self._url, timeout=timeout, retry_handlers=[])
+        self._web: AsyncWebClient | None = None
 
     async def call(self, token: Secret, method: str, **arguments: Any) -> dict[str, Any]:
         """Call a method by its name in slack_sdk, such as `chat_update`. Raises ProviderError."""
-        self._open()
+        web = await self._open()
+        import aiohttp
+        from slack_sdk.errors import SlackApiError, SlackClientError
+
         try:
             signed = {"token": token.reveal()} if token else {}
-            answer = await getattr(self._web, method)(**signed, **arguments)
+            answer = await getattr(web, method)(**signed, **arguments)
         except SlackApiError as error:
             raise refused(method, error) from None
         except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
@@ -61,27 +67,39 @@ class Api:
         """Return the first bytes of a file of Slack's; of none if its address is elsewhere. Raises ProviderError."""
         if not (address.startswith(FILES) or (_origin(address) == _origin(self._url) and _origin(address))):
             return b""
-        session = self._open()
+        web = await self._open()
+        import aiohttp
+
+        assert web.session is not None
         headers = {"authorization": f"Bearer {token.reveal()}"}
         try:
-            async with session.get(address, headers=headers, allow_redirects=False) as answer:
-                return await answer.content.read(longest) if answer.status == 200 else b""
+            async with web.session.get(address, headers=headers, allow_redirects=False) as answer:
+                return await answer.content.readexactly(longest) if answer.status == 200 else b""
+        except asyncio.IncompleteReadError as short:
+            return short.partial
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ProviderError("unavailable", f"no answer to a file: {type(error).__name__}") from None
 
     async def close(self) -> None:
         """Let go of connections."""
-        if self._web.session is not None:
+        if self._web is not None and self._web.session is not None:
             await self._web.session.close()
 
-    def _open(self) -> aiohttp.ClientSession:
-        """The session needs a running loop, so it is made with the first call."""
+    async def _open(self) -> "AsyncWebClient":
+        """Return the library's client with its session, which needs a running loop and is therefore made by the first call."""
+        if self._web is None:
+            await asyncio.to_thread(import_module, "slack_sdk.web.async_client")  # 0.2 s, which stop nobody there
+        from aiohttp import ClientSession, ClientTimeout
+        from slack_sdk.web.async_client import AsyncWebClient
+
+        if self._web is None:
+            self._web = AsyncWebClient(base_url=self._url, timeout=self._timeout, retry_handlers=[])
         if self._web.session is None or self._web.session.closed:
-            self._web.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=self._timeout))
-        return self._web.session
+            self._web.session = ClientSession(timeout=ClientTimeout(total=self._timeout))
+        return self._web
 
 
-def refused(method: str, error: SlackApiError) -> ProviderError:
+def refused(method: str, error: "SlackApiError") -> ProviderError:
     """Return what a method's refusal is in our words; what Slack said stays in the text."""
     answer = error.response
     status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0) or 0)

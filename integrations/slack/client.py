@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
-from slack_sdk.oauth import AuthorizeUrlGenerator
 
 from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
@@ -24,7 +23,6 @@ from integrations.slack import replies, sweep, threads, webhook
 from integrations.slack.api import NOBODY, Api
 from integrations.slack.manifest import SCOPES, steps
 from integrations.slack.replies import Progress
-from integrations.slack.socket_mode import listen
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +100,8 @@ class Slack(Platform):
         return bool(self._settings.app_token)
 
     async def listen(self, take: Take) -> None:
+        from integrations.slack.socket_mode import listen
+
         await listen(self._settings.app_token or Secret(""), self._settings.api_url, take)
 
     async def open_thread(self, delivery: Delivery, token: Secret | None) -> Delivery:
@@ -142,6 +142,8 @@ class Slack(Platform):
     def install_url(self, back: str, state: str) -> str:
         if not self._settings.client_id or not self._settings.client_secret:
             return ""
+        from slack_sdk.oauth import AuthorizeUrlGenerator
+
         return AuthorizeUrlGenerator(client_id=self._settings.client_id, scopes=SCOPES, redirect_uri=back).generate(
             state
         )

@@ -31,7 +31,7 @@ def lines(made):
         made.append(Wire(token))
         return made[-1]
 
-    found = Lines("Here", 5, connect, KeyError)
+    found = Lines("Here", 5, connect)
     yield found
     found.close()
 
@@ -55,7 +55,7 @@ async def test_two_at_once_have_a_line_each(lines) -> None:
     assert first is not second
 
 
-@pytest.mark.parametrize("fault", [OSError("reset"), ValueError("no JSON"), KeyError("of the library")])
+@pytest.mark.parametrize("fault", [OSError("reset"), ValueError("no JSON"), AssertionError("of the library")])
 async def test_where_nothing_comes_the_line_is_closed(lines, made, fault: Exception) -> None:
     def work(line: Wire) -> None:
         raise fault
