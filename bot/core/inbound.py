@@ -7,6 +7,9 @@ from msgspec import Struct, structs
 
 from bot.core.mentions import Request
 
+By = Literal["mention", "label", "assignment", "review_request", "follow_up", "button"]
+"""How somebody asks. A follow-up without a mention counts only where the thread's conversation exists already."""
+
 
 class Inbound(Struct, frozen=True):
     """A request as it came: header names in lower case, the body byte for byte."""
@@ -83,8 +86,7 @@ class Trigger(Struct, frozen=True):
     request: Request
     meaning: str
     """Equal for the same wish however often and by whatever hook it is delivered."""
-    by: Literal["mention", "label", "assignment", "review_request", "follow_up", "button"]
-    """A follow-up without a mention counts only where the thread's conversation exists already."""
+    by: By
     origin: Origin
     title: str = ""
     body: str = ""

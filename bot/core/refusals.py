@@ -1,8 +1,18 @@
-"""What a platform's refusal over HTTP means in our words, and how long it asks us to wait. Pure."""
+"""What a platform's answer means in our words: read, refused, or to be asked for again after a while. Pure."""
 
+import logging
 import math
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
 
-from bot.core.errors import ProviderWord
+import msgspec
+
+from bot.core.errors import ProviderError, ProviderWord
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 UNTOLD = 60.0
 """Seconds to wait after a rate limit that names no time: platforms count by the minute."""
@@ -25,6 +35,35 @@ def word_of(status: int) -> ProviderWord:
     return _WORDS.get(status, "invalid" if 400 <= status < 500 else "unavailable")
 
 
+def refusal(
+    name: str, status: int, what: str, told: str, word: ProviderWord | None = None, wait: float | None = None
+) -> ProviderError:
+    """Return the error for what the platform `name` told us instead of doing `what`.
+
+    `word` where the platform has a better one than its status, `wait` (seconds) where it names a time.
+    """
+    word = word or word_of(status)
+    if word == "limited" and wait is None:
+        wait = UNTOLD
+    return ProviderError(word, f"{name} answered {status} to {what}: {told[:800]}", wait)
+
+
+def wait_of(headers: Mapping[str, str], window: str, now: float) -> float | None:
+    """Return the seconds that an answer's headers ask us to wait: `Retry-After`, or until a window that is used up ends.
+
+    The window's headers are `{window}-remaining` and, in Unix seconds, `{window}-reset`. The platform's own clock counts,
+    where it shows it; else `now`.
+    """
+    after, end = seconds(headers.get("retry-after")), seconds(headers.get(f"{window}-reset"))
+    if after is not None:
+        return after
+    if headers.get(f"{window}-remaining") != "0":
+        return None
+    with suppress(ValueError):
+        now = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    return UNTOLD if end is None else max(0.0, end - now)
+
+
 def seconds(text: str | None) -> float | None:
     """Return a header's number (`Retry-After`, the end of a rate limit's window), None for what is none or makes no sense."""
     try:
@@ -32,3 +71,40 @@ def seconds(text: str | None) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) and number >= 0 else None
+
+
+def read(answer: bytes | str | msgspec.Raw, kind: type[T], name: str, *path: str) -> T:
+    """Return what stands under a path of names in an answer of the platform `name`, as a value of this type.
+
+    Raises ProviderError.
+    """
+    try:
+        for step in path:
+            answer = msgspec.json.decode(answer, type=dict[str, msgspec.Raw])[step]
+        return msgspec.json.decode(answer, type=kind)
+    except (msgspec.DecodeError, UnicodeError, RecursionError, KeyError) as error:
+        raise ProviderError("unavailable", f"{name}'s answer was not understood: {error}") from None
+
+
+async def unless(asked: Awaitable[T], *words: ProviderWord) -> T | None:
+    """Return what was asked for, or None where it is refused in one of these words. Raises ProviderError for the others."""
+    try:
+        return await asked
+    except ProviderError as error:
+        if error.word not in words:
+            raise
+        return None
+
+
+async def courtesy(asked: Awaitable[T]) -> T | None:
+    """Return what was asked for, or None where it is refused for good: then it is left undone, and said in the log.
+
+    Raises ProviderError where the same may succeed later, and where the token is not taken.
+    """
+    try:
+        return await asked
+    except ProviderError as error:
+        if error.worth_retrying or error.word == "unauthorized":
+            raise
+        log.info("left undone: %s", error)
+        return None

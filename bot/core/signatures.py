@@ -4,6 +4,7 @@ import hashlib
 import hmac
 
 from bot.core.errors import Rejected
+from bot.core.inbound import Inbound
 from bot.core.secret import Secret
 
 
@@ -26,6 +27,11 @@ def require(header: str, expected: str, given: str | None) -> None:
         raise Rejected("signature", f"expected the header {header}; set the same secret on both sides", 401)
     if not same(expected, given):
         raise Rejected("signature", f"{header} does not match the body; is the secret the same on both sides?", 401)
+
+
+def require_hmac(header: str, inbound: Inbound, secret: Secret, prefix: str = "") -> None:
+    """Raise Rejected (401) unless this header has the HMAC-SHA256 of the body in hex behind `prefix`."""
+    require(header, f"{prefix}{hmac_sha256(secret, inbound.body).hex()}", inbound.headers.get(header.lower()))
 
 
 def require_recent(header: str, sent_at: float, now: float, window: float) -> None:

@@ -6,6 +6,7 @@ another one turns this Markdown into it.
 
 import re
 
+from bot.core.deliveries import address
 from bot.core.markdown import closes_nothing, code, cut, harmless, line
 from bot.core.outbound import Change, OpenChange, Outcome, Status, Task
 from bot.core.ports import Proposal
@@ -21,7 +22,6 @@ LONGEST_SAID = 60_000
 
 _FILES_SHOWN, _TASKS_SHOWN, _CHOICES_SHOWN = 60, 40, 10
 _BOX = {"todo": " ", "in_progress": " ", "done": "x"}
-_ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,1000}")
 _LOGIN = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,250}[A-Za-z0-9_])?", re.ASCII)
 _HEADING = re.compile(r"#{1,6}[ \t]+\S[^\n]*", re.MULTILINE)
 _FITTING = re.compile(r"descri|summary|overview|what|change|purpose|why|motivation|about|proposed", re.IGNORECASE)
@@ -53,6 +53,14 @@ def status_markdown(status: Status, handle: str, longest: int = LONGEST_SAID) ->
     """Return the message that shows how a request stands, without the patch; at most `longest` characters."""
     text = "\n\n".join(part for part in _PARTS[status.state](status, handle) if part)
     return cut(text, longest)
+
+
+def messages(
+    status: Status, topic: str, handle: str, longest: int = LONGEST_SAID, longest_patch: int = LONGEST_PATCH
+) -> dict[str, str]:
+    """Return by topic the message that shows how a request stands, and one with the patch where the work is one."""
+    texts = {topic: status_markdown(status, handle, longest)}
+    return {**texts, f"{topic}:patch": patch_markdown(status.patch, longest_patch)} if status.patch else texts
 
 
 def change_of(proposal: Proposal, closes: str) -> OpenChange:
@@ -174,7 +182,7 @@ def _change_name(url: str) -> str:
 
 
 def _link(name: str, url: str) -> str:
-    return f"[{name}]({url})" if _ADDRESS.fullmatch(url) else ""
+    return f"[{name}]({url})" if address(url) else ""
 
 
 def patch_markdown(patch: str, longest: int = LONGEST_PATCH) -> str:

@@ -16,6 +16,7 @@ from msgspec import Struct
 from bot.core.errors import ProviderError, Rejected
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, Change, Ending, OpenChange, Outcome, React, Receipt, Say, SetCheck, Status, Task
+from bot.core.platform import Platform
 from bot.core.ports import CaughtUp, Forge, Integration, Proposal, Source, as_sent
 from bot.core.secret import Secret
 from bot.core.wording import lasting
@@ -224,7 +225,7 @@ def _proposing_problems(integration: Integration, trigger: Trigger) -> list[str]
     return [] if calls and calls[-1].topic == proposal.topic else ["propose: the last call has another topic"]
 
 
-class RecordingClient:
+class RecordingClient(Platform):
     """A provider in memory: what it is told to do is in `calls`, what it was said to fail at fails.
 
     Its deliveries are Delivery structs as JSON. `writers` are the logins that may write. A failure that was planned and
@@ -237,6 +238,7 @@ class RecordingClient:
         """It has none."""
 
     def __init__(self, writers: Iterable[str] = ("alice", "bot"), repository_url: str = "") -> None:
+        super().__init__(self.Settings(), None, Secret("token-of-the-bot"))
         self.calls: list[Call] = []
         """Every call that was carried out, in order."""
         self.messages: dict[str, str] = {}
@@ -250,15 +252,6 @@ class RecordingClient:
     def fail(self, kind: type[Call], error: ProviderError, *, after: bool = False) -> None:
         """Let the next call of this kind fail; with `after`, when it is done and only its answer is lost."""
         self.failures.append((kind, error, after))
-
-    def secrets(self) -> Sequence[Secret]:
-        return ()
-
-    async def token(self, place: str, use: str = "") -> Secret | None:
-        return Secret("token-of-the-bot")
-
-    async def give_back(self, use: str) -> None:
-        """Its one token is for ever."""
 
     async def check(self) -> str:
         return "acts as bot"
@@ -351,7 +344,7 @@ class RecordingClient:
         name = address.removeprefix("https://memory.example/")
         return Repository(self.name, name) if name != address else None
 
-    async def identify(self, token: Secret) -> Account:
+    async def owner(self, token: Secret) -> Account:
         return Account(self.name, "1", "bot")
 
     async def account(self, login: str, token: Secret) -> Account:

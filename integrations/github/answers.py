@@ -5,7 +5,6 @@ https://docs.github.com/rest
 
 from collections.abc import Mapping
 from contextlib import suppress
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,8 +12,8 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from bot.core.errors import ProviderError
-from bot.core.refusals import UNTOLD, seconds, word_of
-from integrations.github.payloads import Maker, Person, Place, Present
+from bot.core.refusals import read, refusal, wait_of
+from integrations.github.payloads import Item, Maker, Person, Place
 
 T = TypeVar("T")
 
@@ -33,12 +32,9 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str]
     text: str
 
-    def read(self, kind: type[T]) -> T:
-        """Return the body as a value of this type. Raises ProviderError."""
-        try:
-            return msgspec.json.decode(self.text, type=kind)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            raise ProviderError("unavailable", f"GitHub's answer was not understood: {error}") from None
+    def read(self, kind: type[T], *path: str) -> T:
+        """Return what stands under a path in the body as a value of this type. Raises ProviderError."""
+        return read(self.text, kind, "GitHub", *path)
 
     @property
     def last_page(self) -> int:
@@ -78,24 +74,6 @@ class Repo(Struct, frozen=True):
     owner: Person | None = None
 
 
-class Installed(Struct, frozen=True):
-    """The repositories of an installation of our App."""
-
-    repositories: list[Repo]
-
-
-class Tip(Struct, frozen=True):
-    """The commit of a branch."""
-
-    sha: str
-
-
-class Branch(Struct, frozen=True):
-    """A branch."""
-
-    commit: Tip
-
-
 class Standing(Struct, frozen=True):
     """What a person may do in a repository: a permission of admin, write, read or none, and a role."""
 
@@ -109,17 +87,6 @@ class Standing(Struct, frozen=True):
         return self.permission in ("admin", "maintain", "write") or self.role_name in ("admin", "maintain", "write")
 
 
-class Remark(Struct, frozen=True):
-    """A comment, a remark on code, or a reaction."""
-
-    id: int
-    body: str | None = None
-    html_url: str | None = None
-    user: Person | None = None
-    created_at: str | None = None
-    in_reply_to_id: int | None = None
-
-
 class Check(Struct, frozen=True):
     """A check run."""
 
@@ -129,20 +96,10 @@ class Check(Struct, frozen=True):
     app: Maker | None = None
 
 
-class Checks(Struct, frozen=True):
-    """A page of check runs."""
-
-    check_runs: list[Check]
-
-
-class Referrer(Struct, frozen=True):
+class Referrer(Item, frozen=True):
     """The issue or pull request that mentions another one."""
 
-    number: int
     state: str = "open"
-    body: str | None = None
-    user: Person | None = None
-    pull_request: Present | None = None
     repository: Place | None = None
 
 
@@ -155,7 +112,6 @@ class Reference(Struct, frozen=True):
 class Happened(Struct, frozen=True):
     """Something in the timeline of an issue."""
 
-    event: str | None = None
     source: Reference | None = None
 
 
@@ -189,34 +145,14 @@ class Content(Struct, frozen=True):
     content: str | None = None
 
 
-def refusal(answer: Answer, what: str, now: float) -> ProviderError:
+def refused(answer: Answer, what: str, now: float) -> ProviderError:
     """Return the error for an answer that is no success; `now` is in Unix seconds.
 
     https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
-    try:
-        said = msgspec.json.decode(answer.text, type=Said)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        said = Said()
-    wait = _wait(answer.headers, now)
-    word = word_of(answer.status)
-    if answer.status == 403 and (wait is not None or "rate limit" in said.message.lower()):
-        word = "limited"
-    if word == "limited" and wait is None:
-        wait = UNTOLD
-    detail = f"GitHub answered {answer.status} to {what}: {said.message[:300]}"
-    if said.errors:
-        detail += f" {msgspec.json.encode(said.errors).decode()[:500]}"
-    return ProviderError(word, detail, wait)
-
-
-def _wait(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the seconds that GitHub asks us to wait. Its own clock counts, where it shows it."""
-    if (after := seconds(headers.get("retry-after"))) is not None:
-        return after
-    reset = seconds(headers.get("x-ratelimit-reset"))
-    if headers.get("x-ratelimit-remaining") != "0" or reset is None:
-        return None
-    with suppress(ValueError):
-        now = parsedate_to_datetime(headers.get("date", "")).timestamp()
-    return max(0.0, reset - now)
+    said, wait = Said(), wait_of(answer.headers, "x-ratelimit", now)
+    with suppress(ProviderError):
+        said = answer.read(Said)
+    limited = answer.status == 403 and (wait is not None or "rate limit" in said.message.lower())
+    told = f"{said.message[:300]} {msgspec.json.encode(said.errors).decode() if said.errors else ''}"
+    return refusal("GitHub", answer.status, what, told, "limited" if limited else None, wait)

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account
+from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.github import deliveries
 from integrations.github.answers import Answer
@@ -140,23 +141,18 @@ class App:
         return await self.token(old.place, old.use)
 
     async def _mint(self, place: str, use: str) -> Minted:
-        installation = await self._installation(place)
-        try:
-            made = await self._make(installation, place)
-        except ProviderError as error:
-            if error.word != "missing":
-                raise  # else it was installed anew since we looked
+        made = await unless(self._make(await self._installation(place), place), "missing")
+        if made is None:  # it was installed anew since we looked
             self._installations.pop(place, None)
             made = await self._make(await self._installation(place), place)
         return Minted(Secret(made.token), place, use, made.expires_at.timestamp(), made.permissions)
 
     async def _make(self, installation: Installation, place: str) -> Made:
-        narrowed = {name: level for name, level in PERMISSIONS.items() if _has(installation.permissions, name, level)}
-        body = (
-            {"repositories": [place.partition("/")[2]], "permissions": narrowed}
-            if place
-            else {"permissions": {"metadata": "read"}}
-        )
+        body: dict[str, object] = {"permissions": {"metadata": "read"}}
+        if place:
+            may = installation.permissions
+            narrowed = {name: level for name, level in PERMISSIONS.items() if _has(may, name, level)}
+            body = {"repositories": [place.partition("/")[2]], "permissions": narrowed}
         path = f"/app/installations/{installation.id}/access_tokens"
         return (await self._api.request(self._jwt(), "POST", path, body=body)).read(Made)
 
@@ -169,23 +165,17 @@ class App:
         return found
 
     async def _find_installation(self, place: str) -> Installation:
-        try:
-            if place:
-                found = (await self._get(f"/repos/{place}/installation")).read(Installation)
-            else:
-                found = (await self._get("/app/installations")).read(list[Installation])[0]
-        except (ProviderError, IndexError) as error:
-            if isinstance(error, ProviderError) and error.word != "missing":
-                raise
-            raise Refused(
-                "not_installed",
-                f"I am not installed on {place or 'any repository'}. Whoever administers it can do that.",
-            ) from None
-        if found.suspended_at:
-            raise Refused(
-                "suspended", f"My installation on {place} is suspended. Whoever administers it can lift that."
-            )
-        return found
+        if place:
+            answer = await unless(self._get(f"/repos/{place}/installation"), "missing")
+            found = [answer.read(Installation)] if answer else []
+        else:
+            found = (await self._get("/app/installations")).read(list[Installation])
+        where, remedy = place or "any repository", "Whoever administers it can"
+        if not found:
+            raise Refused("not_installed", f"I am not installed on {where}. {remedy} do that.")
+        if found[0].suspended_at:
+            raise Refused("suspended", f"My installation on {where} is suspended. {remedy} lift that.")
+        return found[0]
 
     def _tidy(self) -> None:
         """Forget what has run out, so that nothing grows with the number of runs and repositories."""

@@ -3,28 +3,27 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from functools import partial
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
-from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
+from bot.core.platform import Platform, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
-from bot.core.remembered import Remembered
+from bot.core.refusals import unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import checks, code, replies, rivals, talk, webhook
-from integrations.github.answers import Answer, Check, Checks, Installed, Pull, Remark, Repo, Standing
+from integrations.github import checks, code, replies, threads, webhook
+from integrations.github.answers import Answer, Check, Pull, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
-from integrations.github.code import number_in as _number
-from integrations.github.code import path_of as _repo
+from integrations.github.code import path_of
 from integrations.github.deliveries import Hooks
-from integrations.github.payloads import Person
+from integrations.github.payloads import Comment, Person
 from integrations.github.register import Registration
 
 _LONGEST = 65_536
@@ -35,7 +34,7 @@ _REPLY = "r"
 """Before the id of a reply to a remark on code, to tell it from a comment on the whole."""
 
 
-class GitHub:
+class GitHub(Platform):
     """GitHub.com or GitHub Enterprise Server, built as `GitHub(settings, us)`.
 
     Raises ConfigError for settings that cannot work.
@@ -70,15 +69,13 @@ class GitHub:
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "GitHub.Settings", us: Us) -> None:
-        self._settings = settings
-        self._web = _address("github.web_url", settings.web_url)
-        self._api = Api(_address("github.api_url", settings.api_url), settings.timeout)
+        super().__init__(settings, settings.webhook_secret, settings.token)
+        self._web = web_address("github.web_url", settings.web_url, "https://github.com")
+        self._api = Api(web_address("github.api_url", settings.api_url, "https://api.github.com"), settings.timeout)
         self._app = _app(settings, self._api)
-        self._us = webhook.Us(
-            us.handle, us.label, settings.bot_login.strip().removeprefix("@"), settings.app_id.strip()
-        )
+        login = settings.bot_login.strip().removeprefix("@")
+        self._us = webhook.Us(us.handle, us.label, us.public_url, login, settings.app_id.strip())
         self._hooks = Hooks(self._api, f"{us.public_url}/api/integration/github/events", time.time)
-        self._owners = Remembered[Secret, Account]()
 
     @staticmethod
     def registration(settings: "GitHub.Settings") -> Registration:
@@ -87,16 +84,8 @@ class GitHub:
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
-    def secrets(self) -> Sequence[Secret]:
-        s = self._settings
-        return [secret for secret in (s.webhook_secret, s.token, s.private_key, s.client_secret) if secret]
-
-    @property
-    def receives(self) -> bool:
-        return bool(self._settings.webhook_secret)
-
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self._webhook_secret(), now)
+        return webhook.verify(inbound, self.webhook_secret(), now)
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified, self._us)
@@ -107,13 +96,8 @@ class GitHub:
             "user-agent": "GitHub-Hookshot/onhand",
             "x-github-event": event,
             "x-github-delivery": delivery_id,
-            "x-hub-signature-256": f"sha256={hmac_sha256(self._webhook_secret(), body).hex()}",
+            "x-hub-signature-256": f"sha256={hmac_sha256(self.webhook_secret(), body).hex()}",
         }
-
-    def _webhook_secret(self) -> Secret:
-        if not self._settings.webhook_secret:
-            raise Rejected("not_configured", "there is no webhook secret for GitHub", 404)
-        return self._settings.webhook_secret
 
     # --- what goes out --------------------------------------------------------------------------------------------
 
@@ -126,8 +110,8 @@ class GitHub:
 
     async def token(self, place: str, use: str = "") -> Secret | None:
         if self._app is None:
-            return self._settings.token or None
-        return await self._app.token(_repo(place).removeprefix("/repos/") if place else "", use)
+            return self._token
+        return await self._app.token(path_of(place).removeprefix("/repos/") if place else "", use)
 
     async def give_back(self, use: str) -> None:
         if self._app is not None:
@@ -136,20 +120,19 @@ class GitHub:
     async def check(self) -> str:
         if self._app is not None:
             return await self._app.check()
-        if not self._settings.token:
+        if not self._token:
             raise ConfigError(
                 "no token; set ONHAND_GITHUB__TOKEN, or __APP_ID and __PRIVATE_KEY, or link people with tokens"
             )
-        return f"acts as {(await self.identify(self._settings.token)).login}"
+        return f"acts as {(await self.identify(self._token)).login}"
 
     async def catch_up(self, since: float) -> CaughtUp:
         """Of the App's webhook, or of the repositories' own where the token may see them."""
-        if not self.receives:
-            return CaughtUp()
-        if self._app is not None:
+        if self.receives and self._app is not None:
             return CaughtUp(sent_again=await self._app.send_again(since))
-        token = self._settings.token
-        return CaughtUp(sent_again=await self._hooks.send_again(token, since) if token else 0)
+        if self.receives and self._token:
+            return CaughtUp(sent_again=await self._hooks.send_again(self._token, since))
+        return CaughtUp()
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:
@@ -168,147 +151,120 @@ class GitHub:
             case Say():
                 return await self._find_message(call, token)
             case OpenChange():
-                return await self._find_change(call, token)
+                ours = (pull for pull in await self._pulls(call, "all", token) if mark(call.topic) in (pull.body or ""))
+                return next(map(_receipt_of_pull, ours), None)
             case SetCheck():
                 return await self._find_check(call, token)
         return None  # a reaction made twice is one
 
     async def _react(self, call: React, token: Secret) -> Receipt:
-        origin = call.origin
-        target = {
-            "issue": f"issues/{origin.id}",
-            "change": f"issues/{origin.id}",
-            "comment": f"issues/comments/{origin.id}",
-            "review_comment": f"pulls/comments/{origin.id}",
-        }.get(origin.kind)
-        if target is None:
+        kinds = {
+            "issue": "issues",
+            "change": "issues",
+            "comment": "issues/comments",
+            "review_comment": "pulls/comments",
+        }
+        kind = kinds.get(call.origin.kind)
+        if kind is None:
             return Receipt("")  # GitHub has no reactions to the text of a review
-        path = f"{_repo(call.thread.place)}/{target}/reactions"
-        made = await self._api.request(token, "POST", path, body={"content": call.emoji})
-        return Receipt(str(made.read(Remark).id))
+        path = f"{path_of(call.thread.place)}/{kind}/{call.origin.id}/reactions"
+        return Receipt((await self._write(token, "POST", path, {"content": call.emoji})).id)
 
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
+        place, number = path_of(call.thread.place), number_in(call.thread.item)
         body = {"body": marked(call.text, call.topic, _LONGEST)}
-        if receipt is not None:
-            try:
-                return await self._edit(call, receipt, body, token)
-            except ProviderError as error:
-                if error.word != "missing":
-                    raise  # else somebody has deleted it, and it is said anew
-        item = f"{_repo(call.thread.place)}/issues/{_number(call.thread.item)}/comments"
-        if not call.beneath:
-            return _receipt(await self._post(token, item, body))
-        above = f"{_repo(call.thread.place)}/pulls/{_number(call.thread.item)}/comments/{_number(call.beneath)}/replies"
-        try:
-            return _receipt(await self._post(token, above, body), _REPLY)
-        except ProviderError as error:
-            if error.word not in ("missing", "invalid"):
-                raise  # else the remark is gone, and the answer goes below the whole
-        return _receipt(await self._post(token, item, body))
+        if receipt and (edited := await unless(self._edit(place, receipt.id, body, token), "missing")):
+            return edited  # else somebody has deleted it, and it is said anew
+        if call.beneath:
+            above = f"{place}/pulls/{number}/comments/{number_in(call.beneath)}/replies"
+            if said := await unless(self._write(token, "POST", above, body, _REPLY), "missing", "invalid"):
+                return said  # else the remark is gone, and the answer goes below the whole
+        return await self._write(token, "POST", f"{place}/issues/{number}/comments", body)
 
-    async def _edit(self, call: Say, receipt: Receipt, body: dict[str, str], token: Secret) -> Receipt:
-        kind = "pulls" if receipt.id.startswith(_REPLY) else "issues"
-        path = f"{_repo(call.thread.place)}/{kind}/comments/{_number(receipt.id.removeprefix(_REPLY))}"
-        edited = await self._api.request(token, "PATCH", path, body=body)
-        return _receipt(edited.read(Remark), _REPLY if kind == "pulls" else "")
+    async def _edit(self, place: str, number: str, body: dict[str, str], token: Secret) -> Receipt:
+        kind, prefix = ("pulls", _REPLY) if number.startswith(_REPLY) else ("issues", "")
+        path = f"{place}/{kind}/comments/{number_in(number.removeprefix(_REPLY))}"
+        return await self._write(token, "PATCH", path, body, prefix)
 
-    async def _post(self, token: Secret, path: str, body: dict[str, str]) -> Remark:
-        return (await self._api.request(token, "POST", path, body=body)).read(Remark)
+    async def _write(self, token: Secret, verb: str, path: str, body: dict[str, str], prefix: str = "") -> Receipt:
+        return _receipt((await self._api.request(token, verb, path, body=body)).read(Comment), prefix)
 
     async def _find_message(self, call: Say, token: Secret) -> Receipt | None:
         """Look for our message among the newest ones. One that somebody else has put our mark on is not ours."""
         us = await self.identify(token)
-        place, number = _repo(call.thread.place), _number(call.thread.item)
-        if call.beneath and (found := await self._search(token, f"{place}/pulls/{number}/comments", call.topic, us)):
-            return _receipt(found, _REPLY)
-        found = await self._search(token, f"{place}/issues/{number}/comments", call.topic, us)
-        return _receipt(found) if found else None
-
-    async def _search(self, token: Secret, path: str, topic: str, us: Account) -> Remark | None:
-        """Return the last message of this topic. The list comes oldest first, so its last pages are read."""
-        first = await self._api.get(token, path, {"per_page": 100})
-        for page in range(first.last_page, max(0, first.last_page - _PAGES), -1):
-            answer = first if page == 1 else await self._api.get(token, path, {"per_page": 100, "page": page})
-            for remark in reversed(answer.read(list[Remark])):
-                if mark(topic) in (remark.body or "") and remark.user and str(remark.user.id) == us.id:
-                    return remark
+        place, number = path_of(call.thread.place), number_in(call.thread.item)
+        for kind, prefix in ([("pulls", _REPLY)] if call.beneath else []) + [("issues", "")]:
+            async for comment in self._api.newest(token, f"{place}/{kind}/{number}/comments", Comment, _PAGES):
+                if mark(call.topic) in (comment.body or "") and comment.user and str(comment.user.id) == us.id:
+                    return _receipt(comment, prefix)
         return None
 
-    async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
-        path = f"{_repo(call.repository.name)}/pulls"
-        text = {"title": call.title, "body": marked(call.body, call.topic, _LONGEST)}
-        if receipt is not None and await self._is_open(path, receipt.id, token):
-            return await self._edit_change(path, receipt.id, text, token)
-        wanted = {**text, "head": call.head, "base": call.base, "draft": call.draft}
-        try:
-            made = await self._api.request(token, "POST", path, body=wanted)
-        except ProviderError as error:
-            if error.word != "invalid":
-                raise
-            if call.draft and "draft" in error.detail.lower():  # private repositories of free plans have no drafts
-                made = await self._api.request(token, "POST", path, body={**wanted, "draft": False})
-            else:
-                return await self._take_over(call, path, text, token, error)
-        return _receipt_of_pull(made.read(Pull))
+    # --- pull requests --------------------------------------------------------------------------------------------
 
-    async def _take_over(
-        self, call: OpenChange, path: str, text: dict[str, str], token: Secret, error: ProviderError
-    ) -> Receipt:
-        """Return the open pull request that stood in the way of a new one; its text is renewed if it is ours."""
-        there = next(iter(await self._pulls(call, path, "open", token)), None)
-        if there is None:
-            raise error
+    async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
+        """Open one; where there is one for the branch, that is taken, and its text renewed if it is ours."""
+        path = f"{path_of(call.repository.name)}/pulls"
+        text = {"title": call.title, "body": marked(call.body, call.topic, _LONGEST)}
+        if receipt and (await self._api.get(token, f"{path}/{number_in(receipt.id)}")).read(Pull).state == "open":
+            return await self._edit_change(path, receipt.id, text, token)  # a closed one is left as it is
+        try:
+            return await self._new_change(path, {**text, "head": call.head, "base": call.base}, call.draft, token)
+        except ProviderError as error:
+            there = next(iter(await self._pulls(call, "open", token)), None) if error.word == "invalid" else None
+            if there is None:
+                raise
         if carries_mark(there.body or ""):
             return await self._edit_change(path, str(there.number), text, token)
         return _receipt_of_pull(there)
 
-    async def _is_open(self, path: str, number: str, token: Secret) -> bool:
-        """Whether a pull request still takes commits; one that was merged or closed is left as it is, and a new one opened."""
-        found = await self._api.get(token, f"{path}/{_number(number)}")
-        return found.read(Pull).state == "open"
+    async def _new_change(self, path: str, wanted: dict[str, str], draft: bool, token: Secret) -> Receipt:
+        try:
+            made = await self._api.request(token, "POST", path, body={**wanted, "draft": draft})
+        except ProviderError as error:
+            if not (draft and error.word == "invalid" and "draft" in error.detail.lower()):
+                raise
+            return await self._new_change(
+                path, wanted, False, token
+            )  # private repositories of free plans have no drafts
+        return _receipt_of_pull(made.read(Pull))
 
     async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:
-        edited = await self._api.request(token, "PATCH", f"{path}/{_number(number)}", body=text)
+        edited = await self._api.request(token, "PATCH", f"{path}/{number_in(number)}", body=text)
         return _receipt_of_pull(edited.read(Pull))
 
-    async def _find_change(self, call: OpenChange, token: Secret) -> Receipt | None:
-        pulls = await self._pulls(call, f"{_repo(call.repository.name)}/pulls", "all", token)
-        ours = (pull for pull in pulls if mark(call.topic) in (pull.body or ""))
-        return next((_receipt_of_pull(pull) for pull in ours), None)
-
-    async def _pulls(self, call: OpenChange, path: str, state: str, token: Secret) -> list[Pull]:
+    async def _pulls(self, call: OpenChange, state: str, token: Secret) -> list[Pull]:
         owner = call.repository.name.partition("/")[0]
         query = {"head": f"{owner}:{call.head}", "base": call.base, "state": state, "per_page": 30}
-        return (await self._api.get(token, path, query)).read(list[Pull])
+        return (await self._api.get(token, f"{path_of(call.repository.name)}/pulls", query)).read(list[Pull])
+
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        return await threads.rivals(self._api, token, thread, await self.identify(token))
+
+    # --- checks ---------------------------------------------------------------------------------------------------
 
     async def _set_check(self, call: SetCheck, receipt: Receipt | None, token: Secret) -> Receipt:
         """Show the check where the token may; elsewhere it is left out, and the receipt is empty."""
         if receipt and call.ending is None:
             return receipt  # that it goes on is shown already: GitHub wants few writes
-        path, body = f"{_repo(call.thread.place)}/check-runs", checks.body(call, self._us.handle)
-        try:
-            if not self._may_check(token):
-                return Receipt("")
-            if receipt and receipt.id:
-                made = await self._api.request(token, "PATCH", f"{path}/{_number(receipt.id)}", body=body)
-            else:
-                made = await self._api.request(token, "POST", path, body={**body, "head_sha": call.commit})
-        except ProviderError as error:
-            if error.word not in ("forbidden", "missing"):
-                raise
+        path, body = f"{path_of(call.thread.place)}/check-runs", checks.body(call, self._us.handle)
+        if not self._may_check(token):
             return Receipt("")
-        shown = made.read(Check)
-        return Receipt(str(shown.id), shown.html_url or "")
+        if receipt and receipt.id:
+            shown = self._api.request(token, "PATCH", f"{path}/{number_in(receipt.id)}", body=body)
+        else:
+            shown = self._api.request(token, "POST", path, body={**body, "head_sha": call.commit})
+        made = await unless(shown, "forbidden", "missing")
+        return _receipt(made.read(Check)) if made else Receipt("")
 
     async def _find_check(self, call: SetCheck, token: Secret) -> Receipt | None:
         if not self._may_check(token):
             return None
-        path = f"{_repo(call.thread.place)}/commits/{quote(call.commit, safe='')}/check-runs"
+        path = f"{path_of(call.thread.place)}/commits/{quote(call.commit, safe='')}/check-runs"
         query = {"check_name": checks.name(self._us.handle), "filter": "all", "per_page": 100}
-        there = (await self._api.get(token, path, query)).read(Checks).check_runs
+        there = (await self._api.get(token, path, query)).read(list[Check], "check_runs")
         wanted = checks.external_id(call)
         ours = (check for check in there if check.external_id == wanted and self._us.made(check.app))
-        return next((Receipt(str(check.id), check.html_url or "") for check in ours), None)
+        return next(map(_receipt, ours), None)
 
     def _may_check(self, token: Secret) -> bool:
         """Whether the token may make check runs, which only an App's may."""
@@ -321,35 +277,32 @@ class GitHub:
         return True
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
-        return await talk.before(partial(self._api.get, token), trigger)
+        return await threads.before(self._api, token, trigger)
 
     async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
-        place = _repo(repository.name)
+        return bool(await unless(self._may_write(repository.name, account, token), "missing"))
+
+    async def _may_write(self, name: str, account: Account | None, token: Secret) -> bool:
+        place = path_of(name)
         paths = [place, *([f"{place}/collaborators/{quote(account.login, safe='')}/permission"] if account else [])]
         told = await asyncio.gather(*(self._api.get(token, path) for path in paths), return_exceptions=True)
-        try:
-            repo = _given(told[0]).read(Repo)
-            minted = self._app and self._app.minted(token)
-            if not (minted.may_push(repository.name) if minted else repo.permissions and repo.permissions.push):
-                return False
-            if account is None:
-                return True
-            if repo.owner and repo.owner.type == "User" and str(repo.owner.id) == account.id:
-                return True  # a personal repository's owner has every right in it
-            standing = _given(told[1]).read(Standing)
-        except ProviderError as error:
-            if error.word == "missing":
-                return False
-            raise
+        repo = _given(told[0]).read(Repo)
+        minted = self._app and self._app.minted(token)
+        if not (minted.may_push(name) if minted else repo.permissions and repo.permissions.push):
+            return False
+        if account is None:
+            return True
+        if repo.owner and repo.owner.type == "User" and str(repo.owner.id) == account.id:
+            return True  # a personal repository's owner has every right in it
+        standing = _given(told[1]).read(Standing)
         same_person = standing.user is not None and str(standing.user.id) == account.id  # logins change hands
         return same_person and standing.writes
 
     async def identify(self, token: Secret) -> Account:
-        if self._app is not None and self._app.minted(token):
-            return await self._app.bot(token)
-        return await self._owners.get(token, lambda: self._owner(token))
+        app = self._app if self._app and self._app.minted(token) else None
+        return await app.bot(token) if app else await super().identify(token)
 
-    async def _owner(self, token: Secret) -> Account:
+    async def owner(self, token: Secret) -> Account:
         return _account((await self._api.get(token, "/user")).read(Person))
 
     async def account(self, login: str, token: Secret) -> Account:
@@ -364,7 +317,7 @@ class GitHub:
     async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
         if self._app and self._app.minted(token):
             installed = await self._api.get(token, "/installation/repositories", {"per_page": 100})
-            repos = installed.read(Installed).repositories
+            repos = installed.read(list[Repo], "repositories")
         else:
             repos = (await self._api.get(token, "/user/repos", {"per_page": 100, "sort": "pushed"})).read(list[Repo])
         mine = (repo for repo in repos if repo.permissions is None or repo.permissions.push)
@@ -375,14 +328,10 @@ class GitHub:
         return Repository(self.name, name) if name else None
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
-        return await code.source(partial(self._api.get, token), self._web, repository, number)
+        return await code.source(self._api, token, self._web, repository, number)
 
     async def template(self, repository: Repository, token: Secret) -> str:
-        return await code.template(partial(self._api.get, token), repository)
-
-    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
-        us = await self.identify(token)
-        return await rivals.find(partial(self._api.get, token), thread, us)
+        return await code.template(self._api, token, repository)
 
     async def close(self) -> None:
         if self._app is not None:
@@ -407,19 +356,12 @@ def _app(settings: GitHub.Settings, api: Api) -> App | None:
     return App(api, settings.app_id, settings.private_key, time.time)
 
 
-def _address(setting: str, url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise ConfigError(f"{setting}: expected an address such as https://github.com, found {url!r}")
-    return url.rstrip("/")
-
-
 def _account(person: Person) -> Account:
     return Account(GitHub.name, str(person.id), person.login)
 
 
-def _receipt(remark: Remark, prefix: str = "") -> Receipt:
-    return Receipt(f"{prefix}{remark.id}", remark.html_url or "")
+def _receipt(made: Comment | Check, prefix: str = "") -> Receipt:
+    return Receipt(f"{prefix}{made.id}", made.html_url or "")
 
 
 def _receipt_of_pull(pull: Pull) -> Receipt:

@@ -1,36 +1,37 @@
 """Where code lives on GitHub: the repository, the pull request's branch here or in a fork, the description's template."""
 
 from base64 import b64decode
-from collections.abc import Awaitable, Callable
-from urllib.parse import quote, urlsplit
+from contextlib import suppress
+from urllib.parse import quote
 
 from msgspec import UNSET, structs
 
-from bot.core.errors import ProviderError, Refused
+from bot.core.errors import Refused
 from bot.core.inbound import Repository
+from bot.core.platform import number_in, path_at
 from bot.core.ports import Source
+from bot.core.refusals import unless
+from bot.core.secret import Secret
 from integrations.github import webhook
-from integrations.github.answers import Answer, Branch, Content, Pull, Repo
-
-Read = Callable[[str], Awaitable[Answer]]
-"""Reads a path of the API. Raises ProviderError."""
+from integrations.github.answers import Content, Pull, Repo
+from integrations.github.api import Api
 
 _TEMPLATE_FOLDERS = (".github", "", "docs")
 _TEMPLATE_LARGEST = 64 * 1024
 
 
-async def source(read: Read, web: str, repository: Repository, number: str) -> Source:
+async def source(api: Api, token: Secret, web: str, repository: Repository, number: str) -> Source:
     """Describe a repository, and the pull request `number` in it ("" for none). Raises ProviderError, Refused."""
     place = path_of(repository.name)
-    repo = (await read(place)).read(Repo)
+    repo = (await api.get(token, place)).read(Repo)
     if repo.archived or repo.disabled:
         state = "archived" if repo.archived else "disabled"
         raise Refused("archived", f"The repository {repository.name} is {state}, so nothing can be pushed to it.")
-    pull = (await read(f"{place}/pulls/{number_in(number)}")).read(Pull) if number else None
+    pull = (await api.get(token, f"{place}/pulls/{number_in(number)}")).read(Pull) if number else None
     if pull is not None and pull.state == "open":
         return _source_of_pull(web, repository, repo, pull)
     base = pull.base.ref if pull is not None else repo.default_branch
-    return Source(repository, _git(web, repo.full_name), base, commit=await _stands(read, place, base))
+    return Source(repository, _git(web, repo.full_name), base, commit=await _stands(api, token, place, base))
 
 
 def _source_of_pull(web: str, repository: Repository, repo: Repo, pull: Pull) -> Source:
@@ -56,19 +57,9 @@ def path_of(name: str) -> str:
 
 def name_at(web: str, address: str) -> str:
     """Return `owner/repo` of an address on this GitHub (a page, or for git over HTTP or SSH); "" for any other."""
-    host = urlsplit(web).netloc.casefold()
-    there = address.partition("://")[2] if "://" in address else address.replace(":", "/", 1)
-    at, _, path = there.rpartition("@")[2].partition("/")
-    parts = path.partition("?")[0].partition("#")[0].split("/")
-    name = "/".join([*parts[:1], *(part.removesuffix(".git") for part in parts[1:2])])
-    return name if at.casefold() == host and webhook.is_repository(name) else ""
-
-
-def number_in(text: str) -> str:
-    """Return the text if it is a number that may stand in an address. Raises ProviderError."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise ProviderError("invalid", f"expected a number, found {text[:40]!r}")
-    return text
+    owner, _, rest = path_at(web, address).partition("/")
+    name = f"{owner}/{rest.partition('/')[0].removesuffix('.git')}"
+    return name if webhook.is_repository(name) else ""
 
 
 def _git(web: str, name: str) -> str:
@@ -76,41 +67,28 @@ def _git(web: str, name: str) -> str:
     return f"{web}/{name}.git"
 
 
-async def _stands(read: Read, place: str, branch: str) -> str:
+async def _stands(api: Api, token: Secret, place: str, branch: str) -> str:
     """Return the commit of a branch; nothing when there is no such branch."""
-    try:
-        return (await read(f"{place}/branches/{quote(branch)}")).read(Branch).commit.sha
-    except ProviderError as error:
-        if error.word == "missing":
-            return ""
-        raise
+    found = await unless(api.get(token, f"{place}/branches/{quote(branch)}"), "missing")
+    return found.read(str, "commit", "sha") if found else ""
 
 
-async def template(read: Read, repository: Repository) -> str:
+async def template(api: Api, token: Secret, repository: Repository) -> str:
     """Return the pull request template from the first of the usual places that has one. At most four requests."""
     place = path_of(repository.name)
     for folder in _TEMPLATE_FOLDERS:
-        for entry in await _listing(read, f"{place}/contents/{folder}"):
+        found = await unless(api.get(token, f"{place}/contents/{folder}"), "missing")
+        for entry in found.read(list[Content]) if found else ():
             name = entry.name.lower()
             if entry.type == "file" and name in ("pull_request_template.md", "pull_request_template.txt"):
-                return await _text(read, f"{place}/contents/{quote(entry.path)}")
+                return await _text(api, token, f"{place}/contents/{quote(entry.path)}")
     return ""
 
 
-async def _listing(read: Read, path: str) -> list[Content]:
-    try:
-        return (await read(path)).read(list[Content])
-    except ProviderError as error:
-        if error.word == "missing":
-            return []
-        raise
-
-
-async def _text(read: Read, path: str) -> str:
-    content = (await read(path)).read(Content)
+async def _text(api: Api, token: Secret, path: str) -> str:
+    content = (await api.get(token, path)).read(Content)
     if content.encoding != "base64" or content.size > _TEMPLATE_LARGEST:
         return ""
-    try:
+    with suppress(ValueError):
         return b64decode(content.content or "").decode(errors="replace")
-    except ValueError:
-        return ""
+    return ""

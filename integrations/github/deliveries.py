@@ -10,6 +10,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from bot.core.errors import ProviderError
+from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.github.answers import Repo
 from integrations.github.api import Api
@@ -96,13 +97,10 @@ class Hooks:
         return sum([await self._of_one(hook, token, since) for hook in self._known])
 
     async def _of_one(self, hook: str, token: Secret, since: float) -> int:
-        try:
-            return await send_again(self._api, lambda: token, hook, since)
-        except ProviderError as error:
-            if error.word not in ("missing", "forbidden"):
-                raise
+        sent = await unless(send_again(self._api, lambda: token, hook, since), "missing", "forbidden")
+        if sent is None:
             self._until = 0.0  # it is gone, or the right to see it is
-            return 0
+        return sent or 0
 
     async def _find(self, token: Secret) -> list[str]:
         repositories = (await self._api.get(token, "/user/repos", {"sort": "pushed", "per_page": 100})).read(list[Repo])
@@ -111,10 +109,6 @@ class Hooks:
 
     async def _at(self, place: str, token: Secret) -> list[str]:
         path = f"/repos/{place}/hooks"
-        try:
-            hooks = (await self._api.get(token, path, {"per_page": 100})).read(list[Hook])
-        except ProviderError as error:
-            if error.word not in ("missing", "forbidden"):
-                raise
-            return []  # the token is not for webhooks
+        seen = await unless(self._api.get(token, path, {"per_page": 100}), "missing", "forbidden")
+        hooks = seen.read(list[Hook]) if seen else []  # else the token is not for webhooks
         return [f"{path}/{hook.id}" for hook in hooks if hook.config.url == self._address]

@@ -48,14 +48,14 @@ class Item(Struct, frozen=True):
 
 
 class Comment(Struct, frozen=True):
-    """A comment, a remark on code, or a review."""
+    """A comment, a remark on code, or a review; in an answer of the API a reaction as well."""
 
     id: _Id
     body: str | None = None
     user: Person | None = None
     html_url: str | None = None
+    created_at: str | None = None
     updated_at: str | None = None
-    submitted_at: str | None = None
     in_reply_to_id: _Id | None = None
     path: str | None = None
     line: int | None = None

@@ -6,17 +6,14 @@ The words are those of `bot.core.wording`. The hidden mark is put on by the clie
 from bot.core.inbound import Trigger
 from bot.core.outbound import Call, Say, Status
 from bot.core.ports import Proposal
-from bot.core.wording import asked_here, change_of, patch_markdown, status_markdown
+from bot.core.wording import asked_here, change_of, messages
 
 
 def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Call]:
     """Return the one comment that shows how a request stands, and one with the patch where the work is one."""
     thread, beneath = trigger.thread, trigger.origin.thread_id
-    calls: list[Call] = [Say(topic=topic, thread=thread, text=status_markdown(status, handle), beneath=beneath)]
-    if status.patch:
-        patch = patch_markdown(status.patch)
-        calls.append(Say(topic=f"{topic}:patch", thread=thread, text=patch, beneath=beneath))
-    return calls
+    texts = messages(status, topic, handle)
+    return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in texts.items()]
 
 
 def propose(proposal: Proposal) -> list[Call]:

@@ -10,48 +10,34 @@ https://docs.github.com/webhooks/webhook-events-and-payloads
 
 import re
 from collections.abc import Callable
-from datetime import datetime
-from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
+from bot.core import ports
+from bot.core.deliveries import ID, WORD, address, decode, event_name, moment, understood
 from bot.core.errors import Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark
 from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
-from bot.core.signatures import hmac_sha256, require
+from bot.core.signatures import require_hmac
 from bot.core.untrusted import clean
 from integrations.github import checks
 from integrations.github.payloads import Changes, Comment, Item, Maker, Payload, Person
 
 SERVICE = "github"
-By = Literal["mention", "label", "assignment", "review_request"]
 
 AT_OPENING = 5.0
 """Seconds after an issue was opened in which labels and assignees set by its author belong to the opening."""
 
 
-class Us(Struct, frozen=True):
+class Us(ports.Us, frozen=True):
     """By what onhand is called on GitHub."""
 
-    handle: str = "@onhand"
-    label: str = "onhand"
-    login: str = ""
-    """Of the bot's account, where it is known."""
     app: str = ""
     """Number or client id of our App, where we are one."""
-
-    @property
-    def handles(self) -> tuple[str, ...]:
-        """What people may write to call us."""
-        return (self.handle, f"@{self.login.removesuffix('[bot]')}") if self.login else (self.handle,)
-
-    def named(self, login: str) -> bool:
-        """Whether this is the bot's own login."""
-        return bool(self.login) and login.casefold() == self.login.casefold()
 
     def made(self, app: Maker | None) -> bool:
         """Whether an App that made something is ours."""
@@ -61,9 +47,6 @@ class Us(Struct, frozen=True):
 _PAYLOAD = msgspec.json.Decoder(Payload)
 
 _REPOSITORY = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-_DELIVERY_ID = re.compile(r"[\x21-\x7e]{1,200}")
-_ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,1000}")
 
 
 def is_repository(name: str) -> bool:
@@ -76,32 +59,23 @@ def verify(inbound: Inbound, secret: Secret, now: float) -> Verified:
 
     GitHub signs no time, so `now` plays no part; deliveries are told apart by their ids.
     """
-    given = inbound.headers.get("x-hub-signature-256")
-    if given is not None and not given.isascii():
-        raise Rejected("signature", "X-Hub-Signature-256 is not of the form sha256=<hex>", 401)
-    require("X-Hub-Signature-256", f"sha256={hmac_sha256(secret, inbound.body).hex()}", given)
+    require_hmac("X-Hub-Signature-256", inbound, secret, "sha256=")
     return Verified(inbound.headers, inbound.body)
 
 
 def parse(verified: Verified, us: Us) -> Delivery:
     """Read a delivery. Raises Rejected (400) for one without GitHub's headers, or whose body is no such event."""
-    event = _header(verified, "X-GitHub-Event", _WORD)
-    delivery_id = _header(verified, "X-GitHub-Delivery", _DELIVERY_ID)
+    event = _header(verified, "X-GitHub-Event", WORD)
+    number = _header(verified, "X-GitHub-Delivery", ID)
     if event not in _EVENTS:
-        return Delivery(SERVICE, delivery_id, event, ignored=IGNORED.get((event, ""), "not_used"))
-    payload = _decode(verified)
-    action = payload.action or ""
-    read = TRIGGERS.get((event, action))
-    if read is None:
-        name = f"{event}.{action}" if _WORD.fullmatch(action) else event
-        return Delivery(SERVICE, delivery_id, name, ignored=IGNORED.get((event, action), "not_used"))
-    name = f"{event}.{action}"
-    found = read(payload, us)
-    if isinstance(found, str):
-        return Delivery(SERVICE, delivery_id, name, ignored=found)
-    if not found.meaning:  # nothing in it tells one press of a button from the next
-        found = structs.replace(found, meaning=f"{SERVICE}:{name}:{delivery_id}")
-    return Delivery(SERVICE, delivery_id, name, triggers=(found,))
+        return understood(SERVICE, number, event, IGNORED.get((event, ""), "not_used"))
+    payload = decode(_json(verified), _PAYLOAD, "GitHub")
+    row = (event, payload.action or "")
+    read, name = TRIGGERS.get(row), event_name(*row)
+    found = read(payload, us) if read else IGNORED.get(row, "not_used")
+    if isinstance(found, Trigger) and not found.meaning:  # nothing in it tells one press of a button from the next
+        found = structs.replace(found, meaning=f"{SERVICE}:{name}:{number}")
+    return understood(SERVICE, number, name, found)
 
 
 def _header(inbound: Inbound, name: str, shape: re.Pattern[str]) -> str:
@@ -109,15 +83,6 @@ def _header(inbound: Inbound, name: str, shape: re.Pattern[str]) -> str:
     if not shape.fullmatch(value):
         raise Rejected("headers", f"expected the header {name} as GitHub sends it")
     return value
-
-
-def _decode(inbound: Inbound) -> Payload:
-    try:
-        return _PAYLOAD.decode(_json(inbound))
-    except msgspec.ValidationError as error:
-        raise Rejected("body", f"expected the payload of a GitHub event: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Rejected("body", "expected JSON, or a form with JSON in the field payload") from None
 
 
 def _json(inbound: Inbound) -> bytes:
@@ -213,10 +178,7 @@ def _run_again(payload: Payload, us: Us) -> Trigger | str:
     return _button(payload, us, "retry")
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("issues", "opened"): _opened,
     ("issues", "edited"): _edited,
     ("issues", "labeled"): _labeled,
@@ -235,7 +197,7 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("check_run", "requested_action"): _pressed,
     ("check_run", "rerequested"): _run_again,
 }
-"""What may ask us for work, by event and action."""
+"""What may ask us for work, by event and action. A row reads it, or says in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("ping", ""): "ping",
@@ -345,11 +307,8 @@ def _at_opening(payload: Payload) -> bool:
     item, sender = payload.item, payload.sender
     if item.user is None or sender is None or item.user.id != sender.id:
         return False
-    try:
-        opened, now = datetime.fromisoformat(item.created_at or ""), datetime.fromisoformat(item.updated_at or "")
-        return 0 <= (now - opened).total_seconds() <= AT_OPENING
-    except (ValueError, TypeError, OverflowError):
-        return False
+    opened = moment(item.created_at)
+    return opened > 0 and 0 <= moment(item.updated_at) - opened <= AT_OPENING
 
 
 def _opening(payload: Payload) -> str:
@@ -388,7 +347,6 @@ def _trigger(
 ) -> Trigger:
     item, place, sender = payload.item, _place(payload), payload.sender or Person()
     number = str(item.number)
-    address = url or item.html_url or ""
     return Trigger(
         thread=Thread(SERVICE, place, number),
         actor=Account(SERVICE, str(sender.id), clean(sender.login)),
@@ -398,7 +356,7 @@ def _trigger(
         origin=origin or Origin("change" if payload.change else "issue", number),
         title=clean(item.title or ""),
         body=clean(item.body or ""),
-        url=address if _ADDRESS.fullmatch(address) else "",
+        url=address(url or item.html_url),
         change=payload.change,
         repository=Repository(SERVICE, place),
     )

@@ -5,17 +5,15 @@ https://docs.gitlab.com/api/rest/
 
 from msgspec import Struct
 
-from integrations.gitlab.payloads import Position
+from integrations.gitlab.payloads import Attributes, Person
 
 DEVELOPER = 30
 """The access level from which on a member may push. https://docs.gitlab.com/api/access_requests/#valid-access-levels"""
 
 
-class User(Struct, frozen=True):
+class User(Person, frozen=True):
     """A user. `bot` and `state` are shown by /users alone."""
 
-    id: int
-    username: str
     state: str = "active"
     bot: bool | None = None
 
@@ -45,14 +43,6 @@ class Project(Struct, frozen=True):
     merge_requests_template: str | None = None
 
 
-class Refs(Struct, frozen=True):
-    """Between which commits the diff of a merge request is."""
-
-    base_sha: str | None = None
-    start_sha: str | None = None
-    head_sha: str | None = None
-
-
 class References(Struct, frozen=True):
     """How something is called where it was asked for: `!7`, or `group/project!7` elsewhere."""
 
@@ -71,23 +61,15 @@ class MergeRequest(Struct, frozen=True):
     state: str = "opened"
     description: str | None = None
     allow_collaboration: bool | None = None
-    diff_refs: Refs | None = None
     author: User | None = None
     references: References = References()
 
 
-class Note(Struct, frozen=True):
+class Note(Attributes, frozen=True):
     """A note, alone or in a discussion."""
 
-    id: int
-    type: str | None = None
     body: str | None = None
     author: User | None = None
-    system: bool = False
-    internal: bool = False
-    created_at: str | None = None
-    updated_at: str | None = None
-    position: Position | None = None
 
 
 class Discussion(Struct, frozen=True):
@@ -97,15 +79,11 @@ class Discussion(Struct, frozen=True):
     notes: list[Note] = []
 
 
-class Listed(Struct, frozen=True):
+class Listed(Attributes, frozen=True):
     """An issue or merge request in a list."""
 
-    iid: int
-    web_url: str
-    title: str | None = None
-    description: str | None = None
+    web_url: str = ""
     author: User | None = None
-    created_at: str | None = None
     user_notes_count: int = 1
     """GitLab's own notes not counted."""
 
@@ -117,39 +95,9 @@ class Award(Struct, frozen=True):
     user: User | None = None
 
 
-class Group(Struct, frozen=True):
-    """A group."""
-
-    id: int
-
-
-class Tip(Struct, frozen=True):
-    """The commit of a branch."""
-
-    id: str
-
-
-class Branch(Struct, frozen=True):
-    """A branch."""
-
-    commit: Tip
-
-
-class Template(Struct, frozen=True):
-    """A template for descriptions."""
-
-    content: str | None = None
-
-
 class Hook(Struct, frozen=True):
     """A webhook. Its secrets are never shown; old versions do not know signing tokens."""
 
     id: int
     url: str
     signing_token_present: bool | None = None
-
-
-class Version(Struct, frozen=True):
-    """Which GitLab it is, such as `18.4.1-ee`."""
-
-    version: str = ""

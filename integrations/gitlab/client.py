@@ -2,23 +2,26 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from bot.core.errors import ConfigError, ProviderError, Refused, Rejected
+from bot.core import standard_webhooks
+from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
+from bot.core.platform import Platform, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
-from bot.core.remembered import Remembered
+from bot.core.refusals import unless
 from bot.core.secret import Secret
+from bot.core.standard_webhooks import signing_keys
 from integrations.gitlab import code, hooks, missed, notes, replies, webhook
-from integrations.gitlab.answers import Member, MergeRequest, Project, User
+from integrations.gitlab.answers import Member, MergeRequest, Note, Project, User
 from integrations.gitlab.api import Api
 from integrations.gitlab.code import items_of, path_of
-from integrations.gitlab.markdown import marked
+from integrations.gitlab.replies import marked
 
 _HOOKS = {
     "issue": "Issue Hook",
@@ -31,7 +34,7 @@ _LONGEST_TITLE = 255
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
-class GitLab:
+class GitLab(Platform):
     """GitLab.com or a self-managed GitLab, built as `GitLab(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "gitlab"
@@ -57,12 +60,12 @@ class GitLab:
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "GitLab.Settings", us: Us) -> None:
-        self._settings, self._web = settings, _address(settings.url)
+        self._signing, self._settings = _tokens(settings.signing_token), settings
+        super().__init__(settings, next(iter(self._signing), settings.webhook_secret), settings.token)
+        self._web = _web(settings)
         self._api = Api(self._web, settings.timeout)
-        self._signing = _tokens(settings.signing_token)
-        username = settings.bot_username.strip().removeprefix("@")
-        self._us = webhook.Us(us.handle, us.label, username, _allowed(settings.allow))
-        self._owners = Remembered[Secret, Account]()
+        login = settings.bot_username.strip().removeprefix("@")
+        self._us = webhook.Us(us.handle, us.label, us.public_url, login, _allowed(settings.allow))
 
     @staticmethod
     async def set_up(settings: "GitLab.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
@@ -73,7 +76,7 @@ class GitLab:
             raise ConfigError(
                 f"ONHAND_PUBLIC_URL: expected the address at which GitLab reaches onhand, found {public_url}"
             )
-        api = Api(_address(settings.url), settings.timeout)
+        api = Api(_web(settings), settings.timeout)
         try:
             signing = next(iter(_tokens(settings.signing_token)), None)
             return await hooks.register(api, settings.token, signing, settings.webhook_secret, public_url, arguments)
@@ -83,12 +86,7 @@ class GitLab:
     # --- what comes in --------------------------------------------------------------------------------------------
 
     def secrets(self) -> Sequence[Secret]:
-        s = self._settings
-        return [*self._signing, *(secret for secret in (s.webhook_secret, s.token) if secret)]
-
-    @property
-    def receives(self) -> bool:
-        return bool(self._signing or self._settings.webhook_secret)
+        return [*self._signing, *super().secrets()]
 
     def verify(self, inbound: Inbound, now: float) -> Verified:
         return webhook.verify(inbound, self._signing, self._settings.webhook_secret, now)
@@ -97,6 +95,7 @@ class GitLab:
         return webhook.parse(verified, self._us)
 
     def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
+        self.webhook_secret()  # one of the two has to be there
         headers = {
             "content-type": "application/json",
             "user-agent": "GitLab/onhand",
@@ -107,10 +106,8 @@ class GitLab:
             headers["x-gitlab-token"] = secret.reveal()
         if self._signing:
             timestamp = f"{now:.0f}"
-            signature = webhook.signature(webhook.signing_keys(self._signing[0])[0], delivery_id, timestamp, body)
+            signature = standard_webhooks.signature(signing_keys(self._signing[0])[0], delivery_id, timestamp, body)
             headers |= {"webhook-id": delivery_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
-        if not self.receives:
-            raise Rejected("not_configured", "there is no webhook secret for GitLab", 404)
         return headers
 
     # --- what goes out --------------------------------------------------------------------------------------------
@@ -121,22 +118,16 @@ class GitLab:
     def propose(self, proposal: Proposal) -> list[Call]:
         return replies.propose(proposal)
 
-    async def token(self, place: str, use: str = "") -> Secret | None:
-        return self._settings.token or None
-
-    async def give_back(self, use: str) -> None:
-        """The token is for as long as the settings say."""
-
     async def check(self) -> str:
-        if not self._settings.token:
+        if not self._token:
             raise ConfigError("no token; set ONHAND_GITLAB__TOKEN, or link people with tokens")
-        us = await self.identify(self._settings.token)
-        if self._us.username and not self._us.named(us.login):
-            raise ConfigError(f"gitlab.bot_username is {self._us.username!r}, and the token is that of {us.login!r}")
+        us = await self.identify(self._token)
+        if self._us.login and not self._us.named(us.login):
+            raise ConfigError(f"gitlab.bot_username is {self._us.login!r}, and the token is that of {us.login!r}")
         return f"acts as {us.login}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        token = self._settings.token
+        token = self._token
         if not token or not self.receives:
             return CaughtUp()
         own_id = (await self.identify(token)).id
@@ -165,49 +156,36 @@ class GitLab:
     async def _react(self, call: React, token: Secret) -> Receipt:
         origin = call.origin
         item = items_of(call.thread.place, call.thread.item)
-        target = item if origin.kind in ("issue", "change") else f"{item}/notes/{code.number_in(origin.id)}"
+        target = item if origin.kind in ("issue", "change") else f"{item}/notes/{number_in(origin.id)}"
         try:
-            made = await self._api.request(
-                token, "post", f"{target}/award_emoji", dict[str, Any], body={"name": call.emoji}
-            )
+            made = await self._api.request(token, "post", f"{target}/award_emoji", Note, body={"name": call.emoji})
         except ProviderError as error:
             if "already been taken" in error.detail:  # GitLab says 404 to a second one
                 return Receipt("")
             raise
-        return Receipt(str(made.get("id", "")))
+        return Receipt(str(made.id))
 
     # --- merge requests -------------------------------------------------------------------------------------------
 
     async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
+        """Open one; where there is one for the branch, that is taken, and its text renewed if it is ours."""
         path = f"{path_of(call.repository.name)}/merge_requests"
         text = {"title": _title(call), "description": marked(call.body, call.topic)}
-        if receipt is not None and await self._is_open(path, receipt.id, token):
-            return await self._edit_change(path, receipt.id, text, token)
+        if receipt and (await self._api.get(token, f"{path}/{number_in(receipt.id)}", MergeRequest)).state == "opened":
+            return await self._edit_change(path, receipt.id, text, token)  # a closed one is left as it is
         wanted = {**text, "source_branch": call.head, "target_branch": call.base}
         try:
             return _receipt(await self._api.request(token, "post", path, MergeRequest, body=wanted))
         except ProviderError as error:
-            if error.word != "conflict":
+            there = next(iter(await self._changes(call, "opened", token)), None) if error.word == "conflict" else None
+            if there is None:
                 raise
-            return await self._take_over(call, path, text, token, error)
-
-    async def _take_over(
-        self, call: OpenChange, path: str, text: dict[str, str], token: Secret, error: ProviderError
-    ) -> Receipt:
-        """Return the open merge request that stood in the way of a new one; its text is renewed if it is ours."""
-        there = next(iter(await self._changes(call, "opened", token)), None)
-        if there is None:
-            raise error
         if carries_mark(there.description or ""):
             return await self._edit_change(path, str(there.iid), text, token)
         return _receipt(there)
 
-    async def _is_open(self, path: str, number: str, token: Secret) -> bool:
-        """Whether a merge request still takes commits; one that was merged or closed stays as it is, and a new one is opened."""
-        return (await self._api.get(token, f"{path}/{code.number_in(number)}", MergeRequest)).state == "opened"
-
     async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:
-        edited = f"{path}/{code.number_in(number)}"
+        edited = f"{path}/{number_in(number)}"
         return _receipt(await self._api.request(token, "put", edited, MergeRequest, body=text))
 
     async def _changes(self, call: OpenChange, state: str, token: Secret) -> list[MergeRequest]:
@@ -236,32 +214,26 @@ class GitLab:
 
     async def may_write(self, repository: Repository, account: Account | None, token: Secret) -> bool:
         """Whether both are Developers or more, inherited memberships included; and the person is one, and active."""
-        path = path_of(repository.name)
-        if not self._us.works_in(repository.name):
+        return self._us.works_in(repository.name) and bool(
+            await unless(self._may_write(path_of(repository.name), account, token), "missing")
+        )
+
+    async def _may_write(self, path: str, account: Account | None, token: Secret) -> bool:
+        us = await self.identify(token)
+        if not await self._is_developer(path, us.id, token):
             return False
-        try:
-            us = await self.identify(token)
-            if not await self._is_developer(path, us.id, token):
-                return False
-            if account is None:
-                return True
-            person = await self._api.get(token, f"/users/{code.number_in(account.id)}", User)
-            if person.bot or person.state != "active":
-                return False
-            return us.id == account.id or await self._is_developer(path, account.id, token)
-        except ProviderError as error:
-            if error.word == "missing":
-                return False
-            raise
+        if account is None:
+            return True
+        person = await self._api.get(token, f"/users/{number_in(account.id)}", User)
+        if person.bot or person.state != "active":
+            return False
+        return us.id == account.id or await self._is_developer(path, account.id, token)
 
     async def _is_developer(self, path: str, number: str, token: Secret) -> bool:
-        member = await self._api.get(token, f"{path}/members/all/{code.number_in(number)}", Member)
+        member = await self._api.get(token, f"{path}/members/all/{number_in(number)}", Member)
         return str(member.id) == number and member.writes
 
-    async def identify(self, token: Secret) -> Account:
-        return await self._owners.get(token, lambda: self._owner(token))
-
-    async def _owner(self, token: Secret) -> Account:
+    async def owner(self, token: Secret) -> Account:
         return _account(await self._api.get(token, "/user", User))
 
     async def account(self, login: str, token: Secret) -> Account:
@@ -305,11 +277,8 @@ class GitLab:
         self._api.close()
 
 
-def _address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-        raise ConfigError(f"gitlab.url: expected an address such as https://gitlab.com, found {url!r}")
-    return url.rstrip("/").removesuffix("/api/v4")
+def _web(settings: GitLab.Settings) -> str:
+    return web_address("gitlab.url", settings.url, "https://gitlab.com").removesuffix("/api/v4")
 
 
 def _allowed(text: str) -> tuple[str, ...]:
@@ -328,7 +297,7 @@ def _title(call: OpenChange) -> str:
 
 
 def _account(user: User) -> Account:
-    return Account(GitLab.name, str(user.id), user.username)
+    return Account(GitLab.name, str(user.id), user.username or "")
 
 
 def _receipt(change: MergeRequest) -> Receipt:

@@ -1,22 +1,19 @@
 """Where code lives on GitLab: the project, the merge request's branch here or in a fork, the description's template."""
 
 import asyncio
-from collections.abc import Awaitable
-from datetime import datetime
-from typing import TypeVar
 from urllib.parse import quote
 
 from msgspec import structs
 
-from bot.core.errors import ProviderError, Refused
+from bot.core.errors import Refused
 from bot.core.inbound import Repository
+from bot.core.platform import number_in, path_at
 from bot.core.ports import Source
+from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.gitlab import webhook
-from integrations.gitlab.answers import Branch, MergeRequest, Project, Template
+from integrations.gitlab.answers import MergeRequest, Project
 from integrations.gitlab.api import Api
-
-T = TypeVar("T")
 
 _USERNAME = "oauth2"
 """As whom git signs in; GitLab takes it with tokens of every kind."""
@@ -29,7 +26,7 @@ async def source(api: Api, token: Secret, web: str, repository: Repository, item
     project = await api.get(token, path, Project)
     if project.archived:
         raise Refused("archived", f"The project {repository.name} is archived, so nothing can be pushed to it.")
-    change = await api.get(token, f"{path}/merge_requests/{number_in(item)}", MergeRequest) if item else None
+    change = await api.get(token, items_of(repository.name, item), MergeRequest) if item else None
     if change is not None and change.state == "opened":
         return await _source_of_change(api, token, web, repository, change)
     base = change.target_branch if change is not None else project.default_branch or "main"
@@ -58,12 +55,8 @@ async def _source_of_change(api: Api, token: Secret, web: str, repository: Repos
 
 def name_at(web: str, address: str) -> str:
     """Return `group/project` of an address on this GitLab (a page, or for git over HTTP or SSH); "" for any other."""
-    home = web.partition("://")[2].casefold()
-    there = address.partition("://")[2] if "://" in address else address.replace(":", "/", 1)
-    there = there.rpartition("@")[2].partition("?")[0].partition("#")[0].rstrip("/")
-    if not there.casefold().startswith(f"{home}/"):
-        return ""
-    name = there[len(home) + 1 :].partition("/-/")[0].removesuffix("/-").removesuffix(".git")
+    path = path_at(web, address).rstrip("/")
+    name = path.partition("/-/")[0].removesuffix("/-").removesuffix(".git")
     return name if webhook.is_project(name) else ""
 
 
@@ -77,23 +70,7 @@ def path_of(name: str) -> str:
 def items_of(place: str, item: str) -> str:
     """Return the path of an issue (`12`) or merge request (`!12`) in the API."""
     kind = "merge_requests" if item.startswith("!") else "issues"
-    return f"{path_of(place)}/{kind}/{number_in(item)}"
-
-
-def number_in(text: str) -> str:
-    """Return the number of an item, which may stand in an address. Raises ProviderError."""
-    number = text.removeprefix("!")
-    if not (number.isascii() and number.isdecimal() and len(number) < 20):
-        raise ProviderError("invalid", f"expected a number, found {text[:40]!r}")
-    return number
-
-
-def seconds(text: str | None) -> float:
-    """Return a time of the API in Unix seconds; 0 for what is none."""
-    try:
-        return datetime.fromisoformat(text or "").timestamp()
-    except ValueError:
-        return 0.0
+    return f"{path_of(place)}/{kind}/{number_in(item.removeprefix('!'))}"
 
 
 def _git(web: str, name: str) -> str:
@@ -102,29 +79,19 @@ def _git(web: str, name: str) -> str:
 
 
 async def _fork(api: Api, token: Secret, number: int | None) -> Project | None:
-    return await _or_none(api.get(token, f"/projects/{number}", Project)) if number else None
+    return await unless(api.get(token, f"/projects/{number}", Project), "missing") if number else None
 
 
 async def _stands(api: Api, token: Secret, path: str, branch: str) -> str:
     """Return the commit of a branch; nothing when there is no such branch."""
-    found = await _or_none(api.get(token, f"{path}/repository/branches/{quote(branch, safe='')}", Branch))
-    return found.commit.id if found else ""
+    there = f"{path}/repository/branches/{quote(branch, safe='')}"
+    return await unless(api.get(token, there, str, at=("commit", "id")), "missing") or ""
 
 
 async def _template(api: Api, token: Secret, path: str, project: Project) -> str:
     """Return the template that GitLab itself would fill in: that of the project's settings, else `Default`."""
     text = project.merge_requests_template or ""
     if not text.strip():
-        found = await _or_none(api.get(token, f"{path}/templates/merge_requests/Default", Template))
-        text = (found.content or "") if found else ""
+        default = api.get(token, f"{path}/templates/merge_requests/Default", str, at=("content",))
+        text = await unless(default, "missing") or ""
     return text if len(text) <= _TEMPLATE_LONGEST else ""
-
-
-async def _or_none(asked: Awaitable[T]) -> T | None:
-    """Return what was asked for, or None where it is missing."""
-    try:
-        return await asked
-    except ProviderError as error:
-        if error.word == "missing":
-            return None
-        raise

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from bot.core.errors import ConfigError, ProviderError
+from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.gitlab import webhook
-from integrations.gitlab.answers import Group, Hook, Project, Version
+from integrations.gitlab.answers import Hook, Project
 from integrations.gitlab.api import Api
 
 _EVENTS = {
@@ -73,16 +74,13 @@ async def _in(api: Api, token: Secret, name: str, body: dict[str, object]) -> li
 async def _path(api: Api, token: Secret, name: str) -> str:
     """Return the path of a project, else of a group. Raises ProviderError."""
     quoted = quote(name, safe="")
-    try:
-        return f"/projects/{(await api.get(token, f'/projects/{quoted}', Project)).id}"
-    except ProviderError as error:
-        if error.word != "missing":
-            raise
-    return f"/groups/{(await api.get(token, f'/groups/{quoted}', Group, {'with_projects': 'false'})).id}"
+    if project := await unless(api.get(token, f"/projects/{quoted}", Project), "missing"):
+        return f"/projects/{project.id}"
+    return f"/groups/{await api.get(token, f'/groups/{quoted}', int, {'with_projects': 'false'}, at=('id',))}"
 
 
 async def _version(api: Api, token: Secret) -> list[str]:
-    version = (await api.get(token, "/version", Version)).version
+    version = await api.get(token, "/version", str, at=("version",))
     numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     if len(numbers) < 2 or numbers >= _IDEMPOTENCY_KEY:
         return []

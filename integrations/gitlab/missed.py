@@ -8,14 +8,16 @@ the API does not tell in a list who set them.
 import asyncio
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
 
+from msgspec import structs
+
+from bot.core.deliveries import moment
 from bot.core.inbound import Delivery
 from bot.core.secret import Secret
-from integrations.gitlab.answers import Award, Discussion, Listed, Note, Project, User
+from integrations.gitlab.answers import Award, Discussion, Listed, Note, Project
 from integrations.gitlab.api import Api
-from integrations.gitlab.code import path_of, seconds
-from integrations.gitlab.payloads import Attributes, Item, Payload, Person, Place
+from integrations.gitlab.code import path_of
+from integrations.gitlab.payloads import Payload, Place
 from integrations.gitlab.webhook import Us, is_project, understand
 
 GRACE = 60.0
@@ -33,7 +35,7 @@ async def read(api: Api, token: Secret, us: Us, own_id: str, since: float, now: 
     """Return what was asked since then (Unix seconds). Raises ProviderError."""
     query = {"membership": "true", "min_access_level": 30, "archived": "false", "order_by": "last_activity_at"}
     projects = await api.get(token, "/projects", list[Project], {**query, "simple": "true", "per_page": _MOST})
-    names = [p.path_with_namespace for p in projects if seconds(p.last_activity_at) >= since - _STALE]
+    names = [p.path_with_namespace for p in projects if moment(p.last_activity_at) >= since - _STALE]
     turns, look = asyncio.Semaphore(_AT_ONCE), _Look(api, token, us, own_id, since, now - GRACE)
 
     async def one(name: str, kind: str, path: str) -> list[Delivery]:
@@ -55,8 +57,11 @@ class _Look:
         """Look into the issues or the merge requests of a project."""
         after = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         query = {"scope": "all", "updated_after": after, "order_by": "updated_at", "per_page": _MOST}
-        items = await self._api.get(self._token, f"{path_of(name)}/{path}", list[Listed], query)
-        found = [await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", item) for item in items]
+        found = []
+        for item in await self._api.get(self._token, f"{path_of(name)}/{path}", list[Listed], query):
+            author = item.author.id if item.author else None
+            as_sent = structs.replace(item, author_id=author, url=item.web_url)
+            found.append(await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", as_sent))
         return [delivery for deliveries in found for delivery in deliveries if delivery.triggers]
 
     async def _item(self, name: str, kind: str, path: str, item: Listed) -> list[Delivery]:
@@ -66,39 +71,33 @@ class _Look:
             return []
         newest = {"order_by": "updated_at", "sort": "desc", "per_page": _MOST}
         notes = await self._api.get(self._token, f"{path}/notes", list[Note], newest)
-        said = [self._note(name, kind, item, note) for note in notes if self._is_new(note.updated_at)]
-        asked = [await self._threaded(path, name, kind, item, note) for note, delivery in said if delivery.triggers]
+        said = [note for note in notes if self._is_new(note.updated_at) and self._note(name, kind, item, note).triggers]
+        asked = [await self._threaded(path, name, kind, item, note) for note in said]
         rewritten = any(note.system and (note.body or "").startswith(_REWRITTEN) for note in notes)
         if is_asked and not rewritten and not await self._seen(path):
             asked.append(opened)
         return asked
 
     def _is_new(self, at: str | None) -> bool:
-        return self._since <= seconds(at) <= self._until
+        return self._since <= moment(at) <= self._until
 
     def _opened(self, name: str, kind: str, item: Listed) -> Delivery:
-        attributes = Attributes(**_fields(item), action="open")
-        payload = Payload(kind, _person(item.author), Place(name), attributes)
+        payload = Payload(kind, item.author, Place(name), structs.replace(item, action="open"))
         return understand(f"missed:{kind}:{name}#{item.iid}", kind, payload, self._us)
 
-    def _note(self, name: str, kind: str, item: Listed, note: Note, discussion: str = "") -> tuple[Note, Delivery]:
-        noteable = "MergeRequest" if kind == "merge_request" else "Issue"
-        attributes = Attributes(
-            id=note.id,
+    def _note(self, name: str, kind: str, item: Listed, note: Note, discussion: str = "") -> Delivery:
+        change = kind == "merge_request"
+        said = structs.replace(
+            note,
             action="create",
-            type=note.type,
             note=note.body,
-            noteable_type=noteable,
+            noteable_type="MergeRequest" if change else "Issue",
             discussion_id=discussion or None,
-            system=note.system,
-            internal=note.internal,
-            position=note.position,
             url=f"{item.web_url}#note_{note.id}",
         )
-        about = Item(**_fields(item))
-        issue, change = (None, about) if kind == "merge_request" else (about, None)
-        payload = Payload("note", _person(note.author), Place(name), attributes, issue, change)
-        return note, understand(f"missed:note:{note.id}", "note", payload, self._us)
+        issue, merge_request = (None, item) if change else (item, None)
+        payload = Payload("note", note.author, Place(name), said, issue, merge_request)
+        return understand(f"missed:note:{note.id}", "note", payload, self._us)
 
     async def _threaded(self, path: str, name: str, kind: str, item: Listed, note: Note) -> Delivery:
         """Return the delivery of a note with the discussion that it stands in, which notes in a list do not tell."""
@@ -106,27 +105,12 @@ class _Look:
             query = {"per_page": _MOST, "page": page}
             discussions = await self._api.get(self._token, f"{path}/discussions", list[Discussion], query)
             if here := next((d.id for d in discussions if any(n.id == note.id for n in d.notes)), ""):
-                return self._note(name, kind, item, note, here)[1]
+                return self._note(name, kind, item, note, here)
         if note.internal:
             return Delivery("gitlab", f"missed:note:{note.id}", "note.create", ignored="internal")
-        return self._note(name, kind, item, note)[1]
+        return self._note(name, kind, item, note)
 
     async def _seen(self, path: str) -> bool:
         """Whether our eyes are on it: then it was answered, maybe under another meaning."""
         awards = await self._api.get(self._token, f"{path}/award_emoji", list[Award], {"per_page": _MOST})
         return any(award.name == "eyes" and award.user and str(award.user.id) == self._own_id for award in awards)
-
-
-def _fields(item: Listed) -> dict[str, Any]:
-    author = item.author.id if item.author else None
-    return {
-        "iid": item.iid,
-        "title": item.title,
-        "description": item.description,
-        "author_id": author,
-        "url": item.web_url,
-    }
-
-
-def _person(user: User | None) -> Person | None:
-    return Person(user.id, user.username) if user else None

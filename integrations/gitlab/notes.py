@@ -4,17 +4,19 @@ And those that were there before.
 
 from typing import Any
 
+from bot.core.deliveries import moment
 from bot.core.errors import ProviderError
 from bot.core.inbound import Account, Message, Thread, Trigger
 from bot.core.markdown import code
 from bot.core.marks import carries_mark, mark
 from bot.core.outbound import Receipt, Say
+from bot.core.platform import number_in
+from bot.core.refusals import unless
 from bot.core.secret import Secret
-from integrations.gitlab.answers import Discussion, MergeRequest, Note
+from integrations.gitlab.answers import Note
 from integrations.gitlab.api import Api
-from integrations.gitlab.code import items_of, number_in, seconds
-from integrations.gitlab.markdown import marked
-from integrations.gitlab.replies import SayInDiff
+from integrations.gitlab.code import items_of
+from integrations.gitlab.replies import SayInDiff, marked
 
 _BELOW = "b"
 """Before the id of a note that says below the whole which line it means."""
@@ -28,12 +30,9 @@ async def say(api: Api, token: Secret, web: str, call: Say, receipt: Receipt | N
     path = items_of(call.thread.place, call.thread.item)
     if receipt is not None:
         below = receipt.id.startswith(_BELOW)
-        edited = f"{path}/notes/{number_in(receipt.id.removeprefix(_BELOW))}"
-        try:
-            return _receipt(web, call, await api.request(token, "put", edited, Note, body=_body(call, below)), below)
-        except ProviderError as error:
-            if error.word != "missing":
-                raise  # else somebody has deleted it, and it is said anew
+        there = f"{path}/notes/{number_in(receipt.id.removeprefix(_BELOW))}"
+        if edited := await unless(api.request(token, "put", there, Note, body=_body(call, below)), "missing"):
+            return _receipt(web, call, edited, below)  # else somebody has deleted it, and it is said anew
     return await _new(api, token, web, path, call)
 
 
@@ -56,45 +55,36 @@ async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Me
     Internal notes are told only where it was asked in their own discussion: the answer goes where everybody reads it.
     """
     path, beneath = items_of(trigger.thread.place, trigger.thread.item), trigger.origin.thread_id
-    thread = (await api.get(token, f"{path}/discussions/{beneath}", Discussion)).notes[::-1] if beneath else []
+    thread = (await api.get(token, f"{path}/discussions/{beneath}", list[Note], at=("notes",)))[::-1] if beneath else []
     seen = {trigger.origin.id} if trigger.origin.kind in ("comment", "review_comment") else set[str]()
     said = []
     for note in [*thread, *await api.get(token, f"{path}/notes", list[Note], {**_NEWEST, "per_page": 100})]:
         ours = note.system or carries_mark(note.body or "")
         if not ours and str(note.id) not in seen and (note in thread or not note.internal):
-            author = note.author.username if note.author else "somebody"
-            said.append(Message(author, note.body or "", seconds(note.created_at), _url(web, trigger.thread, note)))
+            author = (note.author.username if note.author else "") or "somebody"
+            said.append(Message(author, note.body or "", moment(note.created_at), _url(web, trigger.thread, note)))
         seen.add(str(note.id))
     return said
 
 
 async def _new(api: Api, token: Secret, web: str, path: str, call: Say) -> Receipt:
     """Say it beneath the discussion; where that is gone, on the same line of the diff; where GitLab takes no such remark, below."""
-    below = False
+    below = isinstance(call, SayInDiff) and bool(call.beneath)
     if call.beneath:
-        try:
-            reply = f"{path}/discussions/{call.beneath}/notes"
-            return _receipt(web, call, await api.request(token, "post", reply, Note, body=_body(call)))
-        except ProviderError as error:
-            if error.word not in ("missing", "invalid"):
-                raise
-        if isinstance(call, SayInDiff):
-            if made := await _on_the_line(api, token, path, call):
-                return _receipt(web, call, made)
-            below = True
+        reply = f"{path}/discussions/{call.beneath}/notes"
+        made = await unless(api.request(token, "post", reply, Note, body=_body(call)), "missing", "invalid")
+        if not made and isinstance(call, SayInDiff):
+            made = await unless(_on_the_line(api, token, path, call), "missing", "invalid")
+        if made:
+            return _receipt(web, call, made)
     return _receipt(web, call, await api.request(token, "post", f"{path}/notes", Note, body=_body(call, below)), below)
 
 
 async def _on_the_line(api: Api, token: Secret, path: str, call: SayInDiff) -> Note | None:
-    """Begin a discussion on the line that was remarked on; None where its place is refused."""
-    try:
-        body = {**_body(call), "position": await _position(api, token, path, call)}
-        made = await api.request(token, "post", f"{path}/discussions", Discussion, body=body)
-    except ProviderError as error:
-        if error.word not in ("missing", "invalid"):
-            raise
-        return None
-    return next(iter(made.notes), None)
+    """Begin a discussion on the line that was remarked on. Raises ProviderError where its place is refused."""
+    body = {**_body(call), "position": await _position(api, token, path, call)}
+    made = await api.request(token, "post", f"{path}/discussions", list[Note], body=body, at=("notes",))
+    return next(iter(made), None)
 
 
 def _body(call: Say, below: bool = False) -> dict[str, str]:
@@ -111,11 +101,11 @@ async def _position(api: Api, token: Secret, path: str, call: SayInDiff) -> dict
 
     https://docs.gitlab.com/api/discussions/#create-a-new-thread-in-the-merge-request-diff
     """
-    refs = (await api.get(token, path, MergeRequest)).diff_refs
-    if refs is None or not (refs.base_sha and refs.start_sha and refs.head_sha):
+    refs: Any = await api.get(token, path, Any, at=("diff_refs",))
+    shas = {name: (refs or {}).get(name) for name in ("base_sha", "start_sha", "head_sha")}
+    if not all(shas.values()):
         raise ProviderError("invalid", "the merge request has no diff")
     where, line = call.origin.path, call.origin.line
-    shas = {"base_sha": refs.base_sha, "start_sha": refs.start_sha, "head_sha": refs.head_sha}
     return {"position_type": "text", **shas, "new_path": where, "old_path": where, "new_line": line}
 
 
@@ -125,4 +115,4 @@ def _receipt(web: str, call: Say, note: Note, below: bool = False) -> Receipt:
 
 def _url(web: str, thread: Thread, note: Note) -> str:
     kind = "merge_requests" if thread.item.startswith("!") else "issues"
-    return f"{web}/{thread.place}/-/{kind}/{number_in(thread.item)}#note_{note.id}"
+    return f"{web}/{thread.place}/-/{kind}/{thread.item.removeprefix('!')}#note_{note.id}"

@@ -8,55 +8,33 @@ about its signed body says, whatever the header X-Gitlab-Event calls it.
 https://docs.gitlab.com/user/project/integrations/webhooks/
 """
 
-import base64
-import binascii
-import hashlib
-import hmac
 import re
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
-from datetime import datetime
-from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
+from bot.core import deliveries, ports, standard_webhooks
+from bot.core.deliveries import ID, WORD, address, decode, event_name, moment, understood
 from bot.core.errors import Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark
 from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
-from bot.core.signatures import require, require_recent, same
+from bot.core.signatures import require
 from bot.core.untrusted import clean
 from integrations.gitlab.payloads import Attributes, Changed, Diff, Item, Kind, Label, Payload, Person, changed
 
 SERVICE = "gitlab"
-By = Literal["mention", "label", "assignment", "review_request"]
 
-WINDOW = 300.0
-"""Seconds that a signed delivery may be old."""
 LONG_AGO = 60.0
 """Seconds after which an item that somebody else `opens` was moved here or sent by the hook's test button."""
 
 
-class Us(Struct, frozen=True):
+class Us(ports.Us, frozen=True):
     """By what onhand is called on GitLab, and where it works."""
 
-    handle: str = "@onhand"
-    label: str = "onhand"
-    username: str = ""
-    """Of the bot's account, where it is known."""
     allow: tuple[str, ...] = ()
     """Paths of the projects and groups it works in; none means all that know the secret."""
-
-    @property
-    def handles(self) -> tuple[str, ...]:
-        """What people may write to call us."""
-        return (self.handle, f"@{self.username}") if self.username else (self.handle,)
-
-    def named(self, username: str | None) -> bool:
-        """Whether this is the bot's own name."""
-        return bool(self.username and username) and (username or "").casefold() == self.username.casefold()
 
     def works_in(self, place: str) -> bool:
         """Whether a project is on the list, or in a group that is."""
@@ -69,10 +47,7 @@ _PAYLOAD, _KIND = msgspec.json.Decoder(Payload), msgspec.json.Decoder(Kind)
 _PROJECT = re.compile(
     r"(?=.{3,500}\Z)(?:(?!\.{1,2}/)[A-Za-z0-9_.][A-Za-z0-9_.-]*/){1,20}(?!\.{1,2}\Z)[A-Za-z0-9_.][A-Za-z0-9_.-]*"
 )
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,255}")
-_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _DISCUSSION = re.compile(r"[0-9a-f]{8,64}")
-_ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,1000}")
 _QUOTE = re.compile(r"^>>>[ \t]*\r?\n(.*?)\n>>>[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _BOT = re.compile(
     r"(?:project|group)_\d+_bot\w*|service_account_\w+|ghost\d*|gitlab-?duo\w*"
@@ -94,7 +69,7 @@ def verify(inbound: Inbound, signing: Sequence[Secret], token: Secret | None, no
     hooks are moved from one to the other.
     """
     if signing and ("webhook-signature" in inbound.headers or not token):
-        _require_signed(inbound, signing, now)
+        standard_webhooks.require_signed(inbound, signing, now)
     elif token:
         require("X-Gitlab-Token", token.reveal(), inbound.headers.get("x-gitlab-token"))
     else:
@@ -102,73 +77,31 @@ def verify(inbound: Inbound, signing: Sequence[Secret], token: Secret | None, no
     return Verified(inbound.headers, inbound.body)
 
 
-def signature(key: bytes, delivery_id: str, timestamp: str, body: bytes) -> str:
-    """Return a signature of Standard Webhooks, https://www.standardwebhooks.com: `v1,<base64>`."""
-    message = f"{delivery_id}.{timestamp}.".encode(errors="surrogatepass") + body
-    return f"v1,{base64.b64encode(hmac.digest(key, message, hashlib.sha256)).decode()}"
-
-
-def signing_keys(token: Secret) -> list[bytes]:
-    """Return what a signing token may stand for: the base64 in it (after `whsec_`, if that is there), and the token as it is."""
-    text = token.reveal()
-    keys = [text.encode()]
-    with suppress(binascii.Error, ValueError):
-        keys.append(base64.b64decode(text.removeprefix("whsec_"), validate=True))
-    return keys[::-1] if text.startswith("whsec_") else keys
-
-
-def _require_signed(inbound: Inbound, signing: Sequence[Secret], now: float) -> None:
-    delivery_id, timestamp, given = (
-        inbound.headers.get(f"webhook-{name}", "") for name in ("id", "timestamp", "signature")
-    )
-    if not (delivery_id and timestamp and given):
-        raise Rejected("signature", "expected the headers webhook-id, webhook-timestamp and webhook-signature", 401)
-    keys = [key for token in signing for key in signing_keys(token)]
-    wanted = [signature(key, delivery_id, timestamp, inbound.body) for key in keys]
-    if not any(same(one, other) for one in wanted for other in given.split()[:20]):
-        raise Rejected(
-            "signature", "webhook-signature does not match; is the signing token the same on both sides?", 401
-        )
-    if not re.fullmatch(r"[0-9]{1,15}", timestamp):
-        raise Rejected("stale", "expected webhook-timestamp in Unix seconds", 401)
-    require_recent("webhook-timestamp", float(timestamp), now, WINDOW)
-
-
 def parse(verified: Verified, us: Us) -> Delivery:
     """Read a delivery. Nothing is raised: a body that is no event of GitLab is ignored as `unreadable`."""
-    delivery_id = _delivery_id(verified)
+    number = _delivery_id(verified)
     try:
-        of = _KIND.decode(verified.body)
-        kind = of.object_kind or ""
-        if kind not in _KINDS:
-            name = kind or of.event_name or ""
-            return Delivery(SERVICE, delivery_id, name if _WORD.fullmatch(name) else "unknown", ignored="not_used")
-        payload = _PAYLOAD.decode(verified.body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # a ValidationError is a DecodeError
-        return Delivery(SERVICE, delivery_id, "unknown", ignored="unreadable")
-    return understand(delivery_id, kind, payload, us)
+        of = decode(verified.body, _KIND, "GitLab")
+        if (kind := of.object_kind or "") not in _KINDS:
+            return understood(SERVICE, number, event_name(kind or of.event_name), "not_used")
+        return understand(number, kind, decode(verified.body, _PAYLOAD, "GitLab"), us)
+    except Rejected:
+        return understood(SERVICE, number, "unknown", "unreadable")
 
 
-def understand(delivery_id: str, kind: str, payload: Payload, us: Us) -> Delivery:
+def understand(number: str, kind: str, payload: Payload, us: Us) -> Delivery:
     """Read an event of this `object_kind`, as a hook sent it or as `missed.py` has put it together."""
-    action = _attributes(payload).action or ("create" if kind == "note" else "update")  # older versions name none
-    name = f"{kind}.{action}" if _WORD.fullmatch(action) else kind
-    read = TRIGGERS.get((kind, action))
-    if read is None:
-        return Delivery(SERVICE, delivery_id, name, ignored=IGNORED.get((kind, action), "not_used"))
-    found = _where_not_ours(payload, us) or read(payload, us)
-    if isinstance(found, str):
-        return Delivery(SERVICE, delivery_id, name, ignored=found)
-    return Delivery(SERVICE, delivery_id, name, triggers=(found,))
+    row = (kind, _attributes(payload).action or ("create" if kind == "note" else "update"))  # older versions name none
+    read = TRIGGERS.get(row)
+    found = (_where_not_ours(payload, us) or read(payload, us)) if read else IGNORED.get(row, "not_used")
+    return understood(SERVICE, number, event_name(*row), found)
 
 
 def _delivery_id(inbound: Inbound) -> str:
     """Return the id under which GitLab repeats a delivery. Older versions have only one that related events share."""
-    for header in ("webhook-id", "idempotency-key"):
-        if _ID.fullmatch(given := inbound.headers.get(header, "")):
-            return given
-    given = inbound.headers.get("x-gitlab-event-uuid", "")
-    return f"{given if _ID.fullmatch(given) else 'body'}:{hashlib.sha256(inbound.body).hexdigest()}"
+    number = deliveries.delivery_id(inbound, "webhook-id", "idempotency-key")
+    shared = inbound.headers.get("x-gitlab-event-uuid", "")
+    return f"{shared}:{number}" if number.startswith("body:") and ID.fullmatch(shared) else number
 
 
 def _opened(payload: Payload, us: Us) -> Trigger | str:
@@ -226,10 +159,7 @@ def _noted(payload: Payload, us: Us) -> Trigger | str:
     return _trigger(payload, item, request, f"note:{note.id}", origin=_origin(note), url=note.url)
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("issue", "open"): _opened,
     ("issue", "update"): _updated,
     ("work_item", "open"): _opened,
@@ -239,7 +169,7 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("note", "create"): _noted,
     ("note", "update"): _noted,
 }
-"""What may ask us for work, by `object_kind` and action."""
+"""What may ask us for work, by `object_kind` and action. A row reads it, or says in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("issue", "close"): "closed",
@@ -325,16 +255,8 @@ def _not_new(payload: Payload, item: Item) -> str:
         return "own_message"
     if item.author_id in (None, payload.user.id if payload.user else None):
         return ""
-    try:
-        made, now = _time(item.created_at), _time(item.updated_at)
-        return "not_new" if (now - made).total_seconds() > LONG_AGO else ""
-    except (ValueError, TypeError, OverflowError):
-        return ""
-
-
-def _time(text: str | None) -> datetime:
-    """Read a time in either of GitLab's forms: `2021-09-27 05:01:21 UTC` and ISO 8601."""
-    return datetime.fromisoformat((text or "").replace(" UTC", "+00:00"))
+    made = moment(item.created_at)
+    return "not_new" if made and moment(item.updated_at) - made > LONG_AGO else ""
 
 
 def _mentions(text: str | None, us: Us) -> Request | None:
@@ -371,7 +293,7 @@ def _actor(payload: Payload) -> Account | None:
     new = attributes.action in (None, "create", "open")
     number = user.id or (attributes.author_id if new else None)
     name = clean(user.username or "")
-    return Account(SERVICE, str(number), name) if number and _WORD.fullmatch(name) else None
+    return Account(SERVICE, str(number), name) if number and WORD.fullmatch(name) else None
 
 
 def _name(payload: Payload, item: Item) -> str:
@@ -406,7 +328,6 @@ def _trigger(
     actor, place, change = _actor(payload), _place(payload), _is_change(payload)
     if actor is None:
         return "no_sender"
-    address = url or item.url or ""
     return Trigger(
         thread=Thread(SERVICE, place, _item(payload, item)),
         actor=actor,
@@ -416,7 +337,7 @@ def _trigger(
         origin=origin or Origin("change" if change else "issue", str(item.iid)),
         title=clean(item.title or ""),
         body=clean(item.description or ""),
-        url=address if _ADDRESS.fullmatch(address) else "",
+        url=address(url or item.url),
         change=change,
         repository=Repository(SERVICE, place),
     )

@@ -31,18 +31,6 @@ class Transition(Struct, frozen=True):
     to: Status = Status()
 
 
-class Transitions(Struct, frozen=True):
-    """The ways that are open to us."""
-
-    transitions: list[Transition] = []
-
-
-class Property(Struct, frozen=True):
-    """A property of a comment."""
-
-    value: Any = None
-
-
 class Target(Struct, frozen=True):
     """Where a link leads."""
 
@@ -53,7 +41,6 @@ class Target(Struct, frozen=True):
 class Link(Struct, frozen=True):
     """A remote link of an issue."""
 
-    id: int = 0
     object: Target = Target()
 
 
@@ -81,12 +68,6 @@ class Development(Struct, frozen=True, rename="camel"):
         """Of the repositories and changes."""
         found = [*self.pull_requests, *(branch.repository for branch in self.branches), *self.repositories]
         return [at.url for at in found]
-
-
-class Developments(Struct, frozen=True):
-    """What is in the development panel of an issue."""
-
-    detail: list[Development] = []
 
 
 class Attachment(Struct, frozen=True, rename="camel"):

@@ -1,41 +1,30 @@
 """Jira as an Integration: what a worker does there with a token. api.py is the way there."""
 
 import asyncio
-import logging
 import math
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from msgspec import Struct
 
-from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.deliveries import moment
+from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.ports import CaughtUp, Proposal, Us
-from bot.core.remembered import Remembered
+from bot.core.platform import Platform, web_address
+from bot.core.ports import CaughtUp, Us
+from bot.core.refusals import courtesy, read, unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from integrations.jira import adf, missed, replies, webhook, wiki
-from integrations.jira.answers import (
-    LONGEST_FILE,
-    Attachment,
-    Comments,
-    Developments,
-    Found,
-    Link,
-    Page,
-    Property,
-    Transitions,
-)
-from integrations.jira.api import Api, read
+from integrations.jira.answers import LONGEST_FILE, Attachment, Comments, Development, Found, Link, Page, Transition
+from integrations.jira.api import Api
 from integrations.jira.payloads import Comment, Person, text
 from integrations.jira.register import register
 from integrations.jira.replies import LinkChange, Move, Progress
-
-log = logging.getLogger(__name__)
 
 _PROPERTY = "onhand"
 """The property of a comment of ours that holds its topic: nobody sees it, and by it the comment is found again."""
@@ -50,7 +39,7 @@ _PAGES = 20
 """Pages of 100 issues that a sweep reads."""
 
 
-class Jira:
+class Jira(Platform):
     """Jira Cloud or Data Center, built as `Jira(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "jira"
@@ -81,12 +70,11 @@ class Jira:
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "Jira.Settings", us: Us) -> None:
-        self._settings, self._us = settings, us
+        super().__init__(settings, settings.webhook_secret or settings.automation_secret, _token(settings))
+        self._settings = settings
         web = _address("jira.url", settings.url)
         self._api = Api(_address("jira.api_url", settings.api_url) or web, settings.timeout)
-        self._called = webhook.Us(us.handle, us.label, settings.bot_account_id.strip(), web)
-        self._token = _token(settings)
-        self._owners = Remembered[Secret, Account]()
+        self._us = webhook.Us(us.handle, us.label, us.public_url, settings.bot_account_id.strip(), web)
 
     @staticmethod
     async def set_up(settings: "Jira.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
@@ -102,21 +90,12 @@ class Jira:
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
-    def secrets(self) -> Sequence[Secret]:
-        s = self._settings
-        return [secret for secret in (s.webhook_secret, s.automation_secret, s.api_token, self._token) if secret]
-
-    @property
-    def receives(self) -> bool:
-        return bool(self._settings.webhook_secret or self._settings.automation_secret)
-
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        if not self.receives:
-            raise Rejected("not_configured", "there is no webhook secret for Jira", 404)
+        self.webhook_secret()  # one of the two has to be there
         return webhook.verify(inbound, self._settings.webhook_secret, self._settings.automation_secret)
 
     def parse(self, verified: Verified) -> Delivery:
-        return webhook.parse(verified, self._called)
+        return webhook.parse(verified, self._us)
 
     def sign(self, body: bytes, event: str, delivery_id: str, now: float) -> dict[str, str]:
         headers = {"content-type": "application/json", "x-atlassian-webhook-identifier": delivery_id}
@@ -129,15 +108,6 @@ class Jira:
 
     def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
         return replies.render(trigger, status, topic, self._us.handle)
-
-    def propose(self, proposal: Proposal) -> list[Call]:
-        raise ProviderError("invalid", "Jira holds no code")
-
-    async def token(self, place: str, use: str = "") -> Secret | None:
-        return self._token
-
-    async def give_back(self, use: str) -> None:
-        """Its one token is for as long as Jira lets it."""
 
     async def check(self) -> str:
         if self._token is None or not self._settings.url:
@@ -166,71 +136,51 @@ class Jira:
         return await self._find_comment(call, token) if isinstance(call, Say) else None  # the rest is harmless twice
 
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
-        marked = adf.document(call.text) if await self._api.cloud(token) else wiki.markup(call.text)
-        body: dict[str, Any] = {"body": marked, **_circle(call.beneath)}
-        path = f"{_issue(call.thread)}/comment"
+        cloud, path = await self._api.cloud(token), f"{_issue(call.thread)}/comment"
+        body = {"body": adf.document(call.text) if cloud else wiki.markup(call.text), **_circle(call.beneath)}
         if receipt is not None:
-            try:
-                return await self._edit(call, f"{path}/{quote(receipt.id, safe='')}", body, token)
-            except ProviderError as error:
-                if error.word != "missing":
-                    raise  # else somebody has deleted it, and it is said anew
+            quiet = {"notifyUsers": "false"} if cloud and isinstance(call, Progress) else {}
+            there = f"{path}/{quote(receipt.id, safe='')}"
+            edited = await unless(self._api.send(token, "PUT", there, query=quiet, body=body), "missing")
+            if edited is not None:
+                return self._said(call, edited)  # else somebody has deleted it, and it is said anew
         body["properties"] = [{"key": _PROPERTY, "value": {"topic": call.topic}}, *_internal(call.beneath)]
-        return await self._said(call, "POST", path, body, token)
+        return self._said(call, await self._api.send(token, "POST", path, body=body))
 
-    async def _edit(self, call: Say, path: str, body: dict[str, Any], token: Secret) -> Receipt:
-        quiet = isinstance(call, Progress) and await self._api.cloud(token)
-        return await self._said(call, "PUT", path, body, token, {"notifyUsers": "false"} if quiet else {})
-
-    async def _said(
-        self,
-        call: Say,
-        verb: str,
-        path: str,
-        body: dict[str, Any],
-        token: Secret,
-        query: Mapping[str, str] | None = None,
-    ) -> Receipt:
-        answer = read(await self._api.send(token, verb, path, query=query, body=body), Comment)
-        return self._receipt(call.thread, text(answer.id))
+    def _said(self, call: Say, answer: bytes) -> Receipt:
+        return self._receipt(call.thread, text(read(answer, Comment, "Jira").id))
 
     def _receipt(self, thread: Thread, number: str) -> Receipt:
-        return Receipt(number, f"{self._called.web}/browse/{thread.item}?focusedCommentId={number}")
+        return Receipt(number, f"{self._us.web}/browse/{thread.item}?focusedCommentId={number}")
 
     async def _find_comment(self, call: Call, token: Secret) -> Receipt | None:
         us = await self.identify(token)
         ours = [c for c in await self._newest(call.thread, token) if c.author and c.author.id == us.id]
         for comment in ours[:_LOOKED_AT]:
             number = text(comment.id)
-            try:
-                found = await self._api.get(token, f"comment/{quote(number, safe='')}/properties/{_PROPERTY}", Property)
-            except ProviderError as error:
-                if error.word != "missing":
-                    raise
-            else:
-                if found.value == {"topic": call.topic}:
-                    return self._receipt(call.thread, number)
+            path = f"comment/{quote(number, safe='')}/properties/{_PROPERTY}"
+            value: object = await unless(self._api.get(token, path, Any, "value"), "missing")
+            if value == {"topic": call.topic}:
+                return self._receipt(call.thread, number)
         return None
 
     async def _newest(self, thread: Thread, token: Secret) -> list[Comment]:
         path = f"{_issue(thread)}/comment"
-        return (await self._api.get(token, path, Comments, orderBy="-created", maxResults=100)).comments
+        return await self._api.get(token, path, list[Comment], "comments", orderBy="-created", maxResults=100)
 
     async def _move(self, call: Move, token: Secret) -> Receipt:
         """Take the way to the wanted state. Where there is none, or it asks for more than we know, the issue stays: once."""
         wanted = (self._settings.state_at_start if call.when == "start" else self._settings.state_at_end).strip()
-        path = f"{_issue(call.thread)}/transitions"
-        try:
-            ways = (await self._api.get(token, path, Transitions)).transitions if wanted else []
-            for way in ways:
-                if way.to.name.casefold() == wanted.casefold():
-                    await self._api.send(token, "POST", path, body={"transition": {"id": way.id}})
-                    return Receipt(way.id)
-        except ProviderError as error:
-            if error.worth_retrying or error.word == "unauthorized":
-                raise
-            log.warning("%s stays in its state: %s", call.thread.key, error)
-        return Receipt("")
+        return await courtesy(self._go(call.thread, wanted, token)) or Receipt("")
+
+    async def _go(self, thread: Thread, wanted: str, token: Secret) -> Receipt:
+        path = f"{_issue(thread)}/transitions"
+        ways = await self._api.get(token, path, list[Transition], "transitions") if wanted else []
+        way = next((way for way in ways if way.to.name.casefold() == wanted.casefold()), None)
+        if way is None:
+            return Receipt("")
+        await self._api.send(token, "POST", path, body={"transition": {"id": way.id}})
+        return Receipt(way.id)
 
     async def _link(self, call: LinkChange, token: Secret) -> Receipt:
         """Link by a global id: a link that is there already is renewed."""
@@ -247,18 +197,17 @@ class Jira:
 
         Who may comment is not enough: help desks and public projects let anybody do so.
         """
-        try:
-            person = await self._user(token, "accountId" if await self._api.cloud(token) else "key", account.id)
-            if not person.human:
-                return False
-            asked = {"accountId": person.id} if await self._api.cloud(token) else {"username": text(person.name)}
-            able = await self._api.get(
-                token, "user/assignable/search", list[Person], issueKey=_key(thread), maxResults=1000, **asked
-            )
-        except ProviderError as error:
-            if error.word == "missing":
-                return False
-            raise
+        return bool(await unless(self._is_of_the_team(thread, account, token), "missing"))
+
+    async def _is_of_the_team(self, thread: Thread, account: Account, token: Secret) -> bool:
+        cloud = await self._api.cloud(token)
+        person = await self._user(token, "accountId" if cloud else "key", account.id)
+        if not person.human:
+            return False
+        asked = {"accountId": person.id} if cloud else {"username": text(person.name)}
+        able = await self._api.get(
+            token, "user/assignable/search", list[Person], issueKey=_key(thread), maxResults=1000, **asked
+        )
         return any(other.id == account.id for other in able)
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
@@ -272,8 +221,8 @@ class Jira:
         links = await self._api.get(token, f"{path}/remotelink", list[Link])
         said = [self._message(c, trigger.thread) for c in comments if text(c.id) != trigger.origin.id]
         said += await self._texts(fields.attachment or [], token)
-        if not trigger.body and (words := self._called.said(fields.description).strip()):
-            said.append(Message("description of the issue", words, missed.seconds(fields.created)))
+        if not trigger.body and (words := self._us.said(fields.description).strip()):
+            said.append(Message("description of the issue", words, moment(fields.created)))
         listed = "\n".join(f"{link.object.title}: {link.object.url}" for link in links)
         said += [Message("links of the issue", listed)] if listed else []
         return sorted(said, key=lambda message: -message.at)
@@ -290,30 +239,26 @@ class Jira:
             for kind in ("pullrequest", "branch")
         ]
         told = await asyncio.gather(
-            *(self._api.get(token, _DEVELOPMENT, Developments, **query) for query in asked), return_exceptions=True
+            *(self._api.get(token, _DEVELOPMENT, list[Development], "detail", **query) for query in asked),
+            return_exceptions=True,
         )
-        seen = [found for answer in told if isinstance(answer, Developments) for found in answer.detail]
+        seen = [found for answer in told if isinstance(answer, list) for found in answer]
         addresses = [*(link.object.url for link in remote), *(url for found in seen for url in found.addresses)]
-        return "\n".join([*addresses, self._called.said(issue.fields.description)])
+        return "\n".join([*addresses, self._us.said(issue.fields.description)])
 
     def _message(self, comment: Comment, thread: Thread) -> Message:
         author = comment.author.login if comment.author else "somebody"
         address = self._receipt(thread, text(comment.id)).url
-        return Message(author, self._called.said(comment.body), missed.seconds(comment.created), address)
+        return Message(author, self._us.said(comment.body), moment(comment.created), address)
 
     async def _texts(self, files: Sequence[Attachment], token: Secret) -> list[Message]:
         """The newest texts among the files; one that we may not see is left out."""
         said: list[Message] = []
-        newest = sorted((file for file in files if file.is_text), key=lambda file: -missed.seconds(file.created))
+        newest = sorted((file for file in files if file.is_text), key=lambda file: -moment(file.created))
         for file in newest[:_FILES]:
-            try:
-                content = await self._content(file, token)
-            except ProviderError as error:
-                if error.worth_retrying:
-                    raise
-                continue
-            words = content[:LONGEST_FILE].decode(errors="replace")
-            said.append(Message(f"attachment {file.filename[:200]}", words, missed.seconds(file.created)))
+            if content := await unless(self._content(file, token), "unauthorized", "forbidden", "missing", "invalid"):
+                words = content[:LONGEST_FILE].decode(errors="replace")
+                said.append(Message(f"attachment {file.filename[:200]}", words, moment(file.created)))
         return said
 
     async def _content(self, file: Attachment, token: Secret) -> bytes:
@@ -322,10 +267,7 @@ class Jira:
             return await self._api.send(token, "GET", f"attachment/content/{number}", query={"redirect": "false"})
         return await self._api.send(token, "GET", f"/secure/attachment/{number}/{quote(file.filename, safe='')}")
 
-    async def identify(self, token: Secret) -> Account:
-        return await self._owners.get(token, lambda: self._owner(token))
-
-    async def _owner(self, token: Secret) -> Account:
+    async def owner(self, token: Secret) -> Account:
         return _account(await self._api.get(token, "myself", Person))
 
     async def account(self, login: str, token: Secret) -> Account:
@@ -349,7 +291,7 @@ class Jira:
             comments = here.comments
             if here.total > len(comments):
                 comments = await self._newest(Thread(self.name, "", issue.key), self._token)
-            found += missed.deliveries(issue, comments, since, self._called)
+            found += missed.deliveries(issue, comments, since, self._us)
         return CaughtUp(read=tuple(found))
 
     async def _updated(self, since: float, token: Secret) -> list[Found]:
@@ -383,10 +325,7 @@ def _token(settings: Jira.Settings) -> Secret | None:
 
 
 def _address(setting: str, url: str) -> str:
-    parts = urlsplit(url)
-    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query):
-        raise ConfigError(f"{setting}: expected an address such as https://team.atlassian.net, found {url!r}")
-    return url.rstrip("/")
+    return web_address(setting, url, "https://team.atlassian.net") if url else ""
 
 
 def _key(thread: Thread) -> str:

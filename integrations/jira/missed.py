@@ -4,43 +4,34 @@ The meanings come out the same, so what did reach us asks nothing a second time.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 
 from msgspec import structs
 
-from bot.core.errors import Rejected
+from bot.core.deliveries import missed, moment
 from bot.core.inbound import Delivery
 from integrations.jira.answers import Found, History
 from integrations.jira.payloads import Changelog, Comment, Fields, Issue, Payload, text
 from integrations.jira.webhook import Us, read
 
 
-def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us) -> list[Delivery]:
+def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us) -> tuple[Delivery, ...]:
     """Return what asks for work of all that happened to an issue since then (Unix seconds)."""
-    return [d for event, payload in _told(found, comments, since) if (d := _delivery(event, payload, us))]
-
-
-def seconds(stamp: object) -> float:
-    """Return a time of Jira's in Unix seconds, 0.0 for one that is none."""
-    try:
-        return datetime.fromisoformat(text(stamp)).timestamp()
-    except (ValueError, OverflowError):
-        return 0.0
+    return missed(_told(found, comments, since), lambda told: read(told[1], told[0], "", us))
 
 
 def _told(found: Found, comments: Sequence[Comment], since: float) -> Iterator[tuple[str, Payload]]:
-    histories = sorted(found.changelog.histories, key=lambda h: seconds(h.created))
-    if seconds(found.fields.created) >= since:
+    histories = sorted(found.changelog.histories, key=lambda h: moment(h.created))
+    if moment(found.fields.created) >= since:
         yield "issue_created", Payload(user=found.fields.creator, issue=_as_created(found, histories))
     now = Issue(found.id, found.key, found.fields)
     for history in histories:
-        if seconds(history.created) >= since:
+        if moment(history.created) >= since:
             yield (
                 "issue_updated",
                 Payload(user=history.author, issue=now, changelog=Changelog(history.id, history.items)),
             )
     for comment in comments:
-        if max(seconds(comment.created), seconds(comment.updated)) >= since:
+        if max(moment(comment.created), moment(comment.updated)) >= since:
             yield "comment_created", Payload(issue=now, comment=comment)
 
 
@@ -57,13 +48,3 @@ def _as_created(found: Found, histories: Sequence[History]) -> Issue:
     if "assignee" in before:
         kept["assignee"] = None
     return Issue(found.id, found.key, structs.replace(fields, **kept))
-
-
-def _delivery(event: str, payload: Payload, us: Us) -> Delivery | None:
-    try:
-        delivery = read(payload, event, "", us)
-    except Rejected:
-        return None  # what a webhook would be refused for asks for nothing here either
-    if not delivery.triggers:
-        return None
-    return structs.replace(delivery, id=f"sweep-{delivery.triggers[0].meaning}")

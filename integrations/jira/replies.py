@@ -7,7 +7,7 @@ from typing import Literal
 
 from bot.core.inbound import Trigger
 from bot.core.outbound import Call, Say, Status
-from bot.core.wording import patch_markdown, status_markdown
+from bot.core.wording import messages
 
 LONGEST = 15_000
 """Characters of Markdown in a comment: Jira takes 32,767 of its own markup, where each may be escaped."""
@@ -34,13 +34,10 @@ class LinkChange(Call, frozen=True, kw_only=True):
 def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Call]:
     """Return the comment, and what else belongs to this moment; the patch, where the work is one, in a comment of its own."""
     thread, beneath = trigger.thread, trigger.origin.thread_id
-    kind = Progress if status.state in ("queued", "running") else Say
-    calls: list[Call] = [
-        kind(topic=topic, thread=thread, text=status_markdown(status, handle, LONGEST), beneath=beneath)
-    ]
-    if status.patch:
-        patch = patch_markdown(status.patch, _LONGEST_PATCH)
-        calls.append(Say(topic=f"{topic}:patch", thread=thread, text=patch, beneath=beneath))
+    calls: list[Call] = []
+    for name, text in messages(status, topic, handle, LONGEST, _LONGEST_PATCH).items():
+        kind = Progress if name == topic and status.state in ("queued", "running") else Say
+        calls.append(kind(topic=name, thread=thread, text=text, beneath=beneath))
     if status.state == "running":
         calls.append(Move(topic=f"{topic}:start", thread=thread, when="start"))
     if status.change_url and status.state == "ended":

@@ -9,47 +9,35 @@ https://developer.atlassian.com/cloud/jira/platform/webhooks/
 https://developer.atlassian.com/server/jira/platform/webhooks/
 """
 
-import hashlib
-import re
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Struct
 
+from bot.core import ports
+from bot.core.deliveries import decode, delivery_id, event_name, understood
 from bot.core.errors import Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Origin, Thread, Trigger, Verified
+from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Thread, Trigger, Verified
 from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
-from bot.core.signatures import hmac_sha256, require, same
+from bot.core.signatures import require_hmac, same
 from integrations.jira import adf, wiki
 from integrations.jira.payloads import Change, Comment, Fields, Issue, Payload, Person, text
 
 SERVICE = "jira"
 AUTOMATION_HEADER = "X-Onhand-Secret"
-By = Literal["mention", "label", "assignment"]
 
 _LONGEST = 100_000
 """Characters of a text that are read; Jira takes 32,767 unless told otherwise."""
 
 _PAYLOAD = msgspec.json.Decoder(Payload)
-_WORD = re.compile(r"[A-Za-z0-9_:.-]{1,100}")
-_DELIVERY_ID = re.compile(r"[\x21-\x7e]{1,200}")
 
 
-class Us(Struct, frozen=True):
-    """By what onhand is called on Jira."""
+class Us(ports.Us, frozen=True):
+    """By what onhand is called on Jira. `login` is the bot's account id; on Data Center its username."""
 
-    handle: str = "@onhand"
-    label: str = "onhand"
-    account: str = ""
-    """The bot's account id; on Data Center its username."""
     web: str = ""
     """Address of Jira's pages."""
-
-    def named(self, name: str) -> bool:
-        """Whether a mention or a change names the bot so."""
-        return bool(name) and name == self.account
 
     def is_us(self, person: Person | None) -> bool:
         """Whether this is the bot."""
@@ -66,7 +54,7 @@ class Us(Struct, frozen=True):
         if not isinstance(value, str) or not value.isascii():
             return True
         lower = value.replace("\\", "").lower()
-        return self._bare in lower or (bool(self.account) and self.account.lower() in lower)
+        return self._bare in lower or (bool(self.login) and self.login.lower() in lower)
 
     @property
     def _bare(self) -> str:
@@ -87,7 +75,7 @@ def verify(inbound: Inbound, secret: Secret | None, automation: Secret | None) -
         if not same(automation.reveal(), shared):
             raise Rejected("signature", f"{AUTOMATION_HEADER} is not the secret of jira.automation_secret", 401)
     elif secret:
-        require("X-Hub-Signature", f"sha256={hmac_sha256(secret, inbound.body).hex()}", signature)
+        require_hmac("X-Hub-Signature", inbound, secret, "sha256=")
     else:
         raise Rejected("signature", f"expected the header {AUTOMATION_HEADER}; signed webhooks are not set up", 401)
     return Verified(inbound.headers, inbound.body)
@@ -95,43 +83,26 @@ def verify(inbound: Inbound, secret: Secret | None, automation: Secret | None) -
 
 def parse(verified: Verified, us: Us) -> Delivery:
     """Read a delivery. Raises Rejected (400) for a body that is no event of Jira's."""
-    payload, delivery_id = _decode(verified), _delivery_id(verified)
-    event = text(payload.event).removeprefix("jira:")
-    if not _WORD.fullmatch(event):
-        return Delivery(SERVICE, delivery_id, "unknown", ignored="no_event")
+    payload = decode(verified.body, _PAYLOAD, "Jira")
+    number = delivery_id(verified, "x-atlassian-webhook-identifier")  # Data Center and Automation send none
+    event = event_name(text(payload.event).removeprefix("jira:"))
+    if event == "unknown":
+        return understood(SERVICE, number, event, "no_event")
     if verified.headers.get("x-atlassian-webhook-flow", "").strip().lower() == "secondary":
-        return Delivery(SERVICE, delivery_id, event, ignored="secondary")
-    return read(payload, event, delivery_id, us)
+        return understood(SERVICE, number, event, "secondary")
+    return read(payload, event, number, us)
 
 
-def read(payload: Payload, event: str, delivery_id: str, us: Us) -> Delivery:
+def read(payload: Payload, event: str, number: str, us: Us) -> Delivery:
     """Return the delivery of a payload: of all that it tells, the first that asks for work."""
     reason = ""
     for part in dict.fromkeys(_parts(event, payload)):
         row = TRIGGERS.get((event, part))
-        if row is None:
-            continue
-        found = row(payload, us)
-        if not isinstance(found, str):
-            name = f"{event}.{part}" if part else event
-            return Delivery(SERVICE, delivery_id, name, triggers=(found,))
+        found = row(payload, us) if row else ""
+        if isinstance(found, Trigger):
+            return understood(SERVICE, number, event_name(event, part), found)
         reason = reason or found
-    return Delivery(SERVICE, delivery_id, event, ignored=reason or IGNORED.get((event, text(payload.kind)), "not_used"))
-
-
-def _decode(inbound: Inbound) -> Payload:
-    try:
-        return _PAYLOAD.decode(inbound.body)
-    except msgspec.ValidationError as error:
-        raise Rejected("body", f"expected the payload of a Jira event: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Rejected("body", "expected JSON") from None
-
-
-def _delivery_id(inbound: Inbound) -> str:
-    """Return Jira's id of the delivery; where there is none (Data Center, Automation), what its body is known by."""
-    given = inbound.headers.get("x-atlassian-webhook-identifier", "")
-    return given if _DELIVERY_ID.fullmatch(given) else f"body-{hashlib.sha256(inbound.body).hexdigest()[:40]}"
+    return understood(SERVICE, number, event, reason or IGNORED.get((event, text(payload.kind)), "not_used"))
 
 
 def _parts(event: str, payload: Payload) -> Iterator[str]:
@@ -224,10 +195,7 @@ def _comment(payload: Payload, us: Us) -> Trigger | str:
     return _trigger(payload, us, writer, request, f"comment:{text(comment.id)}", comment=comment)
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("issue_created", ""): _created,
     ("comment_created", ""): _comment,
     ("comment_updated", ""): _comment,
@@ -237,7 +205,8 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("issue_updated", "labels"): _labels,
     ("issue_updated", "assignee"): _assignee,
 }
-"""What may ask us for work, by event (without `jira:`) and the part of an update that it tells about."""
+"""What may ask us for work, by event (without `jira:`) and the part of an update that it tells about. A row reads it, or says
+in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("comment_deleted", ""): "deleted",
@@ -294,13 +263,11 @@ def _trigger(
 ) -> Trigger:
     issue, fields = _issue(payload)
     assert person is not None  # `_not_by_a_person` was asked
-    key, address = text(issue.key), f"{us.web}/browse/{text(issue.key)}" if us.web else ""
-    origin = Origin("issue", key)
+    key = text(issue.key)
+    origin, place = Origin("issue", key), ""
     if comment is not None:
         origin = Origin("comment", text(comment.id), thread_id=comment.circle)
-        address = (
-            f"{address}?focusedCommentId={text(comment.id)}" if address and text(comment.id).isdigit() else address
-        )
+        place = f"?focusedCommentId={origin.id}" if origin.id.isdigit() else ""
     return Trigger(
         thread=Thread(SERVICE, issue.project, key),
         actor=Account(SERVICE, person.id, person.login),
@@ -310,5 +277,5 @@ def _trigger(
         origin=origin,
         title=text(fields.summary),
         body=us.said(fields.description),
-        url=address,
+        url=f"{us.web}/browse/{key}{place}" if us.web else "",
     )

@@ -4,8 +4,6 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from integrations.linear.payloads import Comment
-
 # Names are Linear's, in camel case.
 
 T = TypeVar("T")
@@ -63,15 +61,3 @@ class Suggestion(Struct, frozen=True):
 
     repositoryFullName: str  # noqa: N815
     confidence: float
-
-
-class Suggestions(Struct, frozen=True):
-    """Several of them."""
-
-    suggestions: list[Suggestion] = []
-
-
-class Thread(Struct, frozen=True):
-    """An issue's comments."""
-
-    comments: Nodes[Comment]

@@ -8,13 +8,14 @@ https://linear.app/developers/graphql, https://linear.app/developers/rate-limiti
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, ProviderWord
-from bot.core.refusals import UNTOLD, seconds, word_of
+from bot.core.refusals import read, refusal, seconds, word_of
 from bot.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Problem(Struct, frozen=True):
 class Body(Struct, frozen=True):
     """An answer. Partial data beside errors is not used."""
 
-    data: msgspec.Raw = msgspec.Raw(b"null")
+    data: dict[str, msgspec.Raw] | None = None
     errors: list[Problem] | None = None
 
 
@@ -74,27 +75,27 @@ class Api:
         self._url, self._timeout, self._renew = url, timeout, renew
         self._client: httpx.AsyncClient | None = None
 
-    async def ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T]) -> T:
-        """Send a document and return what its one field at the top brings, as a value of this type. Raises ProviderError."""
+    async def ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T], *path: str) -> T:
+        """Send a document; return what stands under a path in its one field, as a value of this type. Raises ProviderError."""
         try:
-            return await self._ask(token, document, variables, kind)
+            answer = await self._ask(token, document, variables)
         except ProviderError as error:
             if error.word != "unauthorized" or self._renew is None:
                 raise
-        return await self._ask(await self._renew(token), document, variables, kind)
+            answer = await self._ask(await self._renew(token), document, variables)
+        return read(answer, kind, "Linear", *path)
 
-    async def _ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T]) -> T:
+    async def _ask(self, token: Secret, document: str, variables: Mapping[str, Any]) -> bytes | msgspec.Raw:
         key = token.reveal()
         headers = {"authorization": key if key.startswith(_PERSONAL) else f"Bearer {key}"}
         what = document.split("(", maxsplit=1)[0].split("{", maxsplit=1)[0].strip()
         answer = await self._post(what, {"query": document, "variables": variables}, headers)
-        body = _read(answer)
+        body = None
+        with suppress(ProviderError):
+            body = read(answer.content, Body, "Linear")
         if body is None or body.errors or not answer.is_success:
-            raise _refusal(answer, body, what, time.time())
-        try:
-            return next(iter(msgspec.json.decode(body.data, type=dict[str, kind]).values()))  # type: ignore[valid-type]
-        except (msgspec.MsgspecError, StopIteration) as error:
-            raise ProviderError("unavailable", f"Linear's answer to {what} was not understood: {error}") from None
+            raise _refused(answer, body, what, time.time())
+        return next(iter((body.data or {}).values()), b"null")
 
     async def _post(self, what: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> "httpx.Response":
         import httpx
@@ -112,20 +113,13 @@ class Api:
             await self._client.aclose()
 
 
-def _read(answer: "httpx.Response") -> Body | None:
-    try:
-        return msgspec.json.decode(answer.content, type=Body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None
-
-
-def _refusal(answer: "httpx.Response", body: Body | None, what: str, now: float) -> ProviderError:
+def _refused(answer: "httpx.Response", body: Body | None, what: str, now: float) -> ProviderError:
     """Return the error for an answer that brings no data; `now` is in Unix seconds."""
     problem = (body.errors or [Problem()])[0] if body else Problem()
     word = _word(answer.status_code, problem)
     said = (problem.extensions.userPresentableMessage if problem.extensions else None) or problem.message
-    detail = f"Linear answered {answer.status_code} to {what}: {said[:500] or 'nothing that is known'}"
-    return ProviderError(word, detail, _wait(answer.headers, now) if word == "limited" else None)
+    wait = _wait(answer.headers, now) if word == "limited" else None
+    return refusal("Linear", answer.status_code, what, said or "nothing that is known", word, wait)
 
 
 def _word(status: int, problem: Problem) -> ProviderWord:
@@ -141,7 +135,7 @@ def _word(status: int, problem: Problem) -> ProviderWord:
     return word_of(next(told, 400))
 
 
-def _wait(headers: Mapping[str, str], now: float) -> float:
+def _wait(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds until the limit that is used up is renewed."""
     after = seconds(headers.get("retry-after"))
     if after is not None:
@@ -150,4 +144,4 @@ def _wait(headers: Mapping[str, str], now: float) -> float:
         reset = seconds(headers.get(f"x-ratelimit-{name}-reset"))  # in milliseconds since 1970
         if headers.get(f"x-ratelimit-{name}-remaining") == "0" and reset is not None:
             return max(0.0, reset / 1000 - now)
-    return UNTOLD
+    return None

@@ -1,20 +1,20 @@
 """Linear as an Integration: what a worker does there with a token. api.py is the way there."""
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
 
-from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.deliveries import moment
+from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.ports import CaughtUp, Proposal, Us
+from bot.core.platform import Platform, web_address
+from bot.core.ports import CaughtUp, Us
+from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from bot.core.untrusted import clean
@@ -26,14 +26,12 @@ from integrations.linear.replies import Activity, Begin, Board, own_id
 from integrations.linear.tokens import AppToken
 from integrations.linear.webhook import OWN_IDS, SESSION
 
-log = logging.getLogger(__name__)
-
 _DONE = ("started", "completed", "canceled")
 """Types of states in which an issue is left as it is."""
 _HOSTS = {"github": "github.com", "gitlab": "gitlab.com"}
 
 
-class Linear:
+class Linear(Platform):
     """Linear, built as `Linear(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "linear"
@@ -57,13 +55,11 @@ class Linear:
         """Seconds to wait for an answer of the API; people see a session as unresponsive after 10."""
 
     def __init__(self, settings: "Linear.Settings", us: Us) -> None:
-        parts = urlsplit(settings.api_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise ConfigError(f"linear.api_url: expected https://api.linear.app/graphql, found {settings.api_url!r}")
-        self._settings = settings
+        super().__init__(settings, settings.webhook_secret, settings.token)
+        url = web_address("linear.api_url", settings.api_url, "https://api.linear.app/graphql")
         self._app = _app(settings)
-        self._api = Api(settings.api_url, settings.timeout, self._app.get if self._app else None)
-        self._us = webhook.Us(us.handle, us.label, settings.app_user_id.strip())
+        self._api = Api(url, settings.timeout, self._app.get if self._app else None)
+        self._us = webhook.Us(us.handle, us.label, app_user_id=settings.app_user_id.strip())
 
     @staticmethod
     async def set_up(settings: "Linear.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
@@ -74,22 +70,14 @@ class Linear:
             token = await linear.token("")
             if not token:
                 return set_up.by_hand(address)
-            return await set_up.with_token(partial(linear._api.ask, token), address, settings.webhook_secret)
+            return await set_up.with_token(linear._api, token, address, settings.webhook_secret)
         finally:
             await linear.close()
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
-    def secrets(self) -> Sequence[Secret]:
-        s = self._settings
-        return [secret for secret in (s.webhook_secret, s.token, s.client_secret) if secret]
-
-    @property
-    def receives(self) -> bool:
-        return bool(self._settings.webhook_secret)
-
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self._webhook_secret(), now)
+        return webhook.verify(inbound, self.webhook_secret(), now)
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified, self._us)
@@ -103,27 +91,16 @@ class Linear:
             "user-agent": "Linear-Webhook",
             "linear-delivery": delivery_id,
             "linear-event": event,
-            "linear-signature": hmac_sha256(self._webhook_secret(), body).hex(),
+            "linear-signature": hmac_sha256(self.webhook_secret(), body).hex(),
         }
-
-    def _webhook_secret(self) -> Secret:
-        if not self._settings.webhook_secret:
-            raise Rejected("not_configured", "there is no webhook secret for Linear", 404)
-        return self._settings.webhook_secret
 
     # --- what goes out --------------------------------------------------------------------------------------------
 
     def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
         return replies.render(trigger, status, topic, self._us.handle)
 
-    def propose(self, proposal: Proposal) -> list[Call]:
-        return []  # code lives elsewhere
-
     async def token(self, place: str, use: str = "") -> Secret | None:
-        return await self._app.get() if self._app else self._settings.token or None
-
-    async def give_back(self, use: str) -> None:
-        """Its one token is not made for a use."""
+        return await self._app.get() if self._app else self._token
 
     async def check(self) -> str:
         token = await self.token("")
@@ -140,7 +117,7 @@ class Linear:
         token = await self.token("") if self.receives else None
         if not token:
             return CaughtUp()
-        return CaughtUp(read=await sweep.missed(partial(self._api.ask, token), since, self._us))
+        return CaughtUp(read=await sweep.missed(self._api, token, since, self._us))
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         if isinstance(call, Say | React):
@@ -151,9 +128,11 @@ class Linear:
             case Activity():
                 return await self._say_in_session(call, token)
             case Board():
-                return await self._kindly(call.id, self._send(token, documents.UPDATE_SESSION, call.update))
+                await courtesy(self._send(token, documents.UPDATE_SESSION, call.update))
+                return Receipt(call.id)
             case Begin():
-                return await self._kindly(call.topic, self._begin(call, token))
+                await courtesy(self._begin(call, token))
+                return Receipt(call.topic)
         raise ProviderError("invalid", f"Linear has no {type(call).__name__}")
 
     async def find(self, call: Call, token: Secret) -> Receipt | None:
@@ -165,16 +144,6 @@ class Linear:
             case Say():
                 return await self._look(token, documents.COMMENT, _comment_id(call))
         return None  # the others made twice are one
-
-    async def _kindly(self, done: str, work: Awaitable[object]) -> Receipt:
-        """Do what is a courtesy: where it is not allowed it is not tried again at every step."""
-        try:
-            await work
-        except ProviderError as error:
-            if error.worth_retrying or error.word == "unauthorized":
-                raise
-            log.warning("left undone at Linear: %s", error)
-        return Receipt(done)
 
     async def _answer(self, call: Say | React, receipt: Receipt | None, token: Secret) -> Receipt:
         """Say in the session or by a comment, whichever it was asked in."""
@@ -197,20 +166,14 @@ class Linear:
 
     async def _comment(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
         if receipt is not None:
-            try:
-                return await self._send(
-                    token, documents.UPDATE_COMMENT, {"id": receipt.id, "input": {"body": call.text}}
-                )
-            except ProviderError as error:
-                if error.word != "missing":
-                    raise  # else somebody has deleted it, and it is said anew
+            new = {"id": receipt.id, "input": {"body": call.text}}
+            if edited := await unless(self._send(token, documents.UPDATE_COMMENT, new), "missing"):
+                return edited  # else somebody has deleted it, and it is said anew
         made = {"id": _comment_id(call, receipt), "issueId": call.thread.item, "body": call.text}
-        beneath = {"parentId": call.beneath} if call.beneath else {}
-        try:
-            return await self._create_comment({**made, **beneath}, token)
-        except ProviderError as error:
-            if error.word != "missing" or not beneath:
-                raise  # else the comment above is gone, and the answer goes below the issue
+        if call.beneath:
+            beneath = self._create_comment({**made, "parentId": call.beneath}, token)
+            if said := await unless(beneath, "missing"):
+                return said  # else the comment above is gone, and the answer goes below the issue
         return await self._create_comment(made, token)
 
     async def _create_comment(self, made: Mapping[str, str], token: Secret) -> Receipt:
@@ -256,10 +219,10 @@ class Linear:
         ]
         asked = {"issue": call.thread.item, "session": call.session, "candidates": candidates}
         try:
-            found = await self._api.ask(token, documents.SUGGESTIONS, asked, answers.Suggestions)
+            found = await self._api.ask(token, documents.SUGGESTIONS, asked, list[answers.Suggestion], "suggestions")
         except ProviderError:
             return call.choices  # a courtesy
-        ranks = {s.repositoryFullName.casefold(): s.confidence for s in found.suggestions}
+        ranks = {s.repositoryFullName.casefold(): s.confidence for s in found}
         return tuple(sorted(call.choices, key=lambda c: -ranks.get(c.partition(":")[2].casefold(), 0.0)))
 
     async def _send(self, token: Secret, document: str, variables: Mapping[str, Any]) -> Receipt:
@@ -271,42 +234,26 @@ class Linear:
         return Receipt(made.id, made.url or "")
 
     async def _look(self, token: Secret, document: str, made: str) -> Receipt | None:
-        try:
-            found = await self._api.ask(token, document, {"id": made}, Made)
-        except ProviderError as error:
-            if error.word in ("missing", "invalid"):
-                return None
-            raise
-        return Receipt(found.id, found.url or "")
+        found = await unless(self._api.ask(token, document, {"id": made}, Made), "missing", "invalid")
+        return Receipt(found.id, found.url or "") if found else None
 
     # --- who, and what was said -----------------------------------------------------------------------------------
 
     async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
         """Members of the workspace may; guests, apps, people of connected channels and those who left may not."""
-        try:
-            user = await self._api.ask(token, documents.USER, {"id": account.id}, answers.User)
-        except ProviderError as error:
-            if error.word == "missing":
-                return False
-            raise
-        return user.active and not user.app and not user.guest
+        user = await unless(self._api.ask(token, documents.USER, {"id": account.id}, answers.User), "missing")
+        return user is not None and user.active and not user.app and not user.guest
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         """The comments on the issue. What Linear sends along with a session has them already."""
         if trigger.body.startswith("<issue ") or trigger.thread.place == webhook.NO_ISSUE:
             return ()
-        issue = await self._api.ask(token, documents.SAID, {"id": trigger.thread.item}, answers.Thread)
-        comments = [c for c in issue.comments.nodes if self._tells(c, trigger)]
-        comments.sort(key=lambda comment: sweep.moment(comment.createdAt), reverse=True)
-        return [
-            Message(
-                (c.user.name if c.user else None) or "Linear",
-                clean(c.body or ""),
-                sweep.moment(c.createdAt),
-                c.url or "",
-            )
-            for c in comments
-        ]
+        said = await self._api.ask(
+            token, documents.SAID, {"id": trigger.thread.item}, list[Comment], "comments", "nodes"
+        )
+        comments = [c for c in said if self._tells(c, trigger)]
+        comments.sort(key=lambda comment: moment(comment.createdAt), reverse=True)
+        return [_message(comment) for comment in comments]
 
     def _tells(self, comment: Comment, trigger: Trigger) -> bool:
         """Whether a comment says something that neither the request says nor we have said."""
@@ -314,11 +261,11 @@ class Linear:
         said = (comment.body or "").strip()
         return not ours and comment.id != trigger.origin.id and said not in ("", trigger.request.text)
 
-    async def identify(self, token: Secret) -> Account:
+    async def owner(self, token: Secret) -> Account:
         return _account(await self._api.ask(token, documents.VIEWER, {}, answers.User))
 
     async def account(self, login: str, token: Secret) -> Account:
-        found = (await self._api.ask(token, documents.USERS, {"login": login}, answers.Nodes[answers.User])).nodes
+        found = await self._api.ask(token, documents.USERS, {"login": login}, list[answers.User], "nodes")
         if len(found) != 1:
             raise ProviderError("missing", f"expected one user of Linear named {login}, found {len(found) or 'none'}")
         return _account(found[0])
@@ -341,6 +288,11 @@ def _app(settings: Linear.Settings) -> AppToken | None:
 
 def _comment_id(call: Say, deleted: Receipt | None = None) -> str:
     return own_id(call.topic, call.thread.key, call.beneath, deleted.id if deleted else "")
+
+
+def _message(comment: Comment) -> Message:
+    author = (comment.user.name if comment.user else None) or "Linear"
+    return Message(author, clean(comment.body or ""), moment(comment.createdAt), comment.url or "")
 
 
 def _account(user: answers.User) -> Account:

@@ -10,10 +10,12 @@ import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from msgspec import structs
+
 from bot.core.inbound import Thread, Trigger
 from bot.core.markdown import line
 from bot.core.outbound import Call, Say, Status, Task
-from bot.core.wording import lasting, patch_markdown, status_markdown
+from bot.core.wording import lasting, messages, patch_markdown, status_markdown
 from integrations.linear.webhook import NO_ISSUE, OWN_IDS, SESSION
 
 _NAMESPACE = uuid.UUID("2f0b0f0e-7c55-5d0e-8a7c-6f6e68616e64")
@@ -23,12 +25,14 @@ _LINK = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,2000}")
 _DETAILS = re.compile(r"<details><summary>([^<\n]*)</summary>(.*)</details>\Z", re.DOTALL)
 _AS_ERROR = ("refused", "limit", "failed")
 
+Form = Literal["thought", "action", "elicitation", "response", "error"]
+
 
 class Activity(Call, frozen=True, kw_only=True):
     """The next thing to say in a session."""
 
     session: str
-    form: Literal["thought", "action", "elicitation", "response", "error"]
+    form: Form
     body: str
     """Of an action: what it is done with."""
     ephemeral: bool = False
@@ -51,14 +55,8 @@ class Activity(Call, frozen=True, kw_only=True):
     def input(self) -> dict[str, Any]:
         """The AgentActivityCreateInput."""
         said = {"action": "Working", "parameter": self.body} if self.form == "action" else {"body": self.body}
-        content = {"type": self.form, **said}
-        return {
-            "id": self.id,
-            "agentSessionId": self.session,
-            "content": content,
-            "ephemeral": self.ephemeral,
-            **self._signal(),
-        }
+        content, given = {"type": self.form, **said}, {"id": self.id, "agentSessionId": self.session}
+        return {**given, "content": content, "ephemeral": self.ephemeral, **self._signal()}
 
     def _signal(self) -> Mapping[str, Any]:
         if self.link:
@@ -116,23 +114,21 @@ def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Ca
         begin.append(Begin(topic=f"{topic}:begin", thread=thread, delegate=asked_in_session))
     if asked_in_session:
         return _in_session(thread, beneath.removeprefix(SESSION), status, topic, handle) + begin
-    texts = {topic: _pings_nobody(status_markdown(status, handle))}
-    if status.patch:
-        texts[f"{topic}:patch"] = _patch(status.patch)
-    return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in texts.items()] + begin
+    texts = messages(status, topic, handle)
+    said = [(name, _folded(_pings_nobody(text))) for name, text in texts.items()]
+    return [Say(topic=name, thread=thread, text=text, beneath=beneath) for name, text in said] + begin
 
 
 def said(call: Say) -> Activity:
     """Return what the front desk says in a session: an answer, a link to connect an account, or why not."""
     session, link = call.beneath.removeprefix(SESSION), ""
-    kind: Literal["response", "elicitation", "error"] = "response" if call.topic.startswith("reply:") else "error"
+    kind: Form = "response" if call.topic.startswith("reply:") else "error"
     if call.topic.startswith("account:") and (found := _LINK.search(call.text)):
         kind, link = "elicitation", found[0]
-    account = call.topic.rpartition(":")[2] if link else ""
-    text = _pings_nobody(call.text)
-    return Activity(
-        topic=call.topic, thread=call.thread, session=session, form=kind, body=text, link=link, account=account
+    said = Activity(
+        topic=call.topic, thread=call.thread, session=session, form=kind, body=_pings_nobody(call.text), link=link
     )
+    return structs.replace(said, account=call.topic.rpartition(":")[2] if link else "")
 
 
 def seen(topic: str, thread: Thread, session: str) -> Activity:
@@ -145,7 +141,7 @@ def seen(topic: str, thread: Thread, session: str) -> Activity:
 def _in_session(thread: Thread, session: str, status: Status, topic: str, handle: str) -> list[Call]:
     calls: list[Call] = [_activity(thread, session, status, topic, handle)]
     if status.patch:  # before the ending, which is the last word
-        text, name = _patch(status.patch), f"{topic}:patch"
+        text, name = _folded(patch_markdown(status.patch)), f"{topic}:patch"
         calls.insert(0, Activity(topic=name, thread=thread, session=session, form="thought", body=text))
     links = tuple(pair for pair in (("Details", status.details_url), ("Pull request", status.change_url)) if pair[1])
     board = Board(topic=f"{topic}:session", thread=thread, session=session, tasks=status.tasks, links=links)
@@ -153,8 +149,8 @@ def _in_session(thread: Thread, session: str, status: Status, topic: str, handle
 
 
 def _activity(thread: Thread, session: str, status: Status, topic: str, handle: str) -> Activity:
-    kind: Literal["thought", "action", "elicitation", "response", "error"] = "thought"
-    text, ephemeral, choices = _pings_nobody(status_markdown(status, handle)), True, status.choices
+    kind: Form = "thought"
+    text, ephemeral = _pings_nobody(status_markdown(status, handle)), True
     if topic.startswith("reply:"):  # somebody asked for the status, and the work goes on
         ephemeral = False
     elif status.state == "running" and status.step:
@@ -165,21 +161,13 @@ def _activity(thread: Thread, session: str, status: Status, topic: str, handle: 
         kind, text, ephemeral = "elicitation", line(status.question), False
     elif status.state == "ended":
         kind, ephemeral = "error" if status.outcome and status.outcome.ending in _AS_ERROR else "response", False
-    return Activity(
-        topic=topic,
-        thread=thread,
-        session=session,
-        form=kind,
-        body=text,
-        ephemeral=ephemeral,
-        choices=choices,
-        steps=status.steps,
-    )
+    said = Activity(topic=topic, thread=thread, session=session, form=kind, body=text, ephemeral=ephemeral)
+    return structs.replace(said, choices=status.choices, steps=status.steps)
 
 
-def _patch(patch: str) -> str:
-    """Return the patch, folded away as Linear does it."""
-    return _DETAILS.sub(r"+++ \1\2+++", patch_markdown(patch))
+def _folded(text: str) -> str:
+    """Return the text with what is folded away in it written as Linear does it."""
+    return _DETAILS.sub(r"+++ \1\2+++", text)
 
 
 def _pings_nobody(text: str) -> str:

@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from bot.core.secret import Secret
 from integrations.linear import answers, documents
-from integrations.linear.sweep import Ask
+from integrations.linear.api import Api
 
 
 class Hook(Struct, frozen=True):
@@ -24,9 +24,9 @@ def by_hand(address: str) -> list[str]:
     ]
 
 
-async def with_token(ask: Ask, address: str, secret: Secret | None) -> list[str]:
+async def with_token(api: Api, token: Secret, address: str, secret: Secret | None) -> list[str]:
     """Say as whom we act; for a person make the webhook, if it is not there. Raises ProviderError."""
-    us = await ask(documents.VIEWER, {}, answers.User)
+    us = await api.ask(token, documents.VIEWER, {}, answers.User)
     lines = [f"acts as {us.displayName or us.name}"]
     if us.app:
         return [*lines, f"set ONHAND_LINEAR__APP_USER_ID={us.id}", f"the app's webhook must lead to {address}"]
@@ -35,9 +35,11 @@ async def with_token(ask: Ask, address: str, secret: Secret | None) -> list[str]
             *lines,
             "set ONHAND_LINEAR__WEBHOOK_SECRET to a random text and run this again: the webhook is made then",
         ]
-    hooks = await ask(documents.WEBHOOKS, {}, answers.Nodes[Hook])
-    if any(hook.url == address for hook in hooks.nodes):
+    hooks = await api.ask(token, documents.WEBHOOKS, {}, list[Hook], "nodes")
+    if any(hook.url == address for hook in hooks):
         return [*lines, f"the webhook to {address} is there"]
     made = {"url": address, "secret": secret.reveal(), "label": "onhand", "allPublicTeams": True}
-    await ask(documents.CREATE_WEBHOOK, {"input": {**made, "resourceTypes": ["Comment", "Issue"]}}, dict[str, object])
+    await api.ask(
+        token, documents.CREATE_WEBHOOK, {"input": {**made, "resourceTypes": ["Comment", "Issue"]}}, dict[str, object]
+    )
     return [*lines, f"made the webhook to {address}, for comments and issues"]

@@ -4,52 +4,34 @@ They are read as their webhooks are, and come with the same meaning, so what did
 meanwhile is not found: nothing tells afterwards which delivery it would have been.
 """
 
-from collections.abc import Awaitable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
 
 from msgspec.structs import replace
 
-from bot.core.errors import Rejected
-from bot.core.inbound import Delivery, Trigger
+from bot.core import deliveries
+from bot.core.deliveries import moment
+from bot.core.inbound import Delivery
+from bot.core.secret import Secret
 from integrations.linear import documents, webhook
-from integrations.linear.answers import Nodes
+from integrations.linear.api import Api
 from integrations.linear.payloads import Activity, Data, Payload, Session
-
-T = TypeVar("T")
 
 _AT_ONCE = 5.0
 """Seconds within which a session's first prompt comes after it."""
 
 
-class Ask(Protocol):
-    """Sends a document. Raises ProviderError."""
-
-    def __call__(self, document: str, variables: Mapping[str, Any], kind: type[T], /) -> Awaitable[T]: ...
-
-
-async def missed(ask: Ask, since: float, us: webhook.Us) -> tuple[Delivery, ...]:
+async def missed(api: Api, token: Secret, since: float, us: webhook.Us) -> tuple[Delivery, ...]:
     """Return what was asked since then (Unix seconds), as deliveries; most will be known. Raises ProviderError."""
     begin = datetime.fromtimestamp(since, UTC).isoformat()
     payloads: list[Payload] = []
     if us.app_user_id:
-        sessions = await ask(documents.SESSIONS, {}, Nodes[Session])
-        payloads += (_created(session) for session in sessions.nodes if moment(session.createdAt) >= since)
-        prompts = await ask(documents.PROMPTS, {"since": begin}, Nodes[Activity])
-        payloads += (_prompted(prompt) for prompt in prompts.nodes if not _begins(prompt))
-    comments = await ask(documents.COMMENTS, {"since": begin, "handle": us.handle}, Nodes[Data])
-    payloads += (_commented(comment) for comment in comments.nodes if _counts(comment))
-    return tuple(Delivery("linear", f"swept:{t.meaning}", "sweep", (t,)) for t in _triggers(payloads, us))
-
-
-def _triggers(payloads: list[Payload], us: webhook.Us) -> Iterator[Trigger]:
-    for payload in payloads:
-        try:
-            found = webhook.read(payload, us)
-        except Rejected:
-            continue
-        if isinstance(found, Trigger):
-            yield found
+        sessions = await api.ask(token, documents.SESSIONS, {}, list[Session], "nodes")
+        payloads += (_created(session) for session in sessions if moment(session.createdAt) >= since)
+        prompts = await api.ask(token, documents.PROMPTS, {"since": begin}, list[Activity], "nodes")
+        payloads += (_prompted(prompt) for prompt in prompts if not _begins(prompt))
+    comments = await api.ask(token, documents.COMMENTS, {"since": begin, "handle": us.handle}, list[Data], "nodes")
+    payloads += (_commented(comment) for comment in comments if _counts(comment))
+    return deliveries.missed(payloads, lambda payload: webhook.read(payload, "", us))
 
 
 def _created(session: Session) -> Payload:
@@ -78,11 +60,3 @@ def _begins(prompt: Activity) -> bool:
     """Whether it is what the session began with, which asks for nothing more."""
     session = prompt.agentSession
     return session is None or moment(prompt.createdAt) - moment(session.createdAt) < _AT_ONCE
-
-
-def moment(text: str | None) -> float:
-    """Return the Unix time, 0.0 where it cannot be read."""
-    try:
-        return datetime.fromisoformat(text or "").timestamp()
-    except ValueError:
-        return 0.0

@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable
 from urllib.parse import urljoin
 
-import msgspec
 from msgspec import Struct
 
-from bot.core.errors import ProviderError
+from bot.core.errors import ProviderError, ProviderWord
+from bot.core.refusals import read, refusal
 from bot.core.secret import Secret
 
 SCOPES = "read,write,app:assignable,app:mentionable"
@@ -55,12 +55,9 @@ class AppToken:
         try:
             async with httpx.AsyncClient(timeout=self._timeout) as client:
                 answer = await client.post(self._url, data=form)
-            if answer.is_success:
-                return msgspec.json.decode(answer.content, type=Granted)
-        except (httpx.HTTPError, msgspec.MsgspecError) as error:
+        except httpx.HTTPError as error:
             raise ProviderError("unavailable", f"no token from Linear: {type(error).__name__}") from None
-        if answer.status_code >= 500:
-            raise ProviderError("unavailable", f"no token from Linear: it answered {answer.status_code}")
-        raise ProviderError(
-            "unauthorized", f"Linear answered {answer.status_code}; are client_id and client_secret right?"
-        )
+        if not answer.is_success:
+            word: ProviderWord = "unavailable" if answer.status_code >= 500 else "unauthorized"
+            raise refusal("Linear", answer.status_code, "a token", "are client_id and client_secret right?", word)
+        return read(answer.content, Granted, "Linear")

@@ -11,22 +11,20 @@ https://linear.app/developers/webhooks, https://linear.app/developers/agent-inte
 import math
 import re
 from collections.abc import Callable
-from typing import Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
 
+from bot.core import ports
+from bot.core.deliveries import address, decode, delivery_id, event_name, understood
 from bot.core.errors import Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
 from bot.core.mentions import Request, find_request, read_request
 from bot.core.secret import Secret
-from bot.core.signatures import hmac_sha256, require
+from bot.core.signatures import require_hmac
 from bot.core.untrusted import clean
 from integrations.linear.payloads import Activity, Comment, Data, Head, Issue, Payload, Person, Session, Team
 
 SERVICE = "linear"
-By = Literal["mention", "label", "assignment", "button"]
-T = TypeVar("T")
 
 SKEW = 60.0
 """Seconds by which a delivery may be ahead of this clock, or behind it while it is sent for the first time."""
@@ -49,27 +47,20 @@ _ADDRESSED = re.compile(
 )
 """A mention at the start of what is said to us: of the app's user, whatever it is called."""
 _CHOICE = re.compile(r"([a-z]{2,20}):([\w.-]{1,100}(?:/[\w.-]{1,100}){1,8})", re.ASCII)
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _ID = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-_ADDRESS = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,1000}")
 
 
-class Us(Struct, frozen=True):
+class Us(ports.Us, frozen=True):
     """By what onhand is called at Linear."""
 
-    handle: str = "@onhand"
-    label: str = "onhand"
     app_user_id: str = ""
     """Of our app's user, where agents are used."""
 
 
 def verify(inbound: Inbound, secret: Secret, now: float) -> Verified:
     """Check `Linear-Signature` over the raw body and `webhookTimestamp` in it. Raises Rejected (401; 400 for no JSON)."""
-    given = inbound.headers.get("linear-signature")
-    if given is not None and not given.isascii():
-        raise Rejected("signature", "Linear-Signature is not of the form <hex>", 401)
-    require("Linear-Signature", hmac_sha256(secret, inbound.body).hex(), given)
-    sent_at = _decode(inbound.body, _HEAD).webhookTimestamp
+    require_hmac("Linear-Signature", inbound, secret)
+    sent_at = decode(inbound.body, _HEAD, "Linear").webhookTimestamp
     if sent_at is None or not math.isfinite(sent_at):
         raise Rejected(
             "timestamp", "expected webhookTimestamp in the body; without it nothing tells how old it is", 401
@@ -82,7 +73,7 @@ def verify(inbound: Inbound, secret: Secret, now: float) -> Verified:
 def dated(body: bytes, now: float) -> bytes:
     """Return a body as if it were sent now; one that is no JSON object comes back as it is."""
     try:
-        fields = _decode(body, _OBJECT)
+        fields = decode(body, _OBJECT, "Linear")
     except Rejected:
         return body
     return msgspec.json.encode({**fields, "webhookTimestamp": msgspec.Raw(str(int(now * 1000)).encode())})
@@ -90,38 +81,24 @@ def dated(body: bytes, now: float) -> bytes:
 
 def parse(verified: Verified, us: Us) -> Delivery:
     """Read a delivery. Raises Rejected (400) for one whose body is no such event."""
-    head = _decode(verified.body, _HEAD)
+    head = decode(verified.body, _HEAD, "Linear")
     kind, action = head.type or "", head.action or ""
-    name = ".".join(part for part in (kind, action) if _WORD.fullmatch(part)) or "unknown"
-    delivery_id = verified.headers.get("linear-delivery", "")
-    if not _ID.fullmatch(delivery_id):
-        delivery_id = verified.headers.get("linear-signature", "")  # the same for the same body
-    if (kind, action) not in TRIGGERS:
-        reason = IGNORED.get((kind, action)) or IGNORED.get((kind, "")) or "not_used"
-        return Delivery(SERVICE, delivery_id, name, ignored=reason)
-    found = read(_decode(verified.body, _PAYLOAD), us)
-    if isinstance(found, str):
-        return Delivery(SERVICE, delivery_id, name, ignored=found)
-    return Delivery(SERVICE, delivery_id, name, triggers=(found,))
+    number = delivery_id(verified, "linear-delivery", "linear-signature")
+    if (kind, action) in TRIGGERS:
+        return read(decode(verified.body, _PAYLOAD, "Linear"), number, us)
+    reason = IGNORED.get((kind, action)) or IGNORED.get((kind, "")) or "not_used"
+    return understood(SERVICE, number, event_name(kind, action), reason)
 
 
-def read(payload: Payload, us: Us) -> Trigger | str:
-    """Return what an event that has a row asks for, or in a word why it asks for nothing. Raises Rejected (400)."""
-    return TRIGGERS[payload.type or "", payload.action or ""](payload, us)
+def read(payload: Payload, number: str, us: Us) -> Delivery:
+    """Return the delivery of an event that has a row. Raises Rejected (400)."""
+    row = (payload.type or "", payload.action or "")
+    return understood(SERVICE, number, event_name(*row), TRIGGERS[row](payload, us))
 
 
 _HEAD = msgspec.json.Decoder(Head)
 _PAYLOAD = msgspec.json.Decoder(Payload)
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-def _decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise Rejected("body", f"expected the payload of a Linear event: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError, OverflowError):
-        raise Rejected("body", "expected JSON") from None
 
 
 def _created(payload: Payload, us: Us) -> Trigger | str:
@@ -197,10 +174,7 @@ def _labelled(payload: Payload, us: Us) -> Trigger | str:
     return _trigger(issue, actor, Request(), meaning, Origin("issue", issue.id), "label", payload.url)
 
 
-Row = Callable[[Payload, Us], Trigger | str]
-"""Reads a trigger out of a payload, or says in a word why there is none."""
-
-TRIGGERS: dict[tuple[str, str], Row] = {
+TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("AgentSessionEvent", "created"): _created,
     ("AgentSessionEvent", "prompted"): _prompted,
     ("Comment", "create"): _comment,
@@ -208,7 +182,7 @@ TRIGGERS: dict[tuple[str, str], Row] = {
     ("Issue", "create"): _labelled,
     ("Issue", "update"): _labelled,
 }
-"""What may ask us for work, by type and action."""
+"""What may ask us for work, by type and action. A row reads it, or says in a word why it asks for nothing."""
 
 IGNORED: dict[tuple[str, str], str] = {
     ("AppUserNotification", ""): "notification",  # what matters of it comes as a session
@@ -290,7 +264,6 @@ def _trigger(
     by: By,
     url: str | None,
 ) -> Trigger:
-    address = url or issue.url or ""
     return Trigger(
         thread=_thread(issue),
         actor=Account(SERVICE, _id(actor.id), clean(actor.name or "") or actor.id),
@@ -300,7 +273,7 @@ def _trigger(
         origin=origin,
         title=clean(issue.title or ""),
         body=clean(issue.description or ""),
-        url=address if _ADDRESS.fullmatch(address) else "",
+        url=address(url or issue.url),
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bot.core.errors import ProviderError, ProviderWord
-from bot.core.refusals import UNTOLD, seconds, word_of
+from bot.core.refusals import refusal, seconds, word_of
 from bot.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Api:
             signed = {"token": token.reveal()} if token else {}
             answer = await getattr(web, method)(**signed, **arguments)
         except SlackApiError as error:
-            raise refusal(method, error) from None
+            raise refused(method, error) from None
         except (aiohttp.ClientError, SlackClientError, TimeoutError, OSError, ValueError, AttributeError) as error:
             raise ProviderError("unavailable", f"no answer to {method}: {type(error).__name__}") from None
         found: dict[str, Any] = answer.data
@@ -99,19 +99,16 @@ class Api:
         return self._web
 
 
-def refusal(method: str, error: "SlackApiError") -> ProviderError:
+def refused(method: str, error: "SlackApiError") -> ProviderError:
     """Return what a method's refusal is in our words; what Slack said stays in the text."""
     answer = error.response
     status = int(getattr(answer, "status_code", 0) or getattr(answer, "status", 0) or 0)
-    data = getattr(answer, "data", None)
-    said = str(data.get("error", "")) if isinstance(data, dict) else ""
+    data = answer.data if isinstance(getattr(answer, "data", None), dict) else {}
+    said = str(data.get("error", ""))
     word = _WORD_OF.get(said) or (word_of(status) if status >= 400 else "invalid" if said else "unavailable")
-    wait = None
-    if word == "limited":
-        told = seconds(getattr(answer, "headers", {}).get("Retry-After"))
-        wait = UNTOLD if told is None else told
-    needs = f", needs the scope {data['needed']}" if isinstance(data, dict) and data.get("needed") else ""
-    return ProviderError(word, f"Slack said {said or status} to {method}{needs}", retry_after=wait)
+    wait = seconds(getattr(answer, "headers", {}).get("Retry-After")) if word == "limited" else None
+    needs = f", needs the scope {data['needed']}" if data.get("needed") else ""
+    return refusal("Slack", status, method, f"{said}{needs}", word, wait)
 
 
 def _origin(address: str) -> tuple[str, str]:

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, structs
 
-from bot.core.errors import ConfigError, ProviderError, Rejected
+from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Image, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.ports import CaughtUp, Installed, Proposal, Take, Us
-from bot.core.remembered import Remembered
+from bot.core.platform import Platform, web_address
+from bot.core.ports import CaughtUp, Installed, Take, Us
+from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
 from integrations.slack import replies, sweep, threads, webhook
 from integrations.slack.api import NOBODY, Api
@@ -35,7 +36,7 @@ _OPENING_KEPT = 1000
 """Slash commands that are remembered, so that one which comes twice begins one thread."""
 
 
-class Slack:
+class Slack(Platform):
     """Slack, over HTTP or Socket Mode, built as `Slack(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "slack"
@@ -59,14 +60,10 @@ class Slack:
         """Seconds to wait for an answer of the API."""
 
     def __init__(self, settings: "Slack.Settings", us: Us) -> None:
+        super().__init__(settings, settings.signing_secret, settings.bot_token)
         self._settings, self._us = settings, us
-        parts = urlsplit(settings.api_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
-            raise ConfigError(
-                f"slack.api_url: expected an address such as https://slack.com/api, found {parts.netloc!r}"
-            )
-        self._api = Api(settings.api_url, settings.timeout)
-        self._owners, self._people = Remembered[Secret, Account](), People(self._api)
+        self._api = Api(web_address("slack.api_url", settings.api_url, "https://slack.com/api"), settings.timeout)
+        self._people = People(self._api)
         self._opening: dict[str, asyncio.Future[str]] = {}
 
     @staticmethod
@@ -83,16 +80,8 @@ class Slack:
 
     # --- what comes in --------------------------------------------------------------------------------------------
 
-    def secrets(self) -> Sequence[Secret]:
-        s = self._settings
-        return [secret for secret in (s.signing_secret, s.bot_token, s.app_token, s.client_secret) if secret]
-
-    @property
-    def receives(self) -> bool:
-        return bool(self._settings.signing_secret)
-
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self._secret(), now)
+        return webhook.verify(inbound, self.webhook_secret(), now)
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified)
@@ -105,7 +94,7 @@ class Slack:
         return {
             "content-type": "application/json" if body[:1] == b"{" else "application/x-www-form-urlencoded",
             "x-slack-request-timestamp": sent,
-            "x-slack-signature": webhook.signature(body, sent, self._secret()),
+            "x-slack-signature": webhook.signature(body, sent, self.webhook_secret()),
         }
 
     @property
@@ -136,31 +125,21 @@ class Slack:
     async def _open(self, trigger: Trigger, token: Secret | None) -> str:
         if token is None:
             raise ProviderError("unauthorized", "there is no token for this workspace")
-        _, channel = place_of(trigger.thread)
         said = replies.message(trigger.meaning, *replies.asked(trigger))
-        made = await self._api.call(token, "chat_postMessage", channel=channel, **said, **_QUIET)
+        made = await self._api.call(token, "chat_postMessage", channel=channel_of(trigger.thread), **said, **_QUIET)
         return str(made.get("ts", ""))
-
-    def _secret(self) -> Secret:
-        if not self._settings.signing_secret:
-            raise Rejected("not_configured", "there is no signing secret for Slack", 404)
-        return self._settings.signing_secret
 
     # --- what goes out --------------------------------------------------------------------------------------------
 
     def render(self, trigger: Trigger, status: Status, topic: str) -> list[Call]:
         return replies.render(trigger, status, topic, self._us.handle)
 
-    def propose(self, proposal: Proposal) -> list[Call]:
-        return []  # no code lives here
-
     async def token(self, place: str, use: str = "") -> Secret | None:
         """The one of the settings, for its own workspace alone where the app may be in others too."""
-        token = self._settings.bot_token or None
-        if token and place and self._settings.client_id:
-            ours = (await self.identify(token)).id.partition(":")[0]
-            return token if place.partition("/")[0] == ours else None
-        return token
+        if not (self._token and place and self._settings.client_id):
+            return self._token
+        ours = (await self.identify(self._token)).id.partition(":")[0]
+        return self._token if place.partition("/")[0] == ours else None
 
     def install_url(self, back: str, state: str) -> str:
         if not self._settings.client_id or not self._settings.client_secret:
@@ -181,9 +160,6 @@ class Slack:
             raise ProviderError("invalid", "the app was installed for an organisation; install it in a workspace")
         return Installed(str(team["id"]), str(team.get("name")), Secret(str(found.get("access_token", ""))))
 
-    async def give_back(self, use: str) -> None:
-        """Bot tokens are for ever."""
-
     async def check(self) -> str:
         s = self._settings
         if s.app_token:
@@ -197,11 +173,11 @@ class Slack:
 
     async def catch_up(self, since: float) -> CaughtUp:
         """The workspace of the settings alone, and only after we were away: Slack sends again what fails for some minutes."""
-        token = self._settings.bot_token
+        token = self._token
         if not token or time.time() - since < sweep.AWAY:
             return CaughtUp()
         team, _, us = (await self.identify(token)).id.partition(":")
-        return CaughtUp(read=tuple(await sweep.missed(self._api, token, team, us, since)))
+        return CaughtUp(read=await sweep.missed(self._api, token, team, us, since))
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:
@@ -216,9 +192,10 @@ class Slack:
     async def _react(self, call: React, token: Secret) -> Receipt:
         if call.origin.kind != "message" or not call.origin.id:
             return Receipt("")
-        _, channel = place_of(call.thread)
         try:
-            await self._api.call(token, "reactions_add", channel=channel, timestamp=call.origin.id, name=call.emoji)
+            await self._api.call(
+                token, "reactions_add", channel=channel_of(call.thread), timestamp=call.origin.id, name=call.emoji
+            )
         except ProviderError as error:
             if "already_reacted" not in error.detail:
                 raise
@@ -226,16 +203,11 @@ class Slack:
 
     async def _put(self, call: Call, said: dict[str, Any], receipt: Receipt | None, token: Secret) -> Receipt:
         """Post a message, or renew the one that stands there."""
-        _, channel = place_of(call.thread)
+        channel, thread_ts = channel_of(call.thread), call.thread.item
         if receipt is not None:
             ts = receipt.id.removeprefix(_STREAM)
-            try:
-                await self._api.call(token, "chat_update", channel=channel, ts=ts, **said)
-                return Receipt(ts, _address(call.thread))
-            except ProviderError as error:
-                if error.word != "missing":
-                    raise  # else somebody has deleted it, and it is said anew
-        thread_ts = call.thread.item
+            if await unless(self._api.call(token, "chat_update", channel=channel, ts=ts, **said), "missing"):
+                return Receipt(ts, _address(call.thread))  # else somebody has deleted it, and it is said anew
         made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
         return Receipt(str(made.get("ts", "")), _address(call.thread))
 
@@ -250,12 +222,9 @@ class Slack:
             if stream := await self._begin(call, token):
                 return stream
         elif receipt is not None and receipt.id.startswith(_STREAM):
-            try:
-                return await self._go_on(call, receipt, token)
-            except ProviderError as error:
-                if error.worth_retrying or error.word == "unauthorized":
-                    raise
-                await self._stop(call, receipt, token)
+            if shown := await courtesy(self._go_on(call, receipt, token)):
+                return shown
+            await self._stop(call, receipt, token)
         done = await self._put(call, replies.message(call.topic, call.text, replies.controls(call)), receipt, token)
         if not call.live:
             await self._session(call, "suspended" if call.picker else "active", token)
@@ -263,29 +232,15 @@ class Slack:
 
     async def _begin(self, call: Progress, token: Secret) -> Receipt | None:
         """Start a stream; None where there are none. Without Slack's own stop button it has one of ours."""
-        team, channel = place_of(call.thread)
         native = await self._session(call, "processing", token)
         shown = replies.chunks(call) + ([] if native else [{"type": "blocks", "blocks": replies.controls(call)}])
-        try:
-            made = await self._api.call(
-                token,
-                "chat_startStream",
-                channel=channel,
-                thread_ts=call.thread.item,
-                recipient_team_id=team,
-                recipient_user_id=call.person,
-                task_display_mode="plan",
-                chunks=shown,
-            )
-        except ProviderError as error:
-            if error.worth_retrying or error.word == "unauthorized":
-                raise
-            return None
-        return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread))
+        where = {"channel": channel_of(call.thread), "thread_ts": call.thread.item, "task_display_mode": "plan"}
+        whom = {"recipient_team_id": call.thread.place.partition("/")[0], "recipient_user_id": call.person}
+        made = await courtesy(self._api.call(token, "chat_startStream", **where, **whom, chunks=shown))
+        return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread)) if made else None
 
     async def _go_on(self, call: Progress, receipt: Receipt, token: Secret) -> Receipt:
-        _, channel = place_of(call.thread)
-        where = {"channel": channel, "ts": receipt.id.removeprefix(_STREAM)}
+        where = {"channel": channel_of(call.thread), "ts": receipt.id.removeprefix(_STREAM)}
         if call.live:
             await self._api.call(token, "chat_appendStream", **where, chunks=replies.chunks(call))
             return receipt
@@ -297,15 +252,14 @@ class Slack:
 
     async def _stop(self, call: Progress, receipt: Receipt, token: Secret) -> None:
         """Make sure that a stream which takes no more is over: one that goes on cannot be edited."""
-        _, channel = place_of(call.thread)
+        ts = receipt.id.removeprefix(_STREAM)
         with suppress(ProviderError):
-            await self._api.call(token, "chat_stopStream", channel=channel, ts=receipt.id.removeprefix(_STREAM))
+            await self._api.call(token, "chat_stopStream", channel=channel_of(call.thread), ts=ts)
 
     async def _session(self, call: Progress, status: str, token: Secret) -> bool:
         """Tell Slack whether the agent is at work: it then shows its own stop button. False where it has no such thing."""
-        _, channel = place_of(call.thread)
         with suppress(ProviderError):
-            where = {"channel_id": channel, "thread_ts": call.thread.item}
+            where = {"channel_id": channel_of(call.thread), "thread_ts": call.thread.item}
             found = await self._api.call(token, "agents_sessions_setStatus", **where, status=status)
             return "agent_session_stopped" not in str(found.get("warning"))
         return False
@@ -315,9 +269,8 @@ class Slack:
         if not isinstance(call, Say | Progress):
             return None  # a reaction made twice is one
         us = (await self.identify(token)).login
-        _, channel = place_of(call.thread)
         mark = replies.mark(call.topic)
-        for said in await threads.newest(self._api, token, channel, call.thread.item):
+        for said in await threads.newest(self._api, token, channel_of(call.thread), call.thread.item):
             if said.get("user") == us and mark in (blocks := json.dumps(said.get("blocks", []))):
                 stream = f"{mark}-" in blocks and f'"{mark}"' not in blocks
                 return Receipt(f"{_STREAM if stream else ''}{said.get('ts', '')}", _address(call.thread))
@@ -327,61 +280,50 @@ class Slack:
 
     async def may_ask(self, thread: Thread, account: Account, token: Secret) -> bool:
         """Full members of the workspace: no guests, no bots, nobody of another organisation in a shared channel."""
-        team, _ = place_of(thread)
-        try:
-            user = (await self._api.call(token, "users_info", user=_user(account.id))).get("user") or {}
-        except ProviderError as error:
-            if error.word == "missing":
-                return False
-            raise
+        team = thread.place.partition("/")[0]
+        user = await unless(self._user(account.id, token), "missing") or {}
         outside = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_app_user")
         teams = [user.get("team_id"), *(user.get("enterprise_user") or {}).get("teams", [])]
         return team in teams and not any(user.get(word) for word in outside)
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
-        _, channel = place_of(trigger.thread)
         us = (await self.identify(token)).login
-        said = await threads.context(self._api, token, channel, trigger, us)
+        said = await threads.context(self._api, token, channel_of(trigger.thread), trigger, us)
         return await self._people.named(said, trigger.request.text, token)
 
     async def image(self, image: Image, longest: int, token: Secret) -> bytes:
         return await self._api.read(token, image.address, longest)
 
     async def called(self, account: Account, token: Secret) -> str:
-        return await self._people.name(_user(account.id), token)
+        return await self._people.name(account.id.rpartition(":")[2], token)
 
-    async def identify(self, token: Secret) -> Account:
-        return await self._owners.get(token, lambda: self._owner(token))
-
-    async def _owner(self, token: Secret) -> Account:
+    async def owner(self, token: Secret) -> Account:
         found = await self._api.call(token, "auth_test")
         return Account(self.name, f"{found.get('team_id')}:{found.get('user_id')}", str(found.get("user_id")))
 
     async def account(self, login: str, token: Secret) -> Account:
         """Return the account of a member's id: `U123`, or `T123:U123`."""
-        user = (await self._api.call(token, "users_info", user=_user(login))).get("user") or {}
+        user = await self._user(login, token)
         team = user.get("team_id") or (await self.identify(token)).id.partition(":")[0]
         return Account(self.name, f"{team}:{user.get('id')}", str(user.get("id")))
+
+    async def _user(self, account: str, token: Secret) -> dict[str, Any]:
+        user = account.rpartition(":")[2]
+        if not re.fullmatch(r"[A-Za-z0-9]{2,40}", user):
+            raise ProviderError("missing", "expected a member's id, such as U123")
+        return (await self._api.call(token, "users_info", user=user)).get("user") or {}
 
     async def close(self) -> None:
         await self._api.close()
 
 
-def place_of(thread: Thread) -> tuple[str, str]:
-    """Return team and channel of a thread. Raises ProviderError for one of another shape."""
+def channel_of(thread: Thread) -> str:
+    """Return the channel of a thread. Raises ProviderError for a thread of another shape."""
     team, _, channel = thread.place.partition("/")
     if not team or not channel:
         raise ProviderError("invalid", f"expected a place such as T123/C456, found {thread.place[:40]!r}")
-    return team, channel
-
-
-def _user(account: str) -> str:
-    user = account.rpartition(":")[2]
-    if not re.fullmatch(r"[A-Za-z0-9]{2,40}", user):
-        raise ProviderError("missing", "expected a member's id, such as U123")
-    return user
+    return channel
 
 
 def _address(thread: Thread) -> str:
-    team, channel = place_of(thread)
-    return webhook.address(team, channel, thread.item)
+    return webhook.address(thread.place.partition("/")[0], channel_of(thread), thread.item)

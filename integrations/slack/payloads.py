@@ -12,10 +12,6 @@ import msgspec
 from msgspec import Raw, Struct
 
 
-class Present(Struct, frozen=True):
-    """An object of which it only matters that it is there."""
-
-
 class Kind(Struct, frozen=True):
     """By what an event is told from others."""
 
@@ -50,7 +46,7 @@ class Envelope(Struct, frozen=True):
 
 
 class Said(Struct, frozen=True):
-    """A message as it is inside an event about an edit."""
+    """A message: of an event, and inside one about an edit."""
 
     user: str | None = None
     bot_id: str | None = None
@@ -59,18 +55,13 @@ class Said(Struct, frozen=True):
     thread_ts: str | None = None
 
 
-class Event(Struct, frozen=True):
+class Event(Said, frozen=True):
     """A message, a mention, or the native stop button."""
 
-    channel: str
+    channel: str = ""
     channel_type: str | None = None
-    user: str | None = None
-    bot_id: str | None = None
-    text: str | None = None
-    ts: str = ""
     event_ts: str = ""
-    thread_ts: str | None = None
-    files: list[Present] | None = None
+    files: list[Raw] | None = None
     message: Said | None = None
     previous_message: Said | None = None
 
@@ -88,19 +79,13 @@ class Named(Struct, frozen=True):
     """Of a person: where they are, which counts where an app of the whole organisation is told of no workspace."""
 
 
-class Container(Struct, frozen=True):
-    """Where a button stands."""
+class Place(Struct, frozen=True):
+    """Where a button stands: the message, or what contains it."""
 
+    ts: str | None = None
     message_ts: str | None = None
     thread_ts: str | None = None
     channel_id: str | None = None
-
-
-class Message(Struct, frozen=True):
-    """The message with the button."""
-
-    ts: str | None = None
-    thread_ts: str | None = None
 
 
 class Option(Struct, frozen=True):
@@ -123,8 +108,8 @@ class Interaction(Struct, frozen=True):
     team: Named | None = None
     user: Named | None = None
     channel: Named | None = None
-    container: Container | None = None
-    message: Message | None = None
+    container: Place | None = None
+    message: Place | None = None
     actions: list[Action] | None = None
     action_id: str = ""
     value: str | None = None
@@ -139,7 +124,6 @@ class Command(Struct, frozen=True):
     user_id: str
     trigger_id: str
     text: str = ""
-    user_name: str = ""
 
 
 ENVELOPE = msgspec.json.Decoder(Envelope)

@@ -19,7 +19,7 @@ from bot.core.errors import ProviderError, Rejected, Unavailable
 from bot.core.ports import Take
 from bot.core.secret import Secret
 from integrations.slack import webhook
-from integrations.slack.api import refusal
+from integrations.slack.api import refused
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ async def listen(app_token: Secret, url: str, take: Take) -> None:
         log.info("listening to Slack over a socket")
         await asyncio.Event().wait()
     except SlackApiError as error:
-        raise refusal("apps.connections.open", error) from None
+        raise refused("apps.connections.open", error) from None
     except (aiohttp.ClientError, SlackClientError, OSError) as error:
         raise ProviderError("unavailable", f"no socket to Slack: {type(error).__name__}") from None
     finally:

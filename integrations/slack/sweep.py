@@ -7,7 +7,8 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from bot.core.errors import ProviderError, Rejected
+from bot.core import deliveries
+from bot.core.errors import ProviderError
 from bot.core.inbound import Delivery
 from bot.core.secret import Secret
 from integrations.slack import webhook
@@ -22,40 +23,34 @@ _TRIES, _LONGEST_PAUSE = 3, 60.0
 """Slack lets some 50 channels a minute be read, and says how long to wait then."""
 
 
-async def missed(api: Api, token: Secret, team: str, us: str, since: float) -> list[Delivery]:
+async def missed(api: Api, token: Secret, team: str, us: str, since: float) -> tuple[Delivery, ...]:
     """Return what asks for work among the messages since then (Unix seconds), oldest first. Raises ProviderError."""
-    found: list[Delivery] = []
+    said: list[dict[str, Any]] = []
     where = {"types": list(_KINDS), "exclude_archived": True}
     async for channel in _pages(api, token, "users_conversations", "channels", where):
-        found += [d async for d in _in_channel(api, token, team, us, str(channel.get("id", "")), since)]
-    return sorted(found, key=lambda delivery: delivery.triggers[0].origin.id)
+        said += [message async for message in _in_channel(api, token, str(channel.get("id", "")), since)]
+    said.sort(key=lambda message: str(message.get("ts", "")))
+    return deliveries.missed(said, lambda message: _understood(team, us, message))
 
 
-async def _in_channel(
-    api: Api, token: Secret, team: str, us: str, channel: str, since: float
-) -> AsyncIterator[Delivery]:
+async def _in_channel(api: Api, token: Secret, channel: str, since: float) -> AsyncIterator[dict[str, Any]]:
     after = {"channel": channel, "oldest": f"{since:.6f}"}
     async for message in _pages(api, token, "conversations_history", "messages", after):
-        if delivery := _understood(team, us, channel, message):
-            yield delivery
+        yield {**message, "channel": channel}
         if message.get("reply_count"):
             thread = {**after, "ts": str(message.get("ts", ""))}
             async for reply in _pages(api, token, "conversations_replies", "messages", thread):
-                if reply.get("ts") != message.get("ts") and (delivery := _understood(team, us, channel, reply)):
-                    yield delivery
+                if reply.get("ts") != message.get("ts"):
+                    yield {**reply, "channel": channel}
 
 
-def _understood(team: str, us: str, channel: str, message: Mapping[str, Any]) -> Delivery | None:
+def _understood(team: str, us: str, message: Mapping[str, Any]) -> Delivery:
     """Read a message as if it had just been delivered."""
-    kind = "im" if channel.startswith("D") else "channel"
-    event = {**message, "type": "message", "channel": channel, "channel_type": kind}
+    kind = "im" if message["channel"].startswith("D") else "channel"
+    event = {**message, "type": "message", "channel_type": kind}
     ours = [{"user_id": us, "is_bot": True}]
     outer = {"type": "event_callback", "team_id": team, "event": event, "authorizations": ours}
-    try:
-        delivery = webhook.parse(webhook.over_socket(outer))
-    except Rejected:
-        return None
-    return delivery if delivery.triggers else None
+    return webhook.parse(webhook.over_socket(outer))
 
 
 async def _pages(

@@ -10,13 +10,13 @@ https://docs.slack.dev/apis/events-api/ https://docs.slack.dev/authentication/ve
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeVar
 from urllib.parse import parse_qs
 
 import msgspec
 
+from bot.core.deliveries import ID, decode, event_name, understood
 from bot.core.errors import Rejected
-from bot.core.inbound import Account, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
 from bot.core.mentions import Request, find_request, read_request
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256, require, require_recent
@@ -34,14 +34,9 @@ ACTION = "onhand:"
 PICKER = f"{ACTION}repository"
 """The id of the menu of repositories."""
 
-By = Literal["mention", "follow_up", "button"]
-T = TypeVar("T")
-
 _ID = re.compile(r"[A-Za-z0-9_]{1,40}")
 _TIME = re.compile(r"\d{1,12}\.\d{1,9}", re.ASCII)
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,80}")
 _SECONDS = re.compile(r"\d{1,12}", re.ASCII)
-_DELIVERY_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _NAME = r"(?!\.{1,2}(?:/|\Z))[\w.-]{1,100}"
 _CHOICE = re.compile(rf"([a-z0-9_-]{{1,40}}):({_NAME}(?:/{_NAME}){{1,20}})", re.ASCII)
 _TITLE = 80
@@ -50,7 +45,7 @@ _TITLE = 80
 def verify(inbound: Inbound, secret: Secret, now: float) -> Verified:
     """Check `X-Slack-Signature` over the raw body and the time in `X-Slack-Request-Timestamp`. Raises Rejected (401)."""
     sent, given = inbound.headers.get("x-slack-request-timestamp", ""), inbound.headers.get("x-slack-signature")
-    if not _SECONDS.fullmatch(sent) or (given and not given.isascii()):
+    if not _SECONDS.fullmatch(sent):
         raise Rejected("signature", "expected X-Slack-Request-Timestamp and X-Slack-Signature as Slack sends them", 401)
     require("X-Slack-Signature", signature(inbound.body, sent, secret), given)
     require_recent("X-Slack-Request-Timestamp", float(sent), now, WINDOW)
@@ -70,16 +65,16 @@ def over_socket(payload: Mapping[str, object]) -> Verified:
 def parse(verified: Verified) -> Delivery:
     """Read a delivery. Raises Rejected (400) for a body that is nothing of Slack's."""
     body = _json(verified.body)
-    envelope = _decode(payloads.ENVELOPE, body)
+    envelope = decode(body, payloads.ENVELOPE, "Slack")
     if envelope.challenge is not None and envelope.type == "url_verification":
         answer = msgspec.json.encode({"challenge": envelope.challenge})
         return Delivery(SERVICE, "challenge", "url_verification", ignored="url_verification", answer=answer)
     if envelope.type == "event_callback":
         return _event(envelope)
     if envelope.command is not None:
-        return _command(_decode(payloads.COMMAND, body))
+        return _command(decode(body, payloads.COMMAND, "Slack"))
     if envelope.type in ("block_actions", "block_suggestion"):
-        return _interaction(_decode(payloads.INTERACTION, body))
+        return _interaction(decode(body, payloads.INTERACTION, "Slack"))
     if not envelope.type:
         raise Rejected("body", "expected an event, an interaction or a slash command of Slack")
     return _ignored(envelope.type)
@@ -100,30 +95,18 @@ def _json(body: bytes) -> bytes:
     return msgspec.json.encode(form)
 
 
-def _decode(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise Rejected("body", f"expected the payload as Slack sends it: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Rejected("body", "expected JSON, or a form with JSON in the field payload") from None
-
-
 # --- events ---------------------------------------------------------------------------------------------------------
 
 
 def _event(envelope: Envelope) -> Delivery:
-    kind = _decode(payloads.KIND, bytes(envelope.event) or b"{}")
+    kind = decode(bytes(envelope.event) or b"{}", payloads.KIND, "Slack")
     row = (kind.type, kind.subtype or "")
     read = EVENTS.get(row)
     if read is None:
-        return _ignored(*row, envelope.event_id or "")
-    event = _decode(payloads.EVENT, bytes(envelope.event))
-    name = ".".join(filter(None, row))
-    found = read(event, envelope)
-    if isinstance(found, str):
-        return Delivery(SERVICE, _delivery_id(envelope.event_id or ""), name, ignored=found)
-    return Delivery(SERVICE, _delivery_id(envelope.event_id or "", found.meaning), name, triggers=(found,))
+        return _ignored(*row, envelope.event_id)
+    found = read(decode(bytes(envelope.event), payloads.EVENT, "Slack"), envelope)
+    otherwise = "none" if isinstance(found, str) else found.meaning
+    return understood(SERVICE, _delivery_id(envelope.event_id, otherwise), event_name(*row), found)
 
 
 def _app_mention(event: Event, envelope: Envelope) -> Trigger | str:
@@ -217,15 +200,13 @@ def _interaction(given: Interaction) -> Delivery:
     if action is None or read is None:
         return msgspec.structs.replace(_ignored(given.type), ignored="not_ours", answer=b"")
     found = read(action)
-    name = ".".join(row)
-    if isinstance(found, str):
-        return Delivery(SERVICE, _delivery_id(""), name, ignored=found, answer=b"")
-    trigger = _pressed(given, row[1], *found)
-    return Delivery(SERVICE, _delivery_id(trigger.meaning), name, triggers=(trigger,), answer=b"")
+    pressed = found if isinstance(found, str) else _pressed(given, row[1], *found)
+    number = "none" if isinstance(pressed, str) else _delivery_id(pressed.meaning)
+    return msgspec.structs.replace(understood(SERVICE, number, ".".join(row), pressed), answer=b"")
 
 
 def _pressed(given: Interaction, what: str, request: Request, repository: Repository | None) -> Trigger:
-    container, message = given.container or payloads.Container(), given.message or payloads.Message()
+    container, message = given.container or payloads.Place(), given.message or payloads.Place()
     person = given.user or payloads.Named()
     team, user = _id("team.id", given.team.id if given.team else person.team_id), _id("user.id", person.id)
     channel = _id("channel.id", given.channel.id if given.channel else container.channel_id)
@@ -260,7 +241,7 @@ def _command(command: Command) -> Delivery:
     """The slash command. It has no message of its own, so its thread has yet to be begun: `item` is empty."""
     team, channel = _id("team_id", command.team_id), _id("channel_id", command.channel_id)
     user, delivery_id = _id("user_id", command.user_id), command.trigger_id
-    if not _DELIVERY_ID.fullmatch(delivery_id):
+    if not ID.fullmatch(delivery_id):
         raise Rejected("body", "expected the trigger_id of a slash command")
     request = read_request("", to_markdown(command.text))
     trigger = _trigger(team, channel, "", user, request, "mention", "")
@@ -300,9 +281,9 @@ IGNORED: dict[tuple[str, str], str] = {
 """What is known to ask for nothing, and why. Whatever has no row anywhere is `not_used`."""
 
 
-def _ignored(kind: str, subtype: str = "", delivery_id: str = "") -> Delivery:
-    name = ".".join(part for part in (kind, subtype) if _WORD.fullmatch(part)) or "unknown"
-    return Delivery(SERVICE, _delivery_id(delivery_id), name, ignored=IGNORED.get((kind, subtype), "not_used"))
+def _ignored(kind: str, subtype: str = "", number: str | None = None) -> Delivery:
+    name, reason = event_name(kind, subtype), IGNORED.get((kind, subtype), "not_used")
+    return understood(SERVICE, _delivery_id(number), name, reason)
 
 
 def _trigger(team: str, channel: str, thread_ts: str, user: str, request: Request, by: By, ts: str) -> Trigger:
@@ -344,8 +325,8 @@ def _time(value: str) -> str:
     return value
 
 
-def _delivery_id(value: str, otherwise: str = "none") -> str:
-    return value if _DELIVERY_ID.fullmatch(value) else otherwise
+def _delivery_id(value: str | None, otherwise: str = "none") -> str:
+    return value if value and ID.fullmatch(value) else otherwise
 
 
 def options(found: Sequence[Repository]) -> bytes:

@@ -11,11 +11,22 @@ from bot.core.secret import Secret
 
 
 class Us(Struct, frozen=True):
-    """How people call onhand, the same on every platform."""
+    """How people call onhand: the same on every platform, and by the name of its account there."""
 
     handle: str = "@onhand"
     label: str = "onhand"
     public_url: str = ""
+    login: str = ""
+    """Of the bot's account on a platform, where it is known there."""
+
+    @property
+    def handles(self) -> tuple[str, ...]:
+        """What people may write to call us."""
+        return (self.handle, f"@{self.login.removesuffix('[bot]')}") if self.login else (self.handle,)
+
+    def named(self, login: str | None) -> bool:
+        """Whether this is the bot's own login."""
+        return bool(self.login and login) and (login or "").casefold() == self.login.casefold()
 
 
 class Integration(Protocol):

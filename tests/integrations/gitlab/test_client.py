@@ -480,7 +480,7 @@ def test_an_address_for_git_over_ssh_names_its_project() -> None:
         (422, {}, "invalid", None),
         (429, {"Retry-After": "7"}, "limited", 7.0),
         (429, {"RateLimit-Remaining": "0"}, "limited", 60.0),
-        (429, {"Retry-After": "soon"}, "limited", None),
+        (429, {"Retry-After": "soon"}, "limited", 60.0),
         (500, {}, "unavailable", None),
         (503, {"Retry-After": "9"}, "unavailable", 9.0),
     ],

@@ -188,9 +188,9 @@ def test_long_texts_are_read_in_linear_time() -> None:
     for piece in (*PIECES, "[~", "{code:", "{{\\", "[a|", "bq. ", "{quote}", "{color:"):
 
         def took(count: int, piece: str = piece) -> float:
-            begun = time.perf_counter()
+            begun = time.process_time()
             wiki.markdown(piece * count, ours)
-            return time.perf_counter() - begun
+            return time.process_time() - begun
 
         small, large = min(took(500) for _ in range(3)), min(took(5_000) for _ in range(3))
         assert large < 40 * small + 0.01, piece
