@@ -54,6 +54,7 @@ class Jira:
     """Jira Cloud or Data Center, built as `Jira(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "jira"
+    library = "jira.client"
 
     class Settings(Struct, frozen=True):
         """The settings under `[jira]`, or `ONHAND_JIRA__...`."""

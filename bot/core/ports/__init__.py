@@ -25,6 +25,7 @@ from bot.core.ports.people import AuthContext, AuthStrategy
 from bot.core.ports.providers import (
     CaughtUp,
     Dated,
+    Equipped,
     Forge,
     Form,
     Integration,
@@ -53,6 +54,7 @@ __all__ = [
     "CommandResult",
     "Conversations",
     "Dated",
+    "Equipped",
     "EventLog",
     "Forge",
     "Form",
