@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bot.core.ports import (
     AuthContext,
     AuthStrategy,
     BoxSpec,
+    Equipped,
     Integration,
     Limits,
     Model,
@@ -53,7 +55,10 @@ class Built:
         return {"database": await _try(self.store.conversations.list(1)), "redis": await _try(self.bus.redis.ping())}
 
     async def workshop(self) -> Workshop:
-        """Open what a worker needs beside the services. Takes seconds: the model library is loaded here."""
+        """Open what a worker needs beside the services. Takes seconds: its libraries are imported here."""
+        for integration in self.services.integrations.values():
+            if isinstance(integration, Equipped):
+                import_module(integration.library)
         sandboxes = open_sandboxes(self.settings)
         await sandboxes.check()
         self.stack.push_async_callback(sandboxes.close)

@@ -41,6 +41,7 @@ class GitHub(Platform):
     """
 
     name: ClassVar[str] = "github"
+    library = "github"
 
     class Settings(Struct, frozen=True):
         """The settings under `[github]`, or `ONHAND_GITHUB__...`."""

@@ -38,6 +38,7 @@ class GitLab(Platform):
     """GitLab.com or a self-managed GitLab, built as `GitLab(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "gitlab"
+    library = "gitlab"
 
     class Settings(Struct, frozen=True):
         """The settings under `[gitlab]`, or `ONHAND_GITLAB__...`."""

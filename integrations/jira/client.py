@@ -43,6 +43,7 @@ class Jira(Platform):
     """Jira Cloud or Data Center, built as `Jira(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "jira"
+    library = "jira.client"
 
     class Settings(Struct, frozen=True):
         """The settings under `[jira]`, or `ONHAND_JIRA__...`."""

@@ -40,6 +40,7 @@ class Slack(Platform):
     """Slack, over HTTP or Socket Mode, built as `Slack(settings, us)`. Raises ConfigError for settings that cannot work."""
 
     name: ClassVar[str] = "slack"
+    library = "slack_sdk.web.async_client"
 
     class Settings(Struct, frozen=True):
         """The settings under `[slack]`, or `ONHAND_SLACK__...`."""

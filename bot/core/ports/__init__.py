@@ -25,6 +25,7 @@ from bot.core.ports.people import AuthContext, AuthStrategy
 from bot.core.ports.providers import (
     CaughtUp,
     Dated,
+    Equipped,
     Forge,
     Form,
     Illustrated,
@@ -56,6 +57,7 @@ __all__ = [
     "CommandResult",
     "Conversations",
     "Dated",
+    "Equipped",
     "EventLog",
     "Forge",
     "Form",

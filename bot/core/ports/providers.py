@@ -141,6 +141,14 @@ class Integration(Protocol):
 
 
 @runtime_checkable
+class Equipped(Protocol):
+    """An integration whose requests need a library that takes long to import."""
+
+    library: str
+    """The module that a worker imports before it says that it is ready; the web process starts without."""
+
+
+@runtime_checkable
 class Linked(Protocol):
     """An Integration whose platform keeps links from a thread to code: its branches, changes and pages."""
 
