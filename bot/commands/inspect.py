@@ -14,10 +14,10 @@ from bot import bootstrap, config
 from bot.config import Settings
 from bot.core.conversation import conversation_id, fold
 from bot.core.errors import ConfigError, UserError
-from bot.core.events import to_wire
 from bot.core.inbound import Thread
 from bot.core.ports import as_sent
 from bot.core.secret import Redactor
+from bot.core.wire import to_wire
 
 
 def show_settings(settings: Settings, as_json: bool) -> None:

@@ -8,7 +8,8 @@ import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from bot.core.errors import Conflict
-from bot.core.events import Asked, Called, Calling, Closed, Draft, Event, decode, encode
+from bot.core.events import Asked, Called, Calling, Closed, Draft, Event
+from bot.core.wire import decode, encode
 from bot.store.clean import Clean, storable
 from bot.store.database import Database, execute_quickly, insert_new
 from bot.store.projection import project

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from bot.core.errors import Conflict
-from bot.core.events import Draft, Event, decode, encode
+from bot.core.events import Draft, Event
+from bot.core.wire import decode, encode
 
 
 class MemoryLog:

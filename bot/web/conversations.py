@@ -13,8 +13,8 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from litestar.response import Response, ServerSentEvent, ServerSentEventMessage
 
 from bot.core.conversation import fold
-from bot.core.events import to_wire
 from bot.core.ports import Record, Services
+from bot.core.wire import to_wire
 
 PAGE = 500
 

@@ -7,21 +7,17 @@ from typing import Any
 import pytest
 
 from bot.core.events import (
-    ACTIONS,
-    OBSERVATIONS,
     Asked,
     Called,
     CommandOutput,
     Event,
     RunCommand,
     Unknown,
-    decode,
-    encode,
-    to_wire,
 )
 from bot.core.inbound import Account, Origin, Thread, Trigger
 from bot.core.mentions import Request
 from bot.core.outbound import Receipt
+from bot.core.wire import ACTIONS, OBSERVATIONS, decode, encode, to_wire
 
 GOLDEN = json.loads((Path(__file__).parent / "wire" / "actions.json").read_text())
 

@@ -24,11 +24,11 @@ from bot.core.events import (
     Think,
     Unknown,
     Waiting,
-    decode,
 )
 from bot.core.inbound import Trigger
 from bot.core.outbound import Receipt
 from bot.core.secret import Redactor, Secret
+from bot.core.wire import decode
 from bot.store import Store, open_store
 
 CANARY = "canary-5d41402abc4b2a76"
