@@ -42,8 +42,11 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     logs.set_up(settings.log_json, redactor)
     _stop_signal()  # uvicorn raises a signal again when it has stopped; what is open is closed after that
     async with bootstrap.build(settings, redactor) as built, listening(built.services):
-        app = create(built)
-        _look_for_garbage_less()
+        with lasting():
+            app = create(built)
+        gc.set_threshold(
+            50_000
+        )  # a request leaves hardly any cycles, but hundreds of objects while it waits for its commit
         config = uvicorn.Config(
             app,
             host=host or settings.host,
@@ -56,16 +59,6 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
             server_header=False,
         )
         await uvicorn.Server(config).serve()
-
-
-def _look_for_garbage_less() -> None:
-    """Leave what is there for good out of the search for garbage, and search once in a thousand requests, not in ten.
-
-    Requests leave hardly any cycles behind, but hundreds of objects each while they wait for their commit.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000)
 
 
 async def worker(settings: Settings) -> None:
