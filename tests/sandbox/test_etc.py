@@ -1,6 +1,8 @@
 """What boxes on this machine see of it beside programs: one copy of a part of /etc, and no trace of them in its mounts."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,27 @@ def test_everybody_may_read_it_and_it_holds_no_secret_of_the_machine(tmp_path: P
     assert not {"shadow", "gshadow", "ssh", "hostname", "machine-id", "fstab", "sudoers"} & {
         p.name for p in laid.iterdir()
     }
+
+
+def test_what_is_not_for_everybody_is_not_copied(tmp_path: Path) -> None:
+    host = Path(tempfile.mkdtemp(dir="/tmp"))  # below folders that anybody may enter, as /etc is
+    try:
+        host.chmod(0o755)
+        for name, mode in {"pki/ca.pem": 0o644, "pki/key.pem": 0o600, "pki/private/key.pem": 0o644}.items():
+            (host / name).parent.mkdir(parents=True, exist_ok=True)
+            (host / name).write_text(name)
+            (host / name).chmod(mode)
+        for name in ("services", "ssl/certs/own.pem"):
+            (host / name).parent.mkdir(parents=True, exist_ok=True)
+            (host / name).write_text(name)
+        (host / "services").chmod(0o600)
+        (host / "pki/private").chmod(0o700)
+        (host / "ssl").chmod(0o700)
+        laid = install_etc(tmp_path, host)
+    finally:
+        shutil.rmtree(host)
+    assert [str(path.relative_to(laid)) for path in laid.rglob("*.pem")] == ["pki/ca.pem"]
+    assert not (laid / "services").exists()
 
 
 async def test_a_box_resolves_its_user_and_trusts_who_the_machine_trusts(box: Sandbox) -> None:
