@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -37,6 +38,7 @@ def delivery_id(inbound: Inbound, *headers: str) -> str:
     return next(filter(ID.fullmatch, given), "") or f"body:{hashlib.sha256(inbound.body).hexdigest()[:40]}"
 
 
+@lru_cache(1024)
 def event_name(*parts: str | None) -> str:
     """Return how an event is called, such as `issues.opened`; what is no name in it is left out."""
     return ".".join(part for part in parts if part and WORD.fullmatch(part)) or "unknown"

@@ -78,7 +78,10 @@ def read_request(before: str, after: str) -> Request:
 
 def _may_be_in(text: str, handles: tuple[str, ...]) -> bool:
     lower = text.lower()
-    return any(handle.lower() in lower for handle in handles)
+    for handle in handles:  # noqa: SIM110 -- nearly every delivery comes by here, and a generator costs three times as much
+        if handle.lower() in lower:
+            return True
+    return False
 
 
 @lru_cache(64)

@@ -26,7 +26,7 @@ class Platform:
     def __init__(self, settings: Struct, secret: Secret | None, token: Secret | None) -> None:
         given = [*structs.asdict(settings).values(), token]
         self._secrets = list(dict.fromkeys(value for value in given if isinstance(value, Secret) and value))
-        self._webhook_secret, self._token = secret, token or None
+        self._webhook_secret, self._token = secret or None, token or None
         self._owners = Remembered[Secret, Account]()
 
     def secrets(self) -> Sequence[Secret]:
@@ -34,12 +34,12 @@ class Platform:
 
     @property
     def receives(self) -> bool:
-        return bool(self._webhook_secret)
+        return self._webhook_secret is not None
 
     def webhook_secret(self) -> Secret:
         """Return the webhook's secret. Raises Rejected (404): without one there is no endpoint."""
-        if not self._webhook_secret:
-            raise Rejected("not_configured", f"there is no webhook secret for {self.name}", 404)
+        if self._webhook_secret is None:
+            raise Rejected("no_endpoint", f"there is no webhook secret for {self.name}", 404)
         return self._webhook_secret
 
     async def token(self, place: str, use: str = "") -> Secret | None:

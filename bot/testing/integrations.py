@@ -5,6 +5,7 @@
 `check_integration` is for a stranger's package as much as for ours: run it in a test, over recorded payloads.
 """
 
+import inspect
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -106,7 +107,7 @@ def _missing(integration: Integration) -> list[str]:
 
 
 def _members(port: type) -> set[str]:
-    return {name for name in {*vars(port), *port.__annotations__} if not name.startswith("_")}
+    return {name for name in {*vars(port), *inspect.get_annotations(port)} if not name.startswith("_")}
 
 
 def _verification_problems(integration: Integration, payload: Payload) -> list[str]:

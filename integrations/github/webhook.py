@@ -65,9 +65,10 @@ def verify(inbound: Inbound, secret: Secret, now: float) -> Verified:
 
 def parse(verified: Verified, us: Us) -> Delivery:
     """Read a delivery. Raises Rejected (400) for one without GitHub's headers, or whose body is no such event."""
-    event = _header(verified, "X-GitHub-Event", WORD)
     number = _header(verified, "X-GitHub-Delivery", ID)
+    event = verified.headers.get("x-github-event", "")
     if event not in _EVENTS:
+        event = _header(verified, "X-GitHub-Event", WORD)
         return understood(SERVICE, number, event, IGNORED.get((event, ""), "not_used"))
     payload = decode(_json(verified), _PAYLOAD, "GitHub")
     row = (event, payload.action or "")
@@ -225,11 +226,11 @@ _EVENTS = {event for event, _ in TRIGGERS}
 
 
 def _said(payload: Payload, us: Us, comment: Comment, origin: Origin) -> Trigger | str:
-    if reason := _not_from_a_person(payload, us, comment.user, comment.body):
-        return reason
     request = find_request(comment.body, us.handles)
     if request is None:
         return "no_mention"
+    if reason := _not_from_a_person(payload, us, comment.user, comment.body):
+        return reason
     meaning = f"{origin.kind}:{comment.id}"
     if payload.action == "edited":
         body = payload.changes.body if payload.changes else None

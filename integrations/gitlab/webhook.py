@@ -73,7 +73,7 @@ def verify(inbound: Inbound, signing: Sequence[Secret], token: Secret | None, no
     elif token:
         require("X-Gitlab-Token", token.reveal(), inbound.headers.get("x-gitlab-token"))
     else:
-        raise Rejected("not_configured", "there is no webhook secret for GitLab", 404)
+        raise Rejected("no_endpoint", "there is no webhook secret for GitLab", 404)
     return Verified(inbound.headers, inbound.body)
 
 

@@ -21,13 +21,11 @@ from bot.auth.multi_user import as_subject
 from bot.bus import connect
 from bot.commands.service import free_port
 from bot.core.conversation import conversation_id
-from bot.core.errors import Rejected
 from bot.core.events import Draft, Message
 from bot.core.inbound import Account, Thread
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from bot.web.app import create
-from bot.web.webhooks import _headers
 
 SECRET = "the webhook secret"
 PAYLOADS = Path(__file__).parents[1] / "integrations" / "github" / "payloads"
@@ -180,14 +178,6 @@ async def test_signed_rubbish_is_never_a_500(service: Service, body: bytes) -> N
     answer = await service.deliver(body)
     assert answer.status_code in (200, 202, 400)
     assert answer.json()
-
-
-def test_a_header_with_a_line_end_shifts_no_other() -> None:
-    pairs = [(b"x-a", b"1"), (b"x-b", b"")]
-    assert _headers({"headers": pairs}) == {"x-a": "1", "x-b": ""}  # type: ignore[arg-type]
-    assert _headers({"headers": []}) == {}  # type: ignore[arg-type]
-    with pytest.raises(Rejected):
-        _headers({"headers": [(b"x-a", b"1\nx-b"), (b"x-c", b"2")]})  # type: ignore[arg-type]
 
 
 async def test_a_body_that_is_too_large_is_413(service: Service) -> None:
