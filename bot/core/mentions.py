@@ -33,6 +33,8 @@ _LINK = re.compile(
     """,
     re.MULTILINE,
 )
+_MAY_HIDE = re.compile(r"[<>`~\[:\t]|    ")
+"""Whatever does not count as said begins with one of these."""
 _BACKTICKS = re.compile("`+")
 _NOT_NEWLINE = re.compile(r"[^\n]")
 _OPTION = re.compile(r"(?<!\S)(" + "|".join(OPTIONS) + r")=(\S{1,200})")
@@ -92,9 +94,10 @@ def _mention(handles: tuple[str, ...]) -> re.Pattern[str]:
 
 def _blank_out(text: str) -> str:
     """Return the text at the same length with every part that does not count as said turned into spaces."""
-    for sign, spans in _HIDING:
-        if sign in text:
-            text = _erase(text, spans(text))
+    if _MAY_HIDE.search(text):
+        for sign, spans in _HIDING:
+            if sign in text:
+                text = _erase(text, spans(text))
     return text
 
 

@@ -1,5 +1,6 @@
 """Values that must not be seen, and the mask that is put over them wherever text leaves us."""
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -10,7 +11,8 @@ _LEARNED = 64
 
 _KEY_SHAPES = re.compile(
     r"""(?x)
-    \b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}
+    (?:\b|(?<=\\[nrtbf])|(?<=\\u[0-9a-f]{4}))  # or behind a character as JSON writes it
+    (?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}
       |xox[abprs]-[A-Za-z0-9-]{10,}|xapp-[A-Za-z0-9-]{10,}|lin_(?:api|oauth)_[A-Za-z0-9]{16,}
       |sk-[A-Za-z0-9_-]{20,}|AKIA[0-9A-Z]{16})
     """
@@ -57,7 +59,7 @@ class Secret:
 
 
 class Redactor:
-    """Masks known secret values, and anything shaped like a well-known key, in text."""
+    """Masks known secret values, also as they stand in JSON, and anything shaped like a well-known key, in text."""
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         self._values: set[str] = set()
@@ -86,7 +88,9 @@ class Redactor:
             self._sort()
 
     def _sort(self) -> None:
-        self._longest_first = sorted({*self._values, *self._learned}, key=len, reverse=True)
+        values = {*self._values, *self._learned}
+        in_json = {json.dumps(value, ensure_ascii=False)[1:-1] for value in values}
+        self._longest_first = sorted(values | in_json, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         if len(text) < _SHORTEST:

@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-_NESTED = (dict, list, tuple)
+import msgspec
+
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -18,12 +20,17 @@ class Clean:
         """Return the text without secrets, NUL and lone surrogates."""
         return storable(self._redact(text))
 
-    def tree(self, value: Any) -> Any:
-        """Return nested dicts and lists with every string in them cleaned, keys included; the very same if all were clean."""
-        texts: list[str] = []
-        _gather([value], texts)
-        together = "\n".join(texts)  # one look at all of them is much quicker than one at each
-        return value if self(together) == together else self._each(value)
+    def document(self, value: Any) -> tuple[str, Any]:
+        """Return a value as JSON, every string in it cleaned, keys included, and the value itself as it stands there.
+
+        One look at the whole text is much quicker than one at each string: the redactor knows secrets as JSON writes them.
+        """
+        with suppress(UnicodeEncodeError):  # a lone surrogate
+            text = msgspec.json.encode(value).decode()
+            if "\\u0000" not in text and self._redact(text) == text:
+                return text, value
+        value = self._each(value)
+        return msgspec.json.encode(value).decode(), value
 
     def _each(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -33,17 +40,6 @@ class Clean:
         if isinstance(value, list | tuple):
             return [self._each(item) for item in value]
         return value
-
-
-def _gather(value: Any, texts: list[str]) -> None:
-    if isinstance(value, dict):
-        texts.extend(value)
-        value = value.values()
-    for item in value:
-        if isinstance(item, str):
-            texts.append(item)
-        elif isinstance(item, _NESTED):
-            _gather(item, texts)
 
 
 def storable(text: str) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from bot.core.errors import Conflict
-from bot.core.events import Asked, Called, Calling, Closed, Draft, Event
+from bot.core.events import Asked, Called, Calling, Closed, Draft, Event, Fact, Source
 from bot.core.wire import decode, encode
 from bot.store.clean import Clean, storable
 from bot.store.database import Database, execute_quickly, insert_new
@@ -63,16 +63,14 @@ class SqlLog:
 
 def line(draft: Draft, clean: Clean) -> Line:
     """Mask a draft and encode it."""
-    shape = encode(draft.fact)
-    cleaned, call_id = clean.tree(shape), clean(draft.call_id)
-    if cleaned is not shape or call_id != draft.call_id:
-        draft = msgspec.structs.replace(draft, fact=decode(cleaned), call_id=call_id)
-    envelope: dict[str, Any] = {"source": draft.source}
+    shape: dict[str, Any] = {"source": draft.source}
     if draft.cause is not None:
-        envelope["cause"] = draft.cause
-    if call_id:
-        envelope["tool_call_id"] = call_id
-    return Line(draft, msgspec.json.encode(envelope | cleaned).decode())
+        shape["cause"] = draft.cause
+    if draft.call_id:
+        shape["tool_call_id"] = draft.call_id
+    shape |= encode(draft.fact)
+    body, cleaned = clean.document(shape)
+    return Line(draft if cleaned is shape else Draft(*_parts(cleaned)), body)
 
 
 def event_row(conversation_id: str, seq: int, at: float, line: Line) -> dict[str, Any]:
@@ -127,6 +125,11 @@ def _name(draft: Draft, conversation_id: str) -> tuple[str, str]:
 
 
 def _event(seq: int, at: float, stored: str) -> Event:
-    body = msgspec.json.decode(stored)
+    fact, source, cause, call_id = _parts(msgspec.json.decode(stored))
+    return Event(seq, at, source, fact, cause, call_id)
+
+
+def _parts(body: dict[str, Any]) -> tuple[Fact, Source, int | None, str]:
+    """Return what stands in a body, in the order of a draft."""
     source, cause, call_id = body.pop("source", "environment"), body.pop("cause", None), body.pop("tool_call_id", "")
-    return Event(seq, at, source, decode(body), cause, call_id)
+    return decode(body), source, cause, call_id

@@ -43,6 +43,14 @@ def test_known_values_and_well_known_shapes_are_masked() -> None:
     assert redact("nothing to hide") == "nothing to hide"
 
 
+@pytest.mark.parametrize("before", ["\n", "\t", "\x1f", '"', "\\", " "])
+@pytest.mark.parametrize("key", ["ghp_" + "a" * 36, "AKIA" + "B" * 16, 'a "quoted"\nvalue', CANARY])
+def test_they_are_masked_in_json_too(key: str, before: str) -> None:
+    redact = Redactor([Secret(CANARY), Secret('a "quoted"\nvalue')])
+    once = json.dumps({"said": f"{before}{key}{before}"})
+    assert json.loads(redact(once)) == {"said": f"{before}{MASK}{before}"}
+
+
 @pytest.mark.parametrize(
     ("key", "body", "digest"),
     [  # published by GitHub and by Atlassian
