@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,8 +27,10 @@ T = TypeVar("T")
 _READERS = 4
 _OPEN_SECONDS = 30.0
 """How long a new connection waits for another process that is making the tables."""
-CHECKPOINT_EVERY = 2000
-"""Rows written between two checkpoints, which sync and therefore happen on a thread."""
+CHECKPOINT_EVERY = 1500
+"""Pages written, by a guess, between two checkpoints, which sync and therefore happen on a thread. The log begins anew after
+each: one that grows takes twice as long to sync."""
+_PAGES_A_COMMIT = 4
 
 
 class Sqlite:
@@ -41,7 +44,8 @@ class Sqlite:
         self._threads = ThreadPoolExecutor(_READERS, "onhand-read")
         self._sync = LogSync(Path(f"{url.database}-wal"))
         self._connection: Connection | None = None
-        self._next_checkpoint = CHECKPOINT_EVERY
+        self._pages, self._catching_up = 0, False
+        self._moving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         with unavailable_sqlite():
@@ -50,6 +54,8 @@ class Sqlite:
 
     async def close(self) -> None:
         connection, self._connection = self._connection, None  # no write begins from here on
+        if self._moving is not None:
+            await self._moving
         await asyncio.to_thread(self._waiting.shutdown)
         await asyncio.to_thread(self._sync.stop)
         self._threads.shutdown()
@@ -63,9 +69,12 @@ class Sqlite:
             raise Unavailable("the database is closed")
         with unavailable_sqlite():
             try:
-                result = self._write_at_once(self._connection, work)
+                result, rows = self._write_at_once(self._connection, work)
             except _Busy:
-                result = await asyncio.get_running_loop().run_in_executor(self._waiting, _transact, self._patient, work)
+                counted = partial(_counted, work)
+                loop = asyncio.get_running_loop()
+                result, rows = await loop.run_in_executor(self._waiting, _transact, self._patient, counted)
+            self._count(rows)
             if durable:
                 await self._sync.all_until_now()
         return result
@@ -77,8 +86,10 @@ class Sqlite:
                     return work(self._connection)
             return await asyncio.get_running_loop().run_in_executor(self._threads, _transact, self._reader, work)
 
-    def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+    def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> tuple[T, int]:
         """Carry out a transaction on the plain connection: SQLAlchemy's begin and commit cost as much as an insert."""
+        if self._catching_up:
+            raise _Busy
         raw = driver_connection(connection)
         try:
             raw.execute("BEGIN IMMEDIATE")
@@ -87,20 +98,40 @@ class Sqlite:
                 raise _Busy from error
             raise
         try:
-            result = work(connection)
+            result = _counted(work, connection)
             raw.commit()
         except BaseException:
             raw.rollback()
             raise
-        if raw.total_changes >= self._next_checkpoint:
-            self._next_checkpoint = raw.total_changes + CHECKPOINT_EVERY
-            self._threads.submit(self._checkpoint)
         return result
 
-    def _checkpoint(self) -> None:
+    def _count(self, rows: int) -> None:
+        """Note a commit of so many rows; move the log into the database file when it has become long."""
+        self._pages += _PAGES_A_COMMIT + rows
+        if self._pages >= CHECKPOINT_EVERY and (self._moving is None or self._moving.done()):
+            self._pages, self._moving = 0, asyncio.create_task(self._move_log())
+
+    async def _move_log(self) -> None:
+        """Have the log begin anew: PASSIVE keeps nobody away, FULL waits for writers and does the rest; ours stand behind it."""
+        loop = asyncio.get_running_loop()
+        with suppress(DBAPIError, sqlite3.Error):  # it is tried again after as much
+            await loop.run_in_executor(self._threads, self._checkpoint, "PASSIVE")
+            self._catching_up = True
+            try:
+                await loop.run_in_executor(self._waiting, self._checkpoint, "FULL")
+            finally:
+                self._catching_up = False
+
+    def _checkpoint(self, mode: str) -> None:
         with self._reader.connect() as connection:
-            # FULL keeps writers away until all is in the database file; PASSIVE would never catch up with a busy log
-            driver_connection(connection).execute("PRAGMA wal_checkpoint(FULL)")
+            driver_connection(connection).execute(f"PRAGMA wal_checkpoint({mode})")
+
+
+def _counted(work: Callable[[Connection], T], connection: Connection) -> tuple[T, int]:
+    """Return what the work returns, and how many rows it wrote."""
+    raw = driver_connection(connection)
+    before = raw.total_changes
+    return work(connection), raw.total_changes - before
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
@@ -109,7 +140,7 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 class _Busy(Exception):
-    """Another connection holds the write lock right now."""
+    """Another connection holds the write lock right now, or is about to."""
 
 
 _OF_THE_CALLER = (

@@ -33,7 +33,7 @@ conversations = Table(
     Column("title", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("created_at", Double, nullable=False),
-    Column("updated_at", Double, nullable=False, index=True),
+    Column("updated_at", Double, nullable=False),
     Column("last_seq", Integer, nullable=False),
     Column("lease_holder", Text),
     Column("lease_until", Double),
