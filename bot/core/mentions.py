@@ -67,8 +67,11 @@ def find_request(text: str | None, handles: Iterable[str]) -> Request | None:
 
 def read_request(before: str, after: str) -> Request:
     """Read verb and options from what stands after a mention; what stands before it belongs to the wish as well."""
-    options = {m[1]: m[2].rstrip(".,;:!?)") for m in _OPTION.finditer(after)}
-    rest = _OPTION.sub("", after).lstrip(" \t,:;-")
+    options = {}
+    if "=" in after:
+        options = {m[1]: m[2].rstrip(".,;:!?)") for m in _OPTION.finditer(after)}
+        after = _OPTION.sub("", after)
+    rest = after.lstrip(" \t,:;-")
     first = re.match(r"[A-Za-z]*", rest)
     word, more = (first[0].lower(), rest[first.end() :]) if first else ("", rest)
     verb: Verb = "work"
