@@ -146,14 +146,14 @@ class Session:
     def _end(self, *, closed: bool) -> None:
         """Answer. Whoever still holds the output may go on writing; nobody will see it."""
         run, self.run, reader = self.run, None, self._reader
+        if run:
+            self._answer(run)  # before all else: they wait for it, and tidy up at the same time
+            run.close()
         if closed:
             self._loop.forget(reader)
             os.close(reader)
         else:
             self._loop.watch(reader, lambda: self._drain(reader))
-        if run:
-            run.close()
-            self._answer(run)
         self._next()
 
     def _drain(self, reader: int) -> None:
