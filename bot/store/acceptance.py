@@ -61,11 +61,6 @@ def accept_group(connection: Connection, group: Sequence[Prepared]) -> list[Acce
     return [_accepted(delivery, firsts, known) for delivery in group]
 
 
-_SEEN = """
-SELECT meaning, conversation_id, seq, phase FROM requests WHERE meaning {meanings}
-UNION ALL SELECT id, service, 0, '' FROM deliveries WHERE service {services} AND id {ids}
-"""
-
 Known = dict[str, tuple[str, int, str]]
 """Conversation, seq and phase of requests, by their meanings."""
 
@@ -74,10 +69,12 @@ def _seen(connection: Connection, group: Sequence[Prepared]) -> tuple[set[tuple[
     """Return what is there: services and ids of deliveries, and wishes."""
     found = find(
         connection,
-        _SEEN,
-        meanings=[wish.meaning for delivery in group for wish in delivery.wishes],
-        services=list({delivery.service for delivery in group}),
-        ids=[delivery.id for delivery in group],
+        ("id, service, 0, ''", deliveries, [{"service": delivery.service, "id": delivery.id} for delivery in group]),
+        (
+            "meaning, conversation_id, seq, phase",
+            requests,
+            [{"meaning": wish.meaning} for delivery in group for wish in delivery.wishes],
+        ),
     )
     stored = {(service, name) for name, service, seq, _ in found if seq == 0}
     return stored, {meaning: (conversation, seq, phase) for meaning, conversation, seq, phase in found if seq > 0}

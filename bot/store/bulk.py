@@ -49,18 +49,18 @@ def insert_or(connection: Connection, otherwise: str, table: Table, rows: Rows) 
     return [tuple(found) for found in connection.execute(_text(statement), {table.name: as_json(rows)})]
 
 
-def find(connection: Connection, statement: str, **lists: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Select; in the statement, `{name}` after a column stands for: is one of the texts in that list."""
-    given = {name: as_json(texts) for name, texts in lists.items()}
-    query = _with_lists(connection.dialect.name, statement, tuple(given))
+def find(connection: Connection, *wanted: tuple[str, Table, Rows]) -> list[tuple[Any, ...]]:
+    """Select these columns of the rows with these keys (at least one), of each table as many columns."""
     if connection.dialect.name == "sqlite":
-        found: list[tuple[Any, ...]] = driver_connection(connection).execute(query, given).fetchall()
-        return found
-    return [tuple(row) for row in connection.execute(_text(query), given)]
+        raw = driver_connection(connection)
+        queries = ((_select(columns, table, tuple(keys[0])), keys) for columns, table, keys in wanted)
+        return [found for query, keys in queries for key in keys for found in raw.execute(query, key)]
+    statement = _search(tuple((columns, table, tuple(keys[0])) for columns, table, keys in wanted))
+    return [tuple(found) for found in connection.execute(_text(statement), {t.name: as_json(k) for _, t, k in wanted})]
 
 
-def as_json(value: Sequence[Any]) -> str:
-    """Return rows or texts as the one parameter of a statement."""
+def as_json(value: Rows) -> str:
+    """Return rows as the one parameter of a statement."""
     return msgspec.json.encode(value).decode()
 
 
@@ -76,8 +76,12 @@ def _one(table: Table, names: tuple[str, ...]) -> str:
 @cache
 def _list(table: Table, names: tuple[str, ...]) -> str:
     columns = ", ".join(names)
-    rows = f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(:{table.name} AS json))"
-    return f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {rows}"  # noqa: S608 -- our own names
+    return f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {_given(table)}"  # noqa: S608 -- our own names
+
+
+def _given(table: Table) -> str:
+    """Name the rows that come as the parameter of the table's name."""
+    return f"json_populate_recordset(CAST(NULL AS {table.name}), CAST(:{table.name} AS json))"
 
 
 @cache
@@ -88,12 +92,17 @@ def _lists(into: tuple[tuple[Table, tuple[str, ...]], ...]) -> str:
 
 
 @cache
-def _with_lists(dialect: str, statement: str, names: tuple[str, ...]) -> str:
-    return statement.format(**{name: _IS_ONE_OF[dialect].format(name) for name in names})
+def _select(columns: str, table: Table, names: tuple[str, ...]) -> str:
+    return f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(f'{name} = :{name}' for name in names)}"  # noqa: S608
 
 
-_IS_ONE_OF = {
-    "sqlite": "IN (SELECT value FROM json_each(:{0}))",
-    # as an array, which always goes by the index: of a joined list the planner expects more and may read the whole table
-    "postgresql": "= ANY (ARRAY(SELECT json_array_elements_text(CAST(:{0} AS json))))",
-}
+@cache
+def _search(wanted: tuple[tuple[str, Table, tuple[str, ...]], ...]) -> str:
+    return " UNION ALL ".join(_join(*one) for one in wanted)
+
+
+def _join(columns: str, table: Table, names: tuple[str, ...]) -> str:
+    """Look for one key after the other: a plan for all at once, made while a table is small, reads it whole and is kept."""
+    same = " AND ".join(f"there.{name} = wanted.{name}" for name in names)
+    one = f"SELECT {columns} FROM {table.name} AS there WHERE {same} LIMIT 1"  # noqa: S608 -- our own names
+    return f"SELECT found.* FROM {_given(table)} AS wanted CROSS JOIN LATERAL ({one}) AS found"  # noqa: S608

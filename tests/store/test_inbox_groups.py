@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from bot.core.conversation import conversation_id
 from bot.core.events import Asked, RunStarted
@@ -161,3 +161,25 @@ async def another(stack: AsyncExitStack, url: str) -> Store:
     opened = await open_store(url, clock=time.time, redact=str, grown=grown, keys=[Secret("a key for tests")])
     stack.push_async_callback(opened.close)
     return opened
+
+
+_COUNTED = text("SELECT seq_tup_read, n_tup_ins FROM pg_stat_user_tables WHERE relname = 'requests'")
+
+
+async def test_postgresql_keeps_no_plan_that_was_good_while_the_tables_were_small(
+    postgres: Any, delivery: Make, trigger: MakeTrigger
+) -> None:
+    async def grown(_latest: object) -> None: ...
+
+    turns, each, keys = 40, 64, [Secret("a key for tests, and for tests alone")]
+    with postgres.database("migrated") as url:
+        store = await open_store(url, clock=time.time, redact=str, grown=grown, keys=keys)
+        for turn in range(turns):
+            await at_once(store, *[delivery(trigger(f"{turn} {number}", str(number))) for number in range(each)])
+        read = written = 0
+        async with asyncio.timeout(20):
+            while written < turns * each:  # PostgreSQL counts a moment later
+                await asyncio.sleep(0.1)
+                [(read, written)] = await store.database.read(lambda connection: connection.execute(_COUNTED).all())
+        await store.close()
+    assert read < turns * each, "the table was read whole, again and again"
