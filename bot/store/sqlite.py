@@ -108,7 +108,8 @@ class Sqlite:
     def _count(self, rows: int) -> None:
         """Note a commit of so many rows; move the log into the database file when it has become long."""
         self._pages += _PAGES_A_COMMIT + rows
-        if self._pages >= CHECKPOINT_EVERY and (self._moving is None or self._moving.done()):
+        idle = self._connection is not None and (self._moving is None or self._moving.done())
+        if idle and self._pages >= CHECKPOINT_EVERY:
             self._pages, self._moving = 0, asyncio.create_task(self._move_log())
 
     async def _move_log(self) -> None:
