@@ -15,13 +15,11 @@ def clean(text: str) -> str:
     """Return the text without characters that nobody sees: controls (NUL included), zero-width and bidirectional marks,
     tag characters, lone surrogates. Line ends become newlines.
     """
-    ascii = text.isascii()  # nearly every text, and quicker so
-    if ascii and text.isprintable():
+    plain = text.isascii()  # nearly every text, and quicker so
+    if plain and text.isprintable():
         return text
     text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if ascii:
-        return text.encode().translate(None, _CONTROLS).decode()
-    return _HIDDEN.sub("", text)
+    return text.encode().translate(None, _CONTROLS).decode() if plain else _HIDDEN.sub("", text)
 
 
 def label(name: str) -> str:

@@ -12,11 +12,12 @@ from bot.core.errors import ProviderError, Refused
 from bot.core.events import Draft, Landed
 from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Change, Outcome
+from bot.core.patience import patiently
 from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source, Templated
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, recheck
 from bot.flows.landing import Landing, land
-from bot.flows.report import Reporter, patiently
+from bot.flows.report import Reporter
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import forge_of, known
 

@@ -9,10 +9,11 @@ from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
 from bot.core.events import Admitted, Closed, Draft, Located, Waiting
 from bot.core.inbound import Repository
 from bot.core.outbound import Say, Status
+from bot.core.patience import patiently
 from bot.core.ports import Named, Services
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
-from bot.flows.report import TROUBLE, Reporter, patiently, standing
+from bot.flows.report import TROUBLE, Reporter, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known, locate
 
@@ -60,7 +61,7 @@ async def acknowledge(
             await _decline(services, log, request, error)
             return
         except ProviderError as error:
-            if error.worth_retrying or error.word == "unauthorized":
+            if error.may_pass:
                 raise
             await _decline(services, log, request, UserError(f"provider_{error.word}", TROUBLE[error.word]))
             return

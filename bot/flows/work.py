@@ -16,6 +16,7 @@ from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError,
 from bot.core.events import Boxed, Called, Calling, Closed, Draft, Notice, RunEnded, RunStarted
 from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
+from bot.core.patience import patiently
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows import images
 from bot.flows.ahead import discard, labels_of
@@ -24,7 +25,7 @@ from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, han
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, quiet_minutes, standing
+from bot.flows.report import TROUBLE, Reporter, keep_posted, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known
 
