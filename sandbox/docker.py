@@ -124,22 +124,7 @@ class DockerSandboxes:
 
     def _make(self, folder: BoxFolder) -> None:
         """Create the container, with the SDK's plain calls: its models ask the engine three times as often."""
-        spec, api = self._spec, self._docker().api
-        program = install_program(self._home, own_python())
-        binds = [f"{folder.path / 'run'}:/run/onhand:rw", f"{program}:/run/program:ro"]
-        limits = api.create_host_config(
-            binds=binds,
-            network_mode="bridge" if spec.network == "open" else "none",
-            nano_cpus=int(spec.cpus * 1e9),
-            mem_limit=f"{spec.memory_mb}m",
-            memswap_limit=f"{spec.memory_mb}m",
-            pids_limit=spec.pids,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            read_only=True,
-            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,size={spec.memory_mb // 2}m,mode=1777"},  # noqa: S108
-            log_config=LogConfig(type="none"),
-        )
+        spec, api, limits = self._spec, self._docker().api, self._limits(folder)
         words = [f"socket=/run/onhand/{SOCKET}", "key=/run/onhand/key", "workspace=/workspace"]
         words += [f"pids={spec.pids}", f"memory_mb={spec.memory_mb}", f"disk_mb={spec.disk_mb}", "CORE=0"]
         _call(
@@ -156,6 +141,23 @@ class DockerSandboxes:
                 volumes=["/workspace", "/home/box"],
                 host_config=limits,
             )
+        )
+
+    def _limits(self, folder: BoxFolder) -> Any:
+        """Return what the container sees of this machine and how much of it it may take."""
+        spec, program = self._spec, install_program(self._home, own_python())
+        return self._docker().api.create_host_config(
+            binds=[f"{folder.path / 'run'}:/run/onhand:rw", f"{program}:/run/program:ro"],
+            network_mode="bridge" if spec.network == "open" else "none",
+            nano_cpus=int(spec.cpus * 1e9),
+            mem_limit=f"{spec.memory_mb}m",
+            memswap_limit=f"{spec.memory_mb}m",
+            pids_limit=spec.pids,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            read_only=True,
+            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,size={spec.memory_mb // 2}m,mode=1777"},  # noqa: S108
+            log_config=LogConfig(type="none"),
         )
 
     async def _begin(self, container: "_Container") -> Box:
