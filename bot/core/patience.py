@@ -1,12 +1,19 @@
-"""Asking a platform again: the one place that knows how often and after which pauses. Coming back later is a job's affair."""
+"""Asking a platform again: the one place that knows how often, after which pauses, and with which token.
+
+What still fails then is up to who asked; a job comes back later.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from bot.core.errors import ProviderError
+from bot.core.secret import Secret
 
 T = TypeVar("T")
+
+Renew = Callable[[Secret], Awaitable[Secret | None]]
+"""Returns the token that takes the place of one that the platform does not take any more; None where there is none."""
 
 _TRIES, _FIRST_PAUSE = 4, 0.5
 
@@ -25,3 +32,14 @@ async def patiently(action: Callable[[], Awaitable[T]], longest: float = 20.0) -
                 raise
             await asyncio.sleep(wait)
     return await action()
+
+
+async def renewing(ask: Callable[[Secret], Awaitable[T]], token: Secret, renew: Renew | None) -> T:
+    """Ask with a token, and once more with the one in its place where it is not taken any more. Raises ProviderError."""
+    try:
+        return await ask(token)
+    except ProviderError as error:
+        other = await renew(token) if renew and error.word == "unauthorized" else None
+        if not other:
+            raise
+    return await ask(other)

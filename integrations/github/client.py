@@ -30,6 +30,8 @@ _LONGEST = 65_536
 """Characters that GitHub takes as the body of a comment, an issue or a pull request."""
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
+_REACTED = {"issue": "issues", "change": "issues", "comment": "issues/comments", "review_comment": "pulls/comments"}
+"""Where in the API what can be reacted to is, by the kind of what was said."""
 _REPLY = "r"
 """Before the id of a reply to a remark on code, to tell it from a comment on the whole."""
 
@@ -159,16 +161,9 @@ class GitHub(Platform):
         return None  # a reaction made twice is one
 
     async def _react(self, call: React, token: Secret) -> Receipt:
-        kinds = {
-            "issue": "issues",
-            "change": "issues",
-            "comment": "issues/comments",
-            "review_comment": "pulls/comments",
-        }
-        kind = kinds.get(call.origin.kind)
-        if kind is None:
+        if call.origin.kind not in _REACTED:
             return Receipt("")  # GitHub has no reactions to the text of a review
-        path = f"{path_of(call.thread.place)}/{kind}/{call.origin.id}/reactions"
+        path = f"{path_of(call.thread.place)}/{_REACTED[call.origin.kind]}/{call.origin.id}/reactions"
         return Receipt((await self._write(token, "POST", path, {"content": call.emoji})).id)
 
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
@@ -224,9 +219,8 @@ class GitHub(Platform):
         except ProviderError as error:
             if not (draft and error.word == "invalid" and "draft" in error.detail.lower()):
                 raise
-            return await self._new_change(
-                path, wanted, False, token
-            )  # private repositories of free plans have no drafts
+            # private repositories of free plans have no drafts
+            return await self._new_change(path, wanted, False, token)
         return _receipt_of_pull(made.read(Pull))
 
     async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:

@@ -57,12 +57,12 @@ class _Look:
         """Look into the issues or the merge requests of a project."""
         after = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         query = {"scope": "all", "updated_after": after, "order_by": "updated_at", "per_page": _MOST}
-        found = []
+        found = list[Delivery]()
         for item in await self._api.get(self._token, f"{path_of(name)}/{path}", list[Listed], query):
             author = item.author.id if item.author else None
             as_sent = structs.replace(item, author_id=author, url=item.web_url)
-            found.append(await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", as_sent))
-        return [delivery for deliveries in found for delivery in deliveries if delivery.triggers]
+            found += await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", as_sent)
+        return [delivery for delivery in found if delivery.triggers]
 
     async def _item(self, name: str, kind: str, path: str, item: Listed) -> list[Delivery]:
         opened = self._opened(name, kind, item)
