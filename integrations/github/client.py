@@ -12,7 +12,7 @@ from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
-from bot.core.platform import Platform, number_in, web_address
+from bot.core.platform import Platform, endpoint, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
 from bot.core.secret import Secret
@@ -78,7 +78,7 @@ class GitHub(Platform):
         self._app = _app(settings, self._api)
         login = settings.bot_login.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, us.public_url, login, settings.app_id.strip())
-        self._hooks = Hooks(self._api, f"{us.public_url}/api/integration/github/events", time.time)
+        self._hooks = Hooks(self._api, endpoint(us.public_url, "github"), time.time)
 
     @staticmethod
     def registration(settings: "GitHub.Settings") -> Registration:
