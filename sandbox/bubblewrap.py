@@ -16,6 +16,7 @@ from typing import Any
 
 from bot.core.errors import ConfigError
 from sandbox import reach
+from sandbox.startup import environment
 
 _OWN = {"workspace": "/workspace", "home": "/home/box", "run": "/run/onhand", "tmp": "/tmp"}  # noqa: S108
 _FIRST_UID = 1_879_100_000  # above every range that distributions and container engines hand out
@@ -71,7 +72,7 @@ class Bubblewrap:
             command += ["--ro-bind", str(seen["python"]), str(base)]
         command += ["--remount-ro", "/", "--chdir", "/workspace", "--clearenv"]
         path = (f"{base}/bin:" if elsewhere else "") + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        for name, value in {**home_environment("/home/box", "/workspace"), "PATH": path}.items():
+        for name, value in {**environment("/home/box", "/workspace"), "PATH": path}.items():
             command += ["--setenv", name, value]
         return self._begin([*command, *server], sources, box.stat().st_uid, ["setsid", "--fork"], **options)
 
@@ -107,21 +108,6 @@ def _view(seen: Mapping[str, Path]) -> list[str]:
     for name, place in _OWN.items():
         view += ["--bind", str(seen["box"] / name), place]
     return [*view, "--ro-bind", str(seen["etc"]), "/etc", "--ro-bind", str(seen["program"]), "/run/program"]
-
-
-def home_environment(home: str, workspace: str) -> dict[str, str]:
-    """Return the small environment that commands begin with."""
-    return {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "HOME": home,
-        "USER": "box",
-        "SHELL": "/bin/bash",
-        "LANG": "C.UTF-8",
-        "TERM": "dumb",
-        "PAGER": "cat",
-        "GIT_TERMINAL_PROMPT": "0",
-        "WORKSPACE": workspace,
-    }
 
 
 def _links() -> list[str]:

@@ -6,7 +6,6 @@ must therefore see the worker's disk under the same paths. The blocking SDK is u
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -22,22 +21,13 @@ from bot.core.ports import BoxSpec
 from sandbox import layers, overlay
 from sandbox.box import Box
 from sandbox.connection import Peer
-from sandbox.home import BOX_USER, SOCKET, START, BoxFolder, box_of, install_program, new_box, own_python
+from sandbox.home import BOX_USER, BoxFolder, box_of, install_program, new_box, own_python
+from sandbox.startup import arguments, environment, words
 
 T = TypeVar("T")
 
 _BOX, _HOME = "onhand.box", "onhand.home"
 _USER = f"{BOX_USER}:{BOX_USER}"
-_ENVIRONMENT = {
-    "HOME": "/home/box",
-    "USER": "box",
-    "SHELL": "/bin/bash",
-    "LANG": "C.UTF-8",
-    "TERM": "dumb",
-    "PAGER": "cat",
-    "GIT_TERMINAL_PROMPT": "0",
-    "WORKSPACE": "/workspace",
-}
 _START_SECONDS = 30.0
 _PAUSE_SECONDS = 1.0  # an engine may answer "already paused" for a while after an unpause
 
@@ -108,7 +98,7 @@ class DockerSandboxes:
         found = []
         for container in await _ask(find):
             labels = dict(container["Labels"])
-            state = json.dumps({"box": labels.pop(_BOX)})
+            state = BoxFolder(self._home, labels.pop(_BOX)).state
             found.append((state, {name: text for name, text in labels.items() if not name.startswith("onhand.")}))
         return found
 
@@ -124,11 +114,28 @@ class DockerSandboxes:
 
     def _make(self, folder: BoxFolder) -> None:
         """Create the container, with the SDK's plain calls: its models ask the engine three times as often."""
-        spec, api = self._spec, self._docker().api
-        program = install_program(self._home, own_python())
-        binds = [f"{folder.path / 'run'}:/run/onhand:rw", f"{program}:/run/program:ro"]
-        limits = api.create_host_config(
-            binds=binds,
+        spec, api, limits = self._spec, self._docker().api, self._limits(folder)
+        _call(
+            lambda: api.create_container(
+                spec.image,
+                arguments("/run/program", words(spec, "/run/onhand", "/workspace")),
+                name=_name(folder),
+                entrypoint=["python3"],
+                user=_USER,
+                working_dir="/workspace",
+                hostname="onhand",
+                environment=environment("/home/box", "/workspace"),
+                labels={**folder.facts()["labels"], _BOX: folder.id, _HOME: str(self._home)},
+                volumes=["/workspace", "/home/box"],
+                host_config=limits,
+            )
+        )
+
+    def _limits(self, folder: BoxFolder) -> Any:
+        """Return what the container sees of this machine and how much of it it may take."""
+        spec, program = self._spec, install_program(self._home, own_python())
+        return self._docker().api.create_host_config(
+            binds=[f"{folder.path / 'run'}:/run/onhand:rw", f"{program}:/run/program:ro"],
             network_mode="bridge" if spec.network == "open" else "none",
             nano_cpus=int(spec.cpus * 1e9),
             mem_limit=f"{spec.memory_mb}m",
@@ -139,23 +146,6 @@ class DockerSandboxes:
             read_only=True,
             tmpfs={"/tmp": f"rw,exec,nosuid,nodev,size={spec.memory_mb // 2}m,mode=1777"},  # noqa: S108
             log_config=LogConfig(type="none"),
-        )
-        words = [f"socket=/run/onhand/{SOCKET}", "key=/run/onhand/key", "workspace=/workspace"]
-        words += [f"pids={spec.pids}", f"memory_mb={spec.memory_mb}", f"disk_mb={spec.disk_mb}", "CORE=0"]
-        _call(
-            lambda: api.create_container(
-                spec.image,
-                ["-I", "-S", "-c", START, "/run/program", *words, f"FSIZE={spec.disk_mb << 20}"],
-                name=_name(folder),
-                entrypoint=["python3"],
-                user=_USER,
-                working_dir="/workspace",
-                hostname="onhand",
-                environment=_ENVIRONMENT,
-                labels={**folder.facts()["labels"], _BOX: folder.id, _HOME: str(self._home)},
-                volumes=["/workspace", "/home/box"],
-                host_config=limits,
-            )
         )
 
     async def _begin(self, container: "_Container") -> Box:
@@ -233,7 +223,7 @@ class _Container:
 
 
 def _box(client: Callable[[], docker.DockerClient], folder: BoxFolder) -> Box:
-    return Box(json.dumps({"box": folder.id}), folder.socket, folder.key, _Container(client, folder))
+    return Box(folder.state, folder.socket, folder.key, _Container(client, folder))
 
 
 def _name(folder: BoxFolder) -> str:

@@ -94,14 +94,8 @@ async def git(
     `key` is the address it is for, the user name there, and the token. Raises GitError, also when it takes longer than
     `seconds`; OSError (ENOSPC) where our own disk is full.
     """
-    settings = {**_CONFIG, **(config or {})}
-    redact = Redactor()
-    if key is not None and key[2]:
-        url, username, token = key
-        header = base64.b64encode(f"{username}:{token.reveal()}".encode()).decode()
-        parts = urlsplit(url)
-        settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = f"Authorization: Basic {header}"
-        redact = Redactor([token, Secret(header)])
+    signed, redact = _signed_in(*key) if key is not None and key[2] else ({}, Redactor())
+    settings = {**_CONFIG, **(config or {}), **signed}
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
@@ -124,6 +118,13 @@ async def git(
     if process.returncode:
         raise _failure(GitError(arguments[0], process.returncode, redact(said.decode(errors="replace")).strip()))
     return printed
+
+
+def _signed_in(url: str, username: str, token: Secret) -> tuple[dict[str, str], Redactor]:
+    """Return the settings by which git signs in where the address is, nowhere else, and what masks them in what it says."""
+    header, at = base64.b64encode(f"{username}:{token.reveal()}".encode()).decode(), urlsplit(url)
+    settings = {f"http.{at.scheme}://{at.netloc}/.extraHeader": f"Authorization: Basic {header}"}
+    return settings, Redactor([token, Secret(header)])
 
 
 def _failure(failed: GitError) -> GitError | OSError:

@@ -26,8 +26,6 @@ from bot.core.secret import Secret
 SOCKET = "socket"
 BOX_USER = 1000
 """As whom everything in a box runs, in its own numbers."""
-START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sandbox.inside.start import main; main(sys.argv[1:])"
-"""Python that starts the server; its arguments are the program's folder and the server's words."""
 
 _INSIDE = Path(__file__).parent / "inside"
 _ID = re.compile(r"[0-9a-f]{16}")
@@ -60,6 +58,11 @@ class BoxFolder:
 
     def __init__(self, home: Path, box_id: str) -> None:
         self.id, self.path = box_id, home / box_id
+
+    @property
+    def state(self) -> str:
+        """By what the box is found again; `box_of` reads it."""
+        return json.dumps({"box": self.id})
 
     @property
     def socket(self) -> Path:

@@ -6,7 +6,6 @@ What bubblewrap is told stands in sandbox/bubblewrap.py.
 
 import asyncio
 import contextlib
-import json
 import os
 import platform
 import select
@@ -20,11 +19,12 @@ from bot.core.errors import ConfigError, SandboxError, SandboxGone
 from bot.core.ports import BoxSpec
 from sandbox import layers
 from sandbox.box import Box
-from sandbox.bubblewrap import Bubblewrap, home_environment
+from sandbox.bubblewrap import Bubblewrap
 from sandbox.connection import Peer, connect
 from sandbox.etc import install_etc
-from sandbox.home import SOCKET, START, BoxFolder, box_of, boxes, install_program, new_box, own_python
+from sandbox.home import BoxFolder, box_of, boxes, install_program, new_box, own_python
 from sandbox.inside.processes import SIGCONT, SIGKILL, descendants, halt, send
+from sandbox.startup import arguments, environment, words
 
 _START_SECONDS = 15.0
 
@@ -78,7 +78,7 @@ class _Machine:
         found = []
         for folder in boxes(self._home):
             with contextlib.suppress(SandboxGone):
-                found.append((_state(folder), folder.facts().get("labels", {})))
+                found.append((folder.state, folder.facts().get("labels", {})))
         return found
 
     async def close(self) -> None:
@@ -92,7 +92,7 @@ class _Machine:
 
     async def _start(self, folder: BoxFolder) -> Box:
         await asyncio.to_thread(self._launch, folder)
-        box = Box(_state(folder), folder.socket, folder.key, _Processes(folder))
+        box = Box(folder.state, folder.socket, folder.key, _Processes(folder))
         pid = (await box.begin()).pid
         folder.note(**{**folder.facts(), "pid": pid, "started": _started(pid)})
         return box
@@ -111,14 +111,10 @@ class _Machine:
             said = log.read_text(errors="replace").strip()[-2000:]
             raise SandboxError(f"the box did not start: {said or f'no word within {_START_SECONDS:.0f} s'}")
 
-    def _words(self, folder: BoxFolder, run: str, workspace: str) -> Sequence[str]:
+    def _words(self, run: str, workspace: str) -> Sequence[str]:
         spec = self._spec
-        return [
-            *(f"socket={run}/{SOCKET}", f"key={run}/key", f"workspace={workspace}"),
-            *(f"pids={spec.pids}", f"memory_mb={spec.memory_mb}", f"disk_mb={spec.disk_mb}"),
-            *(f"cpus={max(1, round(spec.cpus))}", f"DATA={spec.memory_mb << 20}", f"FSIZE={spec.disk_mb << 20}"),
-            *("CORE=0", "NOFILE=65536"),
-        ]
+        more = (f"cpus={max(1, round(spec.cpus))}", f"DATA={spec.memory_mb << 20}", "NOFILE=65536")
+        return [*words(spec, run, workspace), *more]
 
 
 class LocalSandboxes(_Machine):
@@ -141,10 +137,10 @@ class LocalSandboxes(_Machine):
     def _serve(self, folder: BoxFolder, **options: Any) -> "subprocess.Popen[bytes]":
         python = own_python()
         shared = {"program": install_program(self._home, python), "etc": install_etc(self._home)}
-        words = [*self._words(folder, "/run/onhand", "/workspace")]
+        told = [*self._words("/run/onhand", "/workspace")]
         if _kernel() >= (5, 14):  # processes are counted for each user namespace from then on, before for the user
-            words.append(f"NPROC={self._spec.pids}")
-        server = [python, "-I", "-S", "-c", START, "/run/program", *words]
+            told.append(f"NPROC={self._spec.pids}")
+        server = [python, *arguments("/run/program", told)]
         return self._bubblewrap.start(folder.path, shared, server, **options)
 
 
@@ -160,10 +156,10 @@ class ProcessSandboxes(_Machine):
 
     def _serve(self, folder: BoxFolder, **options: Any) -> "subprocess.Popen[bytes]":
         python, path = own_python(), folder.path
-        words = self._words(folder, str(path / "run"), str(path / "workspace"))
-        own = {**home_environment(str(path / "home"), str(path / "workspace")), "TMPDIR": str(path / "tmp")}
-        server = [python, "-I", "-S", "-c", START, str(install_program(self._home, python)), *words]
-        return subprocess.Popen(["setsid", "--fork", *server], env=own, **options)
+        home, run, workspace = (str(path / name) for name in ("home", "run", "workspace"))
+        own = {"PATH": os.environ.get("PATH", os.defpath), "TMPDIR": str(path / "tmp")}
+        server = [python, *arguments(str(install_program(self._home, python)), self._words(run, workspace))]
+        return subprocess.Popen(["setsid", "--fork", *server], env={**own, **environment(home, workspace)}, **options)
 
 
 class _Processes:
@@ -240,10 +236,6 @@ class _Processes:
             connection.close()
             return pid
         return 0
-
-
-def _state(folder: BoxFolder) -> str:
-    return json.dumps({"box": folder.id})
 
 
 def _stat(pid: int) -> list[str]:

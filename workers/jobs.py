@@ -38,22 +38,28 @@ async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:
 @asynccontextmanager
 async def _door(ctx: dict[str, Any], conversation_id: str) -> AsyncIterator[None]:
     """The one catch-all of a job: log it with the conversation's id and come back later, ever more seldom."""
-    pause = 2.0 ** min(ctx["job_try"], 12)
     with bound(conversation=conversation_id):
         try:
             yield
         except Retry:
             raise
-        except ProviderError as error:
-            longest = _UNAUTHORIZED_PAUSE if error.word == "unauthorized" else _LONGEST_PAUSE
-            wait = error.retry_after or min(pause, longest)
-            log.warning("the provider refused, trying again in %.0f s: %s", wait, error)
-            raise Retry(defer=wait) from error
-        except Unavailable as error:
-            wait = min(pause, _OUR_OWN_PAUSE)
-            log.warning("trying again in %.0f s: %s", wait, error)
-            raise Retry(defer=wait) from error
         except Exception as error:
-            wait = min(pause, _LONGEST_PAUSE)
-            log.exception("job failed, trying again in %.0f s", wait)
+            wait = _pause(error, ctx["job_try"])
+            if isinstance(error, ProviderError | Unavailable):
+                log.warning("trying again in %.0f s: %s", wait, error)
+            else:
+                log.exception("job failed, trying again in %.0f s", wait)
             raise Retry(defer=wait) from error
+
+
+def _pause(error: Exception, tries: int) -> float:
+    """Return the seconds after which to come back, after so many tries: the platform's own if it names any."""
+    named = error.retry_after if isinstance(error, ProviderError) else None
+    return named or min(2.0 ** min(tries, 12), _longest_pause(error))
+
+
+def _longest_pause(error: Exception) -> float:
+    if isinstance(error, Unavailable):
+        return _OUR_OWN_PAUSE
+    refused = isinstance(error, ProviderError) and error.word == "unauthorized"
+    return _UNAUTHORIZED_PAUSE if refused else _LONGEST_PAUSE

@@ -21,6 +21,7 @@ from bot.commands.service import end, free_port, start_bound
 from bot.config import Settings
 from bot.core.errors import ConfigError, OnhandError, SandboxError
 from bot.core.inbound import Repository
+from bot.core.platform import endpoint
 from bot.core.ports import Sandboxes, Source
 from bot.core.secret import Secret
 from bot.testing.github import Enrolled, GitHubServer
@@ -50,7 +51,7 @@ async def demo(settings: Settings, as_json: bool) -> int:
             say(f"tests on main: {before}")
             async with stage.service() as url:
                 say(f"onhand up:    {url}")
-                github.hook(f"{url}/api/integration/github/events", _SECRET)
+                github.hook(endpoint(url, "github"), _SECRET)
                 number = await github.issue(REPOSITORY, "alice", "Login redirect loses the page", _WISH)
                 say(f"issue #{number} by alice: @onhand please fix the login redirect")
                 await stage.until_ended(number, say)

@@ -15,6 +15,7 @@ from bot.config import Settings
 from bot.core.conversation import conversation_id, fold
 from bot.core.errors import ConfigError, UserError
 from bot.core.inbound import Thread
+from bot.core.platform import endpoint
 from bot.core.ports import as_sent
 from bot.core.secret import Redactor
 from bot.core.wire import to_wire
@@ -64,7 +65,7 @@ async def replay(
     integrations = bootstrap.integrations(settings)
     if service not in integrations:
         raise ConfigError(f"{service!r} is not configured; set ONHAND_{service.upper()}__WEBHOOK_SECRET")
-    target = url or f"http://{settings.host}:{settings.port}/api/integration/{service}/events"
+    target = url or endpoint(f"http://{settings.host}:{settings.port}", service)
     answers = []
     async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         for file in files:

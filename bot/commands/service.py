@@ -20,6 +20,7 @@ from bot import bootstrap, logs
 from bot.config import Settings
 from bot.core.errors import OnhandError, Unavailable
 from bot.core.lasting import lasting
+from bot.core.platform import endpoint
 from bot.core.secret import Redactor
 from bot.flows.listening import listening
 from bot.redis_server import EmbeddedRedis
@@ -195,7 +196,7 @@ def _announce(settings: Settings, port: int) -> None:
     base = settings.public_url or f"http://{settings.host}:{port}"
     click.echo(f"onhand is up at {base}")
     for name in bootstrap.configured(settings):
-        click.echo(f"  webhooks of {name}: {base}/api/integration/{name}/events")
+        click.echo(f"  webhooks of {name}: {endpoint(base, name)}")
     click.echo("Ctrl-C ends it.")
     sys.stdout.flush()
 

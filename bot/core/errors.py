@@ -97,6 +97,11 @@ class ProviderError(OnhandError):
         """Whether the same call may succeed later without anybody changing anything."""
         return self.word in ("limited", "unavailable")
 
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same call may succeed later, by itself or once the token is renewed: what it is for is not given up."""
+        return self.worth_retrying or self.word == "unauthorized"
+
 
 class SandboxError(OnhandError):
     """A box refused, broke its protocol or could not be made."""

@@ -59,6 +59,11 @@ class Platform:
         raise NotImplementedError
 
 
+def endpoint(public_url: str, name: str) -> str:
+    """Return where the deliveries of a platform go: its webhook's address."""
+    return f"{public_url}/api/integration/{name}/events"
+
+
 def web_address(setting: str, url: str, example: str) -> str:
     """Return an address of the settings without a slash at its end. Raises ConfigError."""
     parts = urlsplit(url)

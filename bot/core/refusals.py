@@ -104,7 +104,7 @@ async def courtesy(asked: Awaitable[T]) -> T | None:
     try:
         return await asked
     except ProviderError as error:
-        if error.worth_retrying or error.word == "unauthorized":
+        if error.may_pass:
             raise
         log.info("left undone: %s", error)
         return None

@@ -7,11 +7,11 @@ from bot.core.conversation import RequestState
 from bot.core.errors import ProviderError
 from bot.core.events import Background, Draft
 from bot.core.inbound import Image, Message
+from bot.core.patience import patiently
 from bot.core.ports import Integration
 from bot.core.untrusted import label, wrap
 from bot.flows.identity import Token
 from bot.flows.images import images_in
-from bot.flows.report import patiently
 from bot.flows.runlog import ConversationLog
 
 logger = logging.getLogger(__name__)

@@ -12,11 +12,12 @@ from bot.core.errors import ProviderError, Refused
 from bot.core.events import Draft, Landed
 from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Change, Outcome
+from bot.core.patience import patiently
 from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source, Templated
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, recheck
 from bot.flows.landing import Landing, land
-from bot.flows.report import Reporter, patiently
+from bot.flows.report import Reporter
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import forge_of, known
 
@@ -174,39 +175,45 @@ async def deliver(
     """
     if landing is None:
         return Delivered(outcome)
-    outcome = _with_lfs(outcome, landing.change)
+    outcome = _with(outcome, _about_lfs(landing.change))
     complete = outcome.ending in COMPLETE
     commit = landing.change.commit if landing.branch == place.branch else ""
     if not commit or not complete or place.inside_change:
         patch = services.redact(landing.patch)
         commit = commit if complete or place.at_head(log.state) else ""
-        return Delivered(_with_note(outcome, landing, complete), patch=patch, commit=commit)
-    outcome = _with_rivals(outcome, await _rivals(place, grant))
+        return Delivered(_with(outcome, _about(landing, complete)), patch=patch, commit=commit)
+    outcome = _with(outcome, _about_rivals(await _rivals(place, grant)))
     url = await _propose(services, log, place, landing.change, grant, outcome)
     return Delivered(outcome, url, commit=commit)
 
 
-def _with_note(outcome: Outcome, landing: Landing, complete: bool) -> Outcome:
-    count = len(landing.change.subjects)
-    note = f"Pushed {count} commit{'s' if count != 1 else ''} to `{landing.branch}`."
+def _with(outcome: Outcome, note: str) -> Outcome:
+    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip()) if note else outcome
+
+
+def _about(landing: Landing, complete: bool) -> str:
     if landing.patch:
-        note = f"{landing.why} So the work is in a patch, in a message of its own."
-    elif landing.why:
-        note = f"{landing.why} I never overwrite work: mine is on the branch `{landing.branch}`."
-    elif not complete:
-        note = f"The work so far is on the branch `{landing.branch}`."
-    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
+        return f"{landing.why} So the work is in a patch, in a message of its own."
+    if landing.why:
+        return f"{landing.why} I never overwrite work: mine is on the branch `{landing.branch}`."
+    if not complete:
+        return f"The work so far is on the branch `{landing.branch}`."
+    count = len(landing.change.subjects)
+    return f"Pushed {count} commit{'s' if count != 1 else ''} to `{landing.branch}`."
 
 
-def _with_lfs(outcome: Outcome, change: Change) -> Outcome:
+def _about_lfs(change: Change) -> str:
     if not change.lfs:
-        return outcome
+        return ""
     named = ", ".join(f"`{path}`" for path in change.lfs[:5]) + (" and others" if len(change.lfs) > 5 else "")
-    note = (
+    return (
         f"The repository keeps {named} in Git LFS, from where I fetch only pointers and where I upload nothing. "
         "Please look at these files before merging."
     )
-    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
+
+
+def _about_rivals(names: Sequence[str]) -> str:
+    return f"There is already {' and '.join(names)} for this issue." if names else ""
 
 
 async def _rivals(place: Workplace, grant: Grant) -> Sequence[str]:
@@ -219,13 +226,6 @@ async def _rivals(place: Workplace, grant: Grant) -> Sequence[str]:
     except ProviderError as error:
         logger.warning("what others have open for %s is not known: %s", thread.key, error)
         return ()
-
-
-def _with_rivals(outcome: Outcome, names: Sequence[str]) -> Outcome:
-    if not names:
-        return outcome
-    note = f"There is already {' and '.join(names)} for this issue."
-    return msgspec.structs.replace(outcome, text=f"{outcome.text}\n\n{note}".strip())
 
 
 async def _template(place: Workplace, grant: Grant) -> str:

@@ -9,10 +9,11 @@ from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
 from bot.core.events import Admitted, Closed, Draft, Located, Waiting
 from bot.core.inbound import Repository
 from bot.core.outbound import Say, Status
+from bot.core.patience import patiently
 from bot.core.ports import Named, Services
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
-from bot.flows.report import TROUBLE, Reporter, patiently, standing
+from bot.flows.report import TROUBLE, Reporter, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known, locate
 
@@ -46,29 +47,34 @@ async def acknowledge(
     if request.phase == "closed":
         return
     if request.phase != "admitted":
-        if too_many := await over_limit(services, conversation_id, request):
-            await _decline(services, log, request, too_many, too_many.topic)
-            return
-        await _greet(services, log, request)
-        try:
-            repository = await _settle(services, log, request)
-            grant = await patiently(lambda: admit(services, request.trigger, repository))
-        except Unclear as question:
-            await _ask(services, log, request, question)
-            return
-        except UserError as error:
-            await _decline(services, log, request, error)
-            return
-        except ProviderError as error:
-            if error.worth_retrying or error.word == "unauthorized":
-                raise
-            await _decline(services, log, request, UserError(f"provider_{error.word}", TROUBLE[error.word]))
+        grant = await _examine(services, log, request)
+        if grant is None:
             return
         if begin_box and request.needs_run and log.state.box is None and not log.state.open("admitted"):
             begin_box(conversation_id)
         await _welcome(services, log, request, grant)
     if request.needs_run or request.trigger.request.verb == "stop":
         await services.bus.run(conversation_id, seq)
+
+
+async def _examine(services: Services, log: ConversationLog, request: RequestState) -> Grant | None:
+    """Return the leave to act on a request; None where the person has been answered instead. Raises ProviderError."""
+    if too_many := await over_limit(services, log.conversation_id, request):
+        await _decline(services, log, request, too_many, too_many.topic)
+        return None
+    await _greet(services, log, request)
+    try:
+        repository = await _settle(services, log, request)
+        return await patiently(lambda: admit(services, request.trigger, repository))
+    except Unclear as question:
+        await _ask(services, log, request, question)
+    except UserError as error:
+        await _decline(services, log, request, error)
+    except ProviderError as error:
+        if error.may_pass:
+            raise
+        await _decline(services, log, request, UserError(f"provider_{error.word}", TROUBLE[error.word]))
+    return None
 
 
 async def answer_late_stops(services: Services, log: ConversationLog) -> None:

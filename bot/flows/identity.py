@@ -56,7 +56,7 @@ async def admit(
     grant = Grant(user, token, code, token_class, author)
     if meanwhile:
         meanwhile(grant)
-    if not await forge_of(services, repository).may_write(repository, author, await code()):
+    if not await _may_write(services, repository, grant):
         raise Refused(
             "permission",
             f"I may only work for people who can write to {repository.name}, and only where I can write myself. "
@@ -67,8 +67,12 @@ async def admit(
 
 async def recheck(services: Services, repository: Repository, grant: Grant) -> None:
     """Ask the forge again, just before something is pushed. Raises Refused, ProviderError."""
-    if not await forge_of(services, repository).may_write(repository, grant.author, await grant.code()):
+    if not await _may_write(services, repository, grant):
         raise Refused("permission", f"The right to write to {repository.name} is gone, so nothing was pushed.")
+
+
+async def _may_write(services: Services, repository: Repository, grant: Grant) -> bool:
+    return await forge_of(services, repository).may_write(repository, grant.author, await grant.code())
 
 
 async def bots_token(services: Services, thread: Thread, use: str = "") -> Token | None:

@@ -10,9 +10,9 @@ from bot.core.errors import ProviderError, UserError
 from bot.core.events import Background, Draft, Event, Notice
 from bot.core.images import LARGEST, LEFT_OUT, MOST, REFUSED, as_url
 from bot.core.inbound import Image
+from bot.core.patience import patiently
 from bot.core.ports import Illustrated, Integration
 from bot.flows.identity import Token
-from bot.flows.report import patiently
 from bot.flows.runlog import ConversationLog
 
 

@@ -7,9 +7,9 @@ import msgspec
 
 from bot.core.errors import ProviderError, Refused
 from bot.core.outbound import Change
+from bot.core.patience import patiently
 from bot.core.ports import Checkout, Source
 from bot.flows.identity import Token
-from bot.flows.report import patiently
 
 _PUSHES = 3
 """How often a push is tried on a branch that keeps moving."""

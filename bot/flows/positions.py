@@ -5,13 +5,14 @@ Under the conversation's lease: no run can begin before the edit is through, so 
 
 import logging
 
-from bot.core.errors import LeaseLost, ProviderError
+from bot.core.errors import ProviderError
 from bot.core.outbound import Status
 from bot.core.ports import InLine, Services
 from bot.flows.identity import bots_token
 from bot.flows.report import Reporter, quiet_minutes
 from bot.flows.runlog import ConversationLog
-from bot.flows.work import LEASE_SECONDS, holding, to_answer
+from bot.flows.tenure import under_lease
+from bot.flows.work import to_answer
 
 logger = logging.getLogger(__name__)
 
@@ -21,18 +22,15 @@ async def show(services: Services, waiting: InLine, ahead: int, holder: str) -> 
 
     `holder` must be new for every call.
     """
-    conversation_id = waiting.conversation_id
-    if await services.leases.take(conversation_id, holder, LEASE_SECONDS):
-        return False
+    conversation_id, shown = waiting.conversation_id, True
     try:
-        await holding(services, conversation_id, holder, _edit(services, waiting, ahead, holder))
-    except (LeaseLost, ProviderError) as error:
+        if await under_lease(services, conversation_id, holder, lambda: _edit(services, waiting, ahead, holder)):
+            return False
+    except ProviderError as error:
         logger.info("the place in the line could not be shown: %s", error)
-        return False
-    finally:
-        await services.leases.release(conversation_id, holder)
-        await services.bus.run(conversation_id, waiting.seq, hurry=True)  # one that met our lease waits for its end
-    return True
+        shown = False
+    await services.bus.run(conversation_id, waiting.seq, hurry=True)  # one that met our lease waits for its end
+    return shown
 
 
 async def _edit(services: Services, waiting: InLine, ahead: int, holder: str) -> None:

@@ -1,17 +1,15 @@
-"""Showing how things stand, at the provider: each topic once, edits coalesced, failures retried. The one place that knows
-about receipts and about retrying a provider's call.
-"""
+"""Showing how things stand, at the provider: each topic once, edits coalesced. The one place that knows about receipts."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
 
 from bot.core.conversation import RequestState, RunState
 from bot.core.errors import ProviderError, Unavailable
 from bot.core.events import Called, Draft
 from bot.core.outbound import Call, Outcome, React, Receipt, Status, Task
+from bot.core.patience import patiently
 from bot.core.ports import Integration
 from bot.core.secret import Secret
 from bot.flows.identity import Token
@@ -28,7 +26,6 @@ HEARTBEAT = 20 * 60.0
 _LAST_WORD = 1.0
 """Seconds that an edit which is under way may hold an ending up."""
 
-_TRIES, _FIRST_PAUSE, _LONGEST_PAUSE = 4, 0.5, 20.0
 _ENDING_TRIES = 3
 """How often an ending is said to a platform that refuses: no later message would correct the one that stands there."""
 _IN_FLIGHT = 10.0
@@ -44,8 +41,6 @@ TROUBLE = {
     "unavailable": "The platform did not answer. Write `retry` when it is back.",
 }
 """What to tell people when a provider's API refuses for good, by the error's word."""
-
-T = TypeVar("T")
 
 
 def standing(
@@ -64,21 +59,6 @@ def standing(
         patch=patch,
         unseen=run.unseen,
     )
-
-
-async def patiently(action: Callable[[], Awaitable[T]]) -> T:
-    """Do it, and again after a pause where the provider was busy or away. Raises ProviderError in the end."""
-    pause = _FIRST_PAUSE
-    for tries_left in range(_TRIES - 1, -1, -1):
-        try:
-            return await action()
-        except ProviderError as error:
-            wait = pause if error.retry_after is None else error.retry_after
-            if not error.worth_retrying or tries_left == 0 or wait > _LONGEST_PAUSE:
-                raise
-            await asyncio.sleep(wait)
-            pause *= 2
-    raise AssertionError("unreachable")
 
 
 class Reporter:
@@ -116,9 +96,6 @@ class Reporter:
             await self._log.append(Draft(Called(topic=call.topic, receipt=done)))
         return done
 
-    async def _do(self, call: Call, receipt: Receipt | None) -> Receipt:
-        return await self._integration.perform(call, receipt, await self._token())
-
     async def _lookup(self, call: Call, token: Secret) -> Receipt | None:
         receipt = self._log.state.topics.get(call.topic)  # it may have come with the refused claim
         if receipt is not None:
@@ -139,7 +116,7 @@ class Reporter:
             try:
                 await self.perform(call)
             except ProviderError as error:
-                if error.worth_retrying or error.word == "unauthorized":
+                if error.may_pass:
                     raise
                 log.error("%s cannot be said in %s: %s", call.topic, call.thread.key, error)
             else:
@@ -159,7 +136,7 @@ class Reporter:
         call = React(topic=f"react:{request.seq}", thread=trigger.thread, origin=trigger.origin)
         if call.topic not in self._log.state.topics:
             with suppress(ProviderError):
-                receipt = await self._do(call, None)
+                receipt = await self._integration.perform(call, None, await self._token())
                 await self._log.append(Draft(Called(topic=call.topic, receipt=receipt)))
 
 

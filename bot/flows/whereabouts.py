@@ -145,6 +145,6 @@ async def _can_write(services: Services, repository: Repository) -> bool:
     except Refused:
         return False
     except ProviderError as error:
-        if error.worth_retrying or error.word == "unauthorized":
+        if error.may_pass:
             raise
         return False

@@ -16,6 +16,7 @@ from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError,
 from bot.core.events import Boxed, Called, Calling, Closed, Draft, Notice, RunEnded, RunStarted
 from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
+from bot.core.patience import patiently
 from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows import images
 from bot.flows.ahead import discard, labels_of
@@ -24,14 +25,12 @@ from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, han
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import TROUBLE, Reporter, keep_posted, patiently, quiet_minutes, standing
+from bot.flows.report import TROUBLE, Reporter, keep_posted, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
+from bot.flows.tenure import end, under_lease
 from bot.flows.whereabouts import known
 
 logger = logging.getLogger(__name__)
-
-LEASE_SECONDS = 6.0
-RENEW_EVERY = 2.0
 
 _DISK_FULL = "My disk is full. Whoever runs onhand has to make room; then write `retry`."
 
@@ -41,19 +40,18 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
 
     Returns 0.0 when nothing is left, else the seconds after which another holder's lease may be free.
     """
-    while True:
-        busy_for = await services.leases.take(conversation_id, holder, LEASE_SECONDS)
-        if busy_for:
-            return busy_for
-        try:
-            await holding(services, conversation_id, holder, _work_off(services, shop, conversation_id, holder))
-        except LeaseLost as lost:
-            logger.warning("%s", lost)
-            return LEASE_SECONDS
-        finally:
-            await services.leases.release(conversation_id, holder)
+
+    async def work() -> None:
+        log = await ConversationLog.open(services.log, conversation_id, holder)
+        while requests := to_answer(log.state):
+            await Run(services, shop, log, requests).carry_out()
+            await log.refresh()
+        await answer_late_stops(services, log)
+
+    while not (busy_for := await under_lease(services, conversation_id, holder, work)):
         if not to_answer((await ConversationLog.open(services.log, conversation_id)).state):
             return 0.0
+    return busy_for
 
 
 def to_answer(state: State) -> list[RequestState]:
@@ -61,35 +59,6 @@ def to_answer(state: State) -> list[RequestState]:
     if state.running() and state.run is not None:
         return [state.requests[seq] for seq in state.run.requests if state.requests[seq].phase != "closed"]
     return [r for r in state.open("admitted") if r.needs_run]
-
-
-async def holding(services: Services, conversation_id: str, holder: str, work: Coroutine[Any, Any, None]) -> None:
-    """Do the work while the lease is renewed beside it. Raises LeaseLost, with the work cancelled, when it is not ours any more.
-
-    A database that is away is waited for: the lease is found lost or ours when it is back, and until then the work cannot
-    write, and so cannot go far.
-    """
-    task = asyncio.create_task(work)
-    try:
-        while not (await asyncio.wait({task}, timeout=RENEW_EVERY))[0]:
-            try:
-                ours = await services.leases.renew(conversation_id, holder, LEASE_SECONDS)
-            except Unavailable as error:
-                logger.warning("the lease of conversation %s could not be renewed: %s", conversation_id, error)
-                continue
-            if not ours:
-                raise LeaseLost(f"the lease of conversation {conversation_id} ran out")
-        task.result()
-    finally:
-        await _end(task)
-
-
-async def _work_off(services: Services, shop: Workshop, conversation_id: str, holder: str) -> None:
-    log = await ConversationLog.open(services.log, conversation_id, holder)
-    while requests := to_answer(log.state):
-        await Run(services, shop, log, requests).carry_out()
-        await log.refresh()
-    await answer_late_stops(services, log)
 
 
 class Run:
@@ -119,7 +88,7 @@ class Run:
             await self._refuse(error)
         finally:
             if self._finding is not None:
-                await _end(self._finding)
+                await end(self._finding)
             if self._coming is not None:
                 await asyncio.shield(discard(self._coming))
             if self._box is not None:
@@ -213,13 +182,13 @@ class Run:
         try:
             done, _ = await asyncio.wait({agent, stopped, shown}, return_when=asyncio.FIRST_COMPLETED)
             if stopped in done and agent not in done:
-                await _end(agent)
+                await end(agent)
                 if self._box is not None:
                     await self._box.interrupt()
                 return stopped.result()
             return agent.result() if agent in done else _never(shown.result())
         finally:
-            await _end(agent, stopped, shown)
+            await end(agent, stopped, shown)
 
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
         told = asyncio.create_task(self._told(grant))
@@ -227,7 +196,7 @@ class Run:
             box = await self._prepare(grant)
             shown = await told
         finally:
-            await _end(told)
+            await end(told)
         limits = _limits(self._shop.limits, self._main)
         return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock, shown)
 
@@ -378,12 +347,3 @@ def _limits(limits: Limits, request: RequestState) -> Limits:
 
 def _never(_: None) -> Outcome:
     raise AssertionError("progress is shown until it is cancelled")
-
-
-async def _end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks until they have ended: a cancellation can get lost on the way."""
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running, timeout=1.0)
-    await asyncio.gather(*tasks, return_exceptions=True)

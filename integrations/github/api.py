@@ -5,10 +5,11 @@ and lazy objects are left out: the caller retries, and no request goes out unask
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bot.core.lines import Lines
+from bot.core.patience import Renew, renewing
 from bot.core.secret import Secret
 from integrations.github.answers import Answer, refused
 
@@ -21,9 +22,6 @@ API_VERSION = "2022-11-28"
 
 NOBODY = Secret("")
 """Instead of a token: the request is not signed in."""
-
-Renew = Callable[[Secret], Awaitable[Secret | None]]
-"""Returns the token that takes the place of one that GitHub does not take any more; None where there is none."""
 
 
 class Api:
@@ -57,25 +55,15 @@ class Api:
         body: Mapping[str, Any] | None = None,
     ) -> Answer:
         """Make one request (a redirect inside this GitHub is followed). Raises ProviderError for all but 2xx."""
-        what, asked, given = f"{verb} {path}", dict(query or {}), None if body is None else dict(body)
+        asked, given = dict(query or {}), None if body is None else dict(body)
 
-        def send(line: "Requester") -> Answer:
-            from github import GithubException
-
-            try:
-                answer = Answer(*line.requestJson(verb, path, asked, None, given))
-                if answer.status in (307, 308) and (moved := answer.headers.get("location", "")):
-                    return Answer(*line.requestJson(verb, moved, None, None, given))  # only its path is used
-            except GithubException as error:
-                raise RuntimeError(type(error).__name__) from None  # no answer, as other libraries say it
+        async def once(token: Secret) -> Answer:
+            answer = await self._lines.do(token, f"{verb} {path}", lambda line: _send(line, verb, path, asked, given))
+            if answer.status >= 300:
+                raise refused(answer, f"{verb} {path}", time.time())
             return answer
 
-        answer = await self._lines.do(token, what, send)
-        if answer.status == 401 and self.renew and (other := await self.renew(token)):
-            answer = await self._lines.do(other, what, send)
-        if answer.status >= 300:
-            raise refused(answer, what, time.time())
-        return answer
+        return await renewing(once, token, self.renew)
 
     def _connect(self, token: Secret) -> "Requester":
         from github import Auth, Github
@@ -90,3 +78,15 @@ class Api:
             seconds_between_writes=None,
             api_version=API_VERSION,
         ).requester
+
+
+def _send(line: "Requester", verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Answer:
+    from github import GithubException
+
+    try:
+        answer = Answer(*line.requestJson(verb, path, query, None, body))
+        if answer.status in (307, 308) and (moved := answer.headers.get("location", "")):
+            return Answer(*line.requestJson(verb, moved, None, None, body))  # only its path is used
+    except GithubException as error:
+        raise RuntimeError(type(error).__name__) from None  # no answer, as other libraries say it
+    return answer

@@ -12,7 +12,7 @@ from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
-from bot.core.platform import Platform, number_in, web_address
+from bot.core.platform import Platform, endpoint, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
 from bot.core.secret import Secret
@@ -30,6 +30,8 @@ _LONGEST = 65_536
 """Characters that GitHub takes as the body of a comment, an issue or a pull request."""
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
+_REACTED = {"issue": "issues", "change": "issues", "comment": "issues/comments", "review_comment": "pulls/comments"}
+"""Where in the API what can be reacted to is, by the kind of what was said."""
 _REPLY = "r"
 """Before the id of a reply to a remark on code, to tell it from a comment on the whole."""
 
@@ -76,7 +78,7 @@ class GitHub(Platform):
         self._app = _app(settings, self._api)
         login = settings.bot_login.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, us.public_url, login, settings.app_id.strip())
-        self._hooks = Hooks(self._api, f"{us.public_url}/api/integration/github/events", time.time)
+        self._hooks = Hooks(self._api, endpoint(us.public_url, "github"), time.time)
 
     @staticmethod
     def registration(settings: "GitHub.Settings") -> Registration:
@@ -159,16 +161,9 @@ class GitHub(Platform):
         return None  # a reaction made twice is one
 
     async def _react(self, call: React, token: Secret) -> Receipt:
-        kinds = {
-            "issue": "issues",
-            "change": "issues",
-            "comment": "issues/comments",
-            "review_comment": "pulls/comments",
-        }
-        kind = kinds.get(call.origin.kind)
-        if kind is None:
+        if call.origin.kind not in _REACTED:
             return Receipt("")  # GitHub has no reactions to the text of a review
-        path = f"{path_of(call.thread.place)}/{kind}/{call.origin.id}/reactions"
+        path = f"{path_of(call.thread.place)}/{_REACTED[call.origin.kind]}/{call.origin.id}/reactions"
         return Receipt((await self._write(token, "POST", path, {"content": call.emoji})).id)
 
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
@@ -224,9 +219,8 @@ class GitHub(Platform):
         except ProviderError as error:
             if not (draft and error.word == "invalid" and "draft" in error.detail.lower()):
                 raise
-            return await self._new_change(
-                path, wanted, False, token
-            )  # private repositories of free plans have no drafts
+            # private repositories of free plans have no drafts
+            return await self._new_change(path, wanted, False, token)
         return _receipt_of_pull(made.read(Pull))
 
     async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:

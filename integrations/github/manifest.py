@@ -5,6 +5,8 @@ https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a
 
 from collections.abc import Mapping
 
+from bot.core.platform import endpoint
+
 PERMISSIONS: Mapping[str, str] = {
     "metadata": "read",
     "contents": "write",
@@ -22,7 +24,7 @@ def manifest(name: str, public_url: str, back: str) -> dict[str, object]:
     return {
         "name": name,
         "url": public_url,
-        "hook_attributes": {"url": f"{public_url}/api/integration/github/events", "active": True},
+        "hook_attributes": {"url": endpoint(public_url, "github"), "active": True},
         "redirect_url": back,
         "public": False,
         "default_permissions": dict(PERMISSIONS),

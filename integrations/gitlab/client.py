@@ -18,7 +18,7 @@ from bot.core.refusals import unless
 from bot.core.secret import Secret
 from bot.core.standard_webhooks import signing_keys
 from integrations.gitlab import code, hooks, missed, notes, replies, webhook
-from integrations.gitlab.answers import Member, MergeRequest, Note, Project, User
+from integrations.gitlab.answers import Member, MergeRequest, Note, User
 from integrations.gitlab.api import Api
 from integrations.gitlab.code import items_of, path_of
 from integrations.gitlab.replies import marked
@@ -250,17 +250,8 @@ class GitLab(Platform):
     # --- code -----------------------------------------------------------------------------------------------------
 
     async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
-        wanted = {"membership": "true", "min_access_level": 30, "archived": "false", "simple": "true", "per_page": 100}
-        named = {"search": query, "search_namespaces": "true"} if query else {}
-        found = await self._api.get(
-            token, "/projects", list[Project], {**wanted, **named, "order_by": "last_activity_at"}
-        )
-        names = (project.path_with_namespace for project in found)
-        return [
-            Repository(self.name, name)
-            for name in names
-            if webhook.is_project(name) and self._us.works_in(name) and query.casefold() in name.casefold()
-        ]
+        names = (project.path_with_namespace for project in await code.projects(self._api, token, self._us, query))
+        return [Repository(self.name, name) for name in names if query.casefold() in name.casefold()]
 
     def repository_at(self, address: str) -> Repository | None:
         name = code.name_at(self._web, address)

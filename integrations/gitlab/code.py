@@ -12,7 +12,7 @@ from bot.core.ports import Source
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.gitlab import webhook
-from integrations.gitlab.answers import MergeRequest, Project
+from integrations.gitlab.answers import DEVELOPER, MergeRequest, Project
 from integrations.gitlab.api import Api
 
 _USERNAME = "oauth2"
@@ -51,6 +51,15 @@ async def _source_of_change(api: Api, token: Secret, web: str, repository: Repos
         head_ref=f"refs/merge-requests/{change.iid}/head",
         pushable=bool(fork and change.allow_collaboration and not fork.archived),
     )
+
+
+async def projects(api: Api, token: Secret, us: webhook.Us, query: str = "") -> list[Project]:
+    """Return the projects that the token may push to and onhand works in, the last active first; a hundred are looked at."""
+    wanted = {"membership": "true", "min_access_level": DEVELOPER, "archived": "false", "simple": "true"}
+    named = {"search": query, "search_namespaces": "true"} if query else {}
+    order = {"order_by": "last_activity_at", "per_page": 100}
+    found = await api.get(token, "/projects", list[Project], {**wanted, **named, **order})
+    return [p for p in found if webhook.is_project(p.path_with_namespace) and us.works_in(p.path_with_namespace)]
 
 
 def name_at(web: str, address: str) -> str:

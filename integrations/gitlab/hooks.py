@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from bot.core.errors import ConfigError, ProviderError
+from bot.core.platform import endpoint
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.gitlab import webhook
@@ -41,7 +42,7 @@ async def register(
         fresh = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
         raise ConfigError(f"no secret to register; a new one: ONHAND_GITLAB__SIGNING_TOKEN={fresh}")
     body = {
-        "url": f"{public_url.rstrip('/')}/api/integration/gitlab/events",
+        "url": endpoint(public_url.rstrip("/"), "gitlab"),
         "name": "onhand",
         "enable_ssl_verification": public_url.startswith("https://"),
         **_EVENTS,

@@ -14,11 +14,11 @@ from msgspec import structs
 from bot.core.deliveries import moment
 from bot.core.inbound import Delivery
 from bot.core.secret import Secret
-from integrations.gitlab.answers import Award, Discussion, Listed, Note, Project
+from integrations.gitlab.answers import Award, Discussion, Listed, Note
 from integrations.gitlab.api import Api
-from integrations.gitlab.code import path_of
+from integrations.gitlab.code import path_of, projects
 from integrations.gitlab.payloads import Payload, Place
-from integrations.gitlab.webhook import Us, is_project, understand
+from integrations.gitlab.webhook import Us, understand
 
 GRACE = 60.0
 """Seconds that a hook may take: what is younger is left to it."""
@@ -33,17 +33,15 @@ _REWRITTEN = ("changed the description", "changed title")
 
 async def read(api: Api, token: Secret, us: Us, own_id: str, since: float, now: float) -> tuple[Delivery, ...]:
     """Return what was asked since then (Unix seconds). Raises ProviderError."""
-    query = {"membership": "true", "min_access_level": 30, "archived": "false", "order_by": "last_activity_at"}
-    projects = await api.get(token, "/projects", list[Project], {**query, "simple": "true", "per_page": _MOST})
-    names = [p.path_with_namespace for p in projects if moment(p.last_activity_at) >= since - _STALE]
+    ours = await projects(api, token, us)
+    names = [p.path_with_namespace for p in ours if moment(p.last_activity_at) >= since - _STALE]
     turns, look = asyncio.Semaphore(_AT_ONCE), _Look(api, token, us, own_id, since, now - GRACE)
 
     async def one(name: str, kind: str, path: str) -> list[Delivery]:
         async with turns:
             return await look.into(name, kind, path)
 
-    wanted = [name for name in names if is_project(name) and us.works_in(name)]
-    return tuple(chain(*await asyncio.gather(*(one(name, *kind) for name in wanted for kind in _KINDS))))
+    return tuple(chain(*await asyncio.gather(*(one(name, *kind) for name in names for kind in _KINDS))))
 
 
 class _Look:
@@ -57,12 +55,12 @@ class _Look:
         """Look into the issues or the merge requests of a project."""
         after = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         query = {"scope": "all", "updated_after": after, "order_by": "updated_at", "per_page": _MOST}
-        found = []
+        found = list[Delivery]()
         for item in await self._api.get(self._token, f"{path_of(name)}/{path}", list[Listed], query):
             author = item.author.id if item.author else None
             as_sent = structs.replace(item, author_id=author, url=item.web_url)
-            found.append(await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", as_sent))
-        return [delivery for deliveries in found for delivery in deliveries if delivery.triggers]
+            found += await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", as_sent)
+        return [delivery for delivery in found if delivery.triggers]
 
     async def _item(self, name: str, kind: str, path: str, item: Listed) -> list[Delivery]:
         opened = self._opened(name, kind, item)

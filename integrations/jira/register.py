@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from bot.core.errors import ConfigError, ProviderError
+from bot.core.platform import endpoint
 from bot.core.secret import Secret
 from integrations.jira.api import Api
 
@@ -33,7 +34,7 @@ async def register(
         raise ConfigError(f"expected keys of projects such as ABC, found {', '.join(wrong)}")
     if not secret:
         return [f"Set ONHAND_JIRA__WEBHOOK_SECRET={secrets.token_urlsafe(32)} and run this again."]
-    address = f"{public_url}/api/integration/jira/events"
+    address = endpoint(public_url, "jira")
     try:
         known = await api.get(token, _PATH, list[Hook])
         if any(hook.url == address for hook in known):

@@ -7,7 +7,7 @@ https://linear.app/developers/graphql, https://linear.app/developers/rate-limiti
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from bot.core.errors import ProviderError, ProviderWord
+from bot.core.patience import Renew, renewing
 from bot.core.refusals import read, refusal, seconds, word_of
 from bot.core.secret import Secret
 
@@ -64,10 +65,6 @@ class Body(Struct, frozen=True):
     errors: list[Problem] | None = None
 
 
-Renew = Callable[[Secret], Awaitable[Secret]]
-"""Returns the token that takes the place of one that Linear does not take any more. Raises ProviderError."""
-
-
 class Api:
     """One Linear; `timeout` is in seconds. Connections are opened by the first request."""
 
@@ -77,12 +74,7 @@ class Api:
 
     async def ask(self, token: Secret, document: str, variables: Mapping[str, Any], kind: type[T], *path: str) -> T:
         """Send a document; return what stands under a path in its one field, as a value of this type. Raises ProviderError."""
-        try:
-            answer = await self._ask(token, document, variables)
-        except ProviderError as error:
-            if error.word != "unauthorized" or self._renew is None:
-                raise
-            answer = await self._ask(await self._renew(token), document, variables)
+        answer = await renewing(lambda token: self._ask(token, document, variables), token, self._renew)
         return read(answer, kind, "Linear", *path)
 
     async def _ask(self, token: Secret, document: str, variables: Mapping[str, Any]) -> bytes | msgspec.Raw:

@@ -12,7 +12,7 @@ from bot.core.deliveries import moment
 from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.platform import Platform, web_address
+from bot.core.platform import Platform, endpoint, web_address
 from bot.core.ports import CaughtUp, Us
 from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
@@ -64,7 +64,7 @@ class Linear(Platform):
     @staticmethod
     async def set_up(settings: "Linear.Settings", public_url: str, arguments: Sequence[str]) -> list[str]:
         """See `bot.core.ports.Registration`. It takes no arguments."""
-        address = f"{public_url}/api/integration/linear/events"
+        address = endpoint(public_url, "linear")
         linear = Linear(settings, Us(public_url=public_url))
         try:
             token = await linear.token("")

@@ -147,9 +147,8 @@ class Slack(Platform):
             return ""
         from slack_sdk.oauth import AuthorizeUrlGenerator
 
-        return AuthorizeUrlGenerator(client_id=self._settings.client_id, scopes=SCOPES, redirect_uri=back).generate(
-            state
-        )
+        link = AuthorizeUrlGenerator(client_id=self._settings.client_id, scopes=SCOPES, redirect_uri=back)
+        return link.generate(state)
 
     async def install(self, code: str, back: str) -> Installed:
         secret, known = self._settings.client_secret or Secret(""), self._settings.client_id

@@ -6,6 +6,8 @@ https://docs.slack.dev/reference/app-manifest
 import json
 from urllib.parse import quote
 
+from bot.core.platform import endpoint
+
 SCOPES = (
     "app_mentions:read",
     "assistant:write",
@@ -28,7 +30,7 @@ EVENTS = ("agent_session_stopped", "app_mention", "message.channels", "message.g
 
 def manifest(public_url: str, socket_mode: bool) -> dict[str, object]:
     """Return the manifest of an app for the onhand at `public_url`."""
-    url = f"{public_url}/api/integration/slack/events"
+    url = endpoint(public_url, "slack")
     where = {} if socket_mode else {"request_url": url}
     menus = {} if socket_mode else {"message_menu_options_url": url}
     command = {"command": "/onhand", "description": "Have work done", "usage_hint": "what to do", "should_escape": True}

@@ -3,13 +3,14 @@
 Seen are the channels that the bot is in: their messages since then, and answers in threads that began since then.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from typing import Any
 
 from bot.core import deliveries
 from bot.core.errors import ProviderError
 from bot.core.inbound import Delivery
+from bot.core.patience import patiently
 from bot.core.secret import Secret
 from integrations.slack import webhook
 from integrations.slack.api import Api
@@ -19,7 +20,7 @@ AWAY = 1200.0
 
 _KINDS = ("public_channel", "private_channel", "im", "mpim")
 _PAGES, _PAGE = 5, 200
-_TRIES, _LONGEST_PAUSE = 3, 60.0
+_LONGEST_PAUSE = 60.0
 """Slack lets some 50 channels a minute be read, and says how long to wait then."""
 
 
@@ -58,8 +59,9 @@ async def _pages(
 ) -> AsyncIterator[dict[str, Any]]:
     cursor = None
     for _ in range(_PAGES):
+        ask = partial(api.call, token, method, **arguments, limit=_PAGE, cursor=cursor)
         try:
-            page = await _patiently(api, token, method, {**arguments, "limit": _PAGE, "cursor": cursor})
+            page = await patiently(ask, _LONGEST_PAUSE)
         except ProviderError as error:
             if error.word not in ("missing", "forbidden") or part == "channels":
                 raise
@@ -69,14 +71,3 @@ async def _pages(
         cursor = (page.get("response_metadata") or {}).get("next_cursor")
         if not cursor:
             return
-
-
-async def _patiently(api: Api, token: Secret, method: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    for tries_left in range(_TRIES - 1, -1, -1):
-        try:
-            return await api.call(token, method, **arguments)
-        except ProviderError as error:
-            if error.word != "limited" or not tries_left or (error.retry_after or 0) > _LONGEST_PAUSE:
-                raise
-            await asyncio.sleep(error.retry_after or 0)
-    raise AssertionError("unreachable")

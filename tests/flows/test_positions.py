@@ -7,7 +7,7 @@ from bot.core.conversation import conversation_id
 from bot.core.errors import ProviderError
 from bot.core.inbound import Thread
 from bot.core.outbound import Say
-from bot.flows import desk, work
+from bot.flows import desk, tenure, work
 from bot.flows.report import HEARTBEAT
 from tests.flows.conftest import World
 from workers.sweeps import SHOWN_AFTER, Positions
@@ -104,7 +104,7 @@ async def test_a_run_that_meets_the_edit_waits_and_is_rung_for(world: World) -> 
     world.forge.perform = slowly  # type: ignore[method-assign]
     editing = asyncio.create_task(Positions()(world.services, world.shop))
     await begun.wait()
-    assert 0 < await run(world, 1) <= work.LEASE_SECONDS, "it may not show anything before the edit is through"
+    assert 0 < await run(world, 1) <= tenure.LEASE_SECONDS, "it may not show anything before the edit is through"
     rung = len(world.bus.runs)
     go_on.set()
     await editing

@@ -1,0 +1,63 @@
+"""Working on a conversation that nobody else works on: the one place among the flows that knows about leases."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bot.core.errors import LeaseLost, Unavailable
+from bot.core.ports import Services
+
+logger = logging.getLogger(__name__)
+
+LEASE_SECONDS = 6.0
+RENEW_EVERY = 2.0
+
+
+async def under_lease(
+    services: Services, conversation_id: str, holder: str, work: Callable[[], Coroutine[Any, Any, None]]
+) -> float:
+    """Do the work while the lease is held. `holder` must be new for every call.
+
+    Returns 0.0 when it is done, else the seconds after which the lease of another holder, who may have taken over, may be free.
+    """
+    busy_for = await services.leases.take(conversation_id, holder, LEASE_SECONDS)
+    if busy_for:
+        return busy_for
+    try:
+        await _renewing(services, conversation_id, holder, asyncio.create_task(work()))
+    except LeaseLost as lost:
+        logger.warning("%s", lost)
+        return LEASE_SECONDS
+    finally:
+        await services.leases.release(conversation_id, holder)
+    return 0.0
+
+
+async def _renewing(services: Services, conversation_id: str, holder: str, work: "asyncio.Task[None]") -> None:
+    """Renew the lease until the work is done. Raises LeaseLost, with the work cancelled, when it is not ours any more.
+
+    A database that is away is waited for: the lease is found lost or ours when it is back, and until then the work cannot
+    write, and so cannot go far.
+    """
+    try:
+        while not (await asyncio.wait({work}, timeout=RENEW_EVERY))[0]:
+            try:
+                ours = await services.leases.renew(conversation_id, holder, LEASE_SECONDS)
+            except Unavailable as error:
+                logger.warning("the lease of conversation %s could not be renewed: %s", conversation_id, error)
+                continue
+            if not ours:
+                raise LeaseLost(f"the lease of conversation {conversation_id} ran out")
+        work.result()
+    finally:
+        await end(work)
+
+
+async def end(*tasks: "asyncio.Task[Any]") -> None:
+    """Cancel the tasks until they have ended: a cancellation can get lost on the way."""
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=1.0)
+    await asyncio.gather(*tasks, return_exceptions=True)
