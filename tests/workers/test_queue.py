@@ -253,11 +253,16 @@ async def test_rings_and_whispers_of_one_moment_share_a_round_trip(bus: RedisBus
         async def reads() -> int:
             return int((await eye.info("stats"))["total_reads_processed"])
 
+        async def a_moment() -> int:
+            by_the_look = -await reads() + await reads()
+            before = await reads()
+            await asyncio.gather(
+                bus.acknowledge("c1", 1), bus.acknowledge("c2", 1), bus.run("c2", 1), bus.grown({"c1": 1})
+            )
+            return await reads() - before - by_the_look
+
         await bus.run("c0", 1)
-        by_the_look = -await reads() + await reads()
-        before = await reads()
-        await asyncio.gather(bus.acknowledge("c1", 1), bus.acknowledge("c2", 1), bus.run("c2", 1), bus.grown({"c1": 1}))
-        assert await reads() - before - by_the_look == 1
+        assert min([await a_moment() for _ in range(5)]) == 1  # somebody else may say goodbye in one of them
     assert await bus.lengths() == {"runs": 2, "actions": 2}
 
 
