@@ -19,6 +19,8 @@ _OUR_OWN_PAUSE = 10.0
 """The longest pause when it was our own database or Redis that was away: asking it is cheap, and people wait."""
 _UNAUTHORIZED_PAUSE = 3600.0
 """The longest pause when the token was not accepted: nothing can be said with it, and only a person can change that."""
+_TOLD_PAUSE = 3600.0
+"""The longest pause that a platform can ask for: a limit's window is an hour, and a time far off may be a mistake."""
 
 
 async def acknowledge(ctx: dict[str, Any], conversation_id: str, seq: int) -> None:
@@ -46,7 +48,7 @@ async def _door(ctx: dict[str, Any], conversation_id: str) -> AsyncIterator[None
             raise
         except ProviderError as error:
             longest = _UNAUTHORIZED_PAUSE if error.word == "unauthorized" else _LONGEST_PAUSE
-            wait = error.retry_after or min(pause, longest)
+            wait = min(error.retry_after or min(pause, longest), _TOLD_PAUSE)
             log.warning("the provider refused, trying again in %.0f s: %s", wait, error)
             raise Retry(defer=wait) from error
         except Unavailable as error:

@@ -73,7 +73,7 @@ async def patiently(action: Callable[[], Awaitable[T]]) -> T:
         try:
             return await action()
         except ProviderError as error:
-            wait = pause if error.retry_after is None else error.retry_after
+            wait = max(pause, error.retry_after or 0.0)
             if not error.worth_retrying or tries_left == 0 or wait > _LONGEST_PAUSE:
                 raise
             await asyncio.sleep(wait)
