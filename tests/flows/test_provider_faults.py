@@ -265,7 +265,7 @@ async def test_a_call_that_fails_once_is_made_up_for_or_ends_clearly(ground: Gro
     assert await each_call(ground, calls, check) == []
 
 
-@pytest.mark.parametrize("kind", ["401", "403, secondary rate limit", "500"])
+@pytest.mark.parametrize("kind", ["401", "403", "403, secondary rate limit", "500"])
 async def test_a_call_that_fails_until_github_is_well_again_ends_the_request_then(ground: Ground, kind: str) -> None:
     """`work` is a worker that comes back; after its third turn GitHub is well again."""
     how = KINDS[kind]
@@ -277,7 +277,7 @@ async def test_a_call_that_fails_until_github_is_well_again_ends_the_request_the
         fault = how.plan(ground.github, method, path.replace("NAME", re.escape(name)), {"times": 9})
         await ground.work(conversation, seq)
         fault.times = 0
-        return wrong_with(ground, name, await ground.state(conversation), seq, False, False)
+        return wrong_with(ground, name, await ground.state(conversation), seq, how.heals, False)
 
     calls = [(scene, call) for scene in SCENES for call in await calls_of(ground, scene) if call[2] == 0]
     assert await each_call(ground, calls, check) == []
