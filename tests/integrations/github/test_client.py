@@ -78,6 +78,19 @@ async def test_a_message_that_somebody_deleted_is_said_anew(
     assert second.id != first.id
 
 
+async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_time(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.issue(REPO, "octo-alice", "A bug")
+    first = await client.perform(say("One"), None, token)
+    await server.delete_comment(int(first.id), "octo-alice")
+    server.fail("POST", f"/repos/{REPO}/issues/1/comments", after=True)
+    with pytest.raises(ProviderError):
+        await client.perform(say("Two"), first, token)
+    await client.perform(say("Two"), first, token)
+    assert len(server.comments(REPO, 1)) == 1
+
+
 async def test_an_answer_goes_beneath_the_remark_that_asked(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
