@@ -199,6 +199,20 @@ async def test_a_pull_request_that_is_there_already_is_taken_over(
     assert [p.title for p in server.pulls(REPO)] == ["Mend it well"]
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_in_a_renamed_repository_the_pull_request_of_the_branch_is_found(
+    server: GitHubServer, client: GitHub, token: Secret, status: int
+) -> None:
+    for branch in ("onhand/1-x", "onhand/2-y"):
+        await push(server, branch)
+        await client.perform(change(branch, f"change:{branch}"), None, token)
+    path = f"/repos/{REPO}/pulls"
+    for verb in ("GET", "POST"):
+        server.fail(verb, path, status=status, headers={"location": f"{server.api_url}{path}"})
+    assert (await client.perform(change(title="Mend it well"), None, token)).id == "1"
+    assert [p.title for p in server.pulls(REPO)][1:] == [change().title]
+
+
 async def test_a_persons_pull_request_keeps_its_words(server: GitHubServer, client: GitHub, token: Secret) -> None:
     await push(server, "onhand/1-x")
     number = await server.pull(REPO, "octo-alice", "My words", "onhand/1-x", body="mine")
