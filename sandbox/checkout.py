@@ -7,6 +7,7 @@ and what comes is data until it has been checked. No key is in a box, an address
 import asyncio
 import fcntl
 import hashlib
+import math
 import os
 import re
 import secrets
@@ -30,6 +31,8 @@ from sandbox.shelf import Shelf, clear_up, lived_on
 
 _OURS = "refs/onhand"  # what branches of the forge are called in the mirror, and commits out of boxes
 _NETWORK_SECONDS = 900.0
+_HANGS_SECONDS = 5.0
+"""For which another's fetch is waited for; one that takes longer may hang, and holds nobody up."""
 _MOST_OUT = 64 * 1024 * 1024
 _MOST_FILES = 10_000
 
@@ -43,15 +46,17 @@ class GitCheckout:
     async def fetch(self, source: Source, token: Secret) -> str:
         url, head = address(source.url), _start(source)
         async with self._mirror(source) as mirror:
-            if source.commit and not source.head and read_loose(mirror, _mirrored(head)) == source.commit:
+            if _is_there(mirror, source):
+                return source.commit
+        async with _held(mirror, ".fetching", _HANGS_SECONDS):  # what another brings need not be brought twice
+            if _is_there(mirror, source):
                 return source.commit
             try:
-                await _fetch(mirror, (url, source.username, token), {branch_ref(source.base), head})
+                return (await _fetch(mirror, (url, source.username, token), {branch_ref(source.base), head}))[head]
             except GitError as failed:
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
                 raise await _why_missing(mirror, source, token) from None
-            return read_loose(mirror, _mirrored(head)) or await _commit_of(mirror, _mirrored(head))
 
     async def put(
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str
@@ -126,12 +131,12 @@ class GitCheckout:
     async def tidy(self, unused_seconds: float) -> int:
         found = await asyncio.to_thread(rubbish.left_over, self._folder)
         for mirror in sorted(self._folder.glob("*.git")):
-            async with _held(mirror, wait=False) as last_used:
+            async with _held(mirror, seconds=0.0) as last_used:
                 found += await asyncio.to_thread(clear_up, mirror) if last_used is not None else 0
                 if last_used is not None and last_used < time.time() - unused_seconds and not lived_on(mirror):
                     found += await asyncio.to_thread(rubbish.remove, mirror)
                 elif last_used is not None and (mirror / "HEAD").exists():
-                    found += await rubbish.sweep_out(mirror, (f"{_OURS}/put", f"{_OURS}/taken"))
+                    found += await rubbish.sweep_out(mirror, (f"{_OURS}/put", f"{_OURS}/taken", f"{_OURS}/coming"))
         return found
 
     def _place(self, source: Source) -> Path:
@@ -167,10 +172,24 @@ def _start(source: Source) -> str:
     return read_ref(source.head_ref) if source.head and source.head_ref else branch
 
 
-async def _fetch(mirror: Path, key: tuple[str, str, Secret], refs: set[str]) -> None:
-    wanted = [f"+{ref}:{_mirrored(ref)}" for ref in sorted(refs)]
+def _is_there(mirror: Path, source: Source) -> bool:
+    """Whether the commit that the forge names is here already."""
+    there = source.commit and not source.head and read_loose(mirror, _mirrored(_start(source)))
+    return bool(there) and there == source.commit
+
+
+async def _fetch(mirror: Path, key: tuple[str, str, Secret], refs: set[str]) -> dict[str, str]:
+    """Bring refs from the forge; return their commits. Another fetch may be under way, so each has places of its own first."""
+    coming = f"{_OURS}/coming/{secrets.token_hex(8)}"
+    places = {ref: f"{coming}-{number}" for number, ref in enumerate(sorted(refs))}
+    wanted = [f"+{ref}:{place}" for ref, place in places.items()]
     options = ("--quiet", "--no-tags", "--no-write-fetch-head")
     await git(mirror, "fetch", *options, "--", key[0], *wanted, key=key, seconds=_NETWORK_SECONDS)
+    commits = {ref: read_loose(mirror, place) or await _commit_of(mirror, place) for ref, place in places.items()}
+    moves = [f"update {_mirrored(ref)} {commit}\ndelete {places[ref]}\n" for ref, commit in commits.items()]
+    async with _held(mirror):
+        await git(mirror, "update-ref", "--stdin", stdin="".join(moves).encode())
+    return commits
 
 
 async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
@@ -294,14 +313,15 @@ def _mirrored(ref: str) -> str:
 
 
 @asynccontextmanager
-async def _held(mirror: Path, wait: bool = True) -> AsyncIterator[float | None]:
-    """Hold the mirror's lock; yield when it was last waited for and held, None if it is another's and `wait` is false."""
-    lock = os.open(mirror.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+async def _held(mirror: Path, lock_name: str = ".lock", seconds: float = math.inf) -> AsyncIterator[float | None]:
+    """Hold a lock of the mirror; yield when it was last waited for and held, None if it is another's still after the seconds."""
+    lock = os.open(mirror.with_suffix(lock_name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    until = time.monotonic() + seconds
     try:
-        while not (held := _locked(lock)) and wait:  # noqa: ASYNC110 - the other may be another process
+        while not (held := _locked(lock)) and time.monotonic() < until:  # noqa: ASYNC110 - it may be another process
             await asyncio.sleep(0.02)
         last_used = os.fstat(lock).st_mtime
-        if wait:
+        if seconds:
             os.utime(lock)
         yield last_used if held else None
     finally:

@@ -19,6 +19,8 @@ _OUR_OWN_PAUSE = 10.0
 """The longest pause when it was our own database or Redis that was away: asking it is cheap, and people wait."""
 _UNAUTHORIZED_PAUSE = 3600.0
 """The longest pause when the token was not accepted: nothing can be said with it, and only a person can change that."""
+_TOLD_PAUSE = 3600.0
+"""The longest pause that a platform can ask for: a limit's window is an hour, and a time far off may be a mistake."""
 
 
 async def acknowledge(ctx: dict[str, Any], conversation_id: str, seq: int) -> None:
@@ -55,7 +57,7 @@ async def _door(ctx: dict[str, Any], conversation_id: str) -> AsyncIterator[None
 def _pause(error: Exception, tries: int) -> float:
     """Return the seconds after which to come back, after so many tries: the platform's own if it names any."""
     named = error.retry_after if isinstance(error, ProviderError) else None
-    return named or min(2.0 ** min(tries, 12), _longest_pause(error))
+    return min(named, _TOLD_PAUSE) if named else min(2.0 ** min(tries, 12), _longest_pause(error))
 
 
 def _longest_pause(error: Exception) -> float:

@@ -1,19 +1,21 @@
-"""Connections to a platform whose library blocks: worked with on threads, each with one token and by one thread at a time."""
+"""Connections to a platform whose library blocks: worked with on threads, each with one token and by one thread at a time.
+
+Every work has a thread of its own, which nobody waits for at the end of the process: an answer that comes byte by byte holds
+its thread for as long as it likes, and no pool may run empty of them.
+"""
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from concurrent.futures import Future
+from threading import Lock, Thread
 from typing import Generic, Protocol, TypeVar
 
 from bot.core.errors import ProviderError
 from bot.core.secret import Secret
 
-_THREADS = 64
-"""More than the calls that a worker can have under way, so that none waits behind others that hang."""
 _TOKENS = 64
 """Tokens whose connections are kept."""
-_NO_ANSWER = (OSError, RuntimeError, ValueError, TypeError, AttributeError, AssertionError)
+_NO_ANSWER = (OSError, RuntimeError, ValueError, TypeError, ArithmeticError, AttributeError, AssertionError)
 """What libraries raise where nothing comes, or no answer: the errors of `requests` are OSErrors."""
 
 
@@ -36,26 +38,33 @@ class Lines(Generic[L]):
 
     def __init__(self, name: str, timeout: float, connect: Callable[[Secret], L]) -> None:
         self._name, self._timeout, self._connect = name, timeout, connect
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=name)
         self._idle: dict[Secret, list[L]] = {}
+        self._closed = False
         self._lock = Lock()
 
     async def do(self, token: Secret, what: str, work: Callable[[L], T]) -> T:
         """Return what `work` makes of a line. Raises ProviderError: that of `work`, `unavailable` where no answer came."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, self._work, token, what, work)
+        done = Future[T]()
+        done.set_running_or_notify_cancel()
+        Thread(target=self._answer, args=(done, token, what, work), name=self._name, daemon=True).start()
         try:
             async with asyncio.timeout(self._timeout + 5):
-                return await future
+                return await asyncio.wrap_future(done)
         except TimeoutError:
             raise ProviderError("unavailable", f"{self._name} did not answer {what} in {self._timeout} s") from None
 
     def close(self) -> None:
-        """Let go of connections and threads."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Let go of the connections; of those that are worked with when that is done."""
         with self._lock:
-            idle, self._idle = self._idle, {}
+            idle, self._idle, self._closed = self._idle, {}, True
         for line in (line for lines in idle.values() for line in lines):
             line.close()
+
+    def _answer(self, done: Future[T], token: Secret, what: str, work: Callable[[L], T]) -> None:
+        try:
+            done.set_result(self._work(token, what, work))
+        except BaseException as error:  # noqa: BLE001  raised where it is waited for
+            done.set_exception(error)
 
     def _work(self, token: Secret, what: str, work: Callable[[L], T]) -> T:
         line = self._take(token)
@@ -82,6 +91,7 @@ class Lines(Generic[L]):
     def _give(self, token: Secret, line: L) -> None:
         with self._lock:
             self._idle[token] = [*self._idle.pop(token, []), line]  # the token used last is the last one
-            forgotten = self._idle.pop(next(iter(self._idle))) if len(self._idle) > _TOKENS else []
+            most = 0 if self._closed else _TOKENS
+            forgotten = self._idle.pop(next(iter(self._idle))) if len(self._idle) > most else []
         for old in forgotten:
             old.close()

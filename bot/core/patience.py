@@ -19,15 +19,15 @@ _TRIES, _FIRST_PAUSE = 4, 0.5
 
 
 async def patiently(action: Callable[[], Awaitable[T]], longest: float = 20.0) -> T:
-    """Do it, and again after a pause where the platform was busy or away: one it names, but none above `longest` seconds.
+    """Do it, and again after a pause where the platform was busy or away, of at least the seconds that it names.
 
-    Raises ProviderError in the end.
+    Raises ProviderError in the end, and instead of a pause of more than `longest` seconds.
     """
     for pause in (_FIRST_PAUSE * 2**tried for tried in range(_TRIES - 1)):
         try:
             return await action()
         except ProviderError as error:
-            wait = pause if error.retry_after is None else error.retry_after
+            wait = max(pause, error.retry_after or 0.0)
             if not error.worth_retrying or wait > longest:
                 raise
             await asyncio.sleep(wait)

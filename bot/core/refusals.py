@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Awaitable, Mapping
-from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
@@ -52,16 +51,24 @@ def wait_of(headers: Mapping[str, str], window: str, now: float) -> float | None
     """Return the seconds that an answer's headers ask us to wait: `Retry-After`, or until a window that is used up ends.
 
     The window's headers are `{window}-remaining` and, in Unix seconds, `{window}-reset`. The platform's own clock counts,
-    where it shows it; else `now`.
+    where it shows it; else `now`. A time that makes no sense counts as one that is not told.
     """
-    after, end = seconds(headers.get("retry-after")), seconds(headers.get(f"{window}-reset"))
-    if after is not None:
-        return after
+    now = _date(headers.get("date", ""), now)
+    if (after := headers.get("retry-after")) is not None:
+        wait = seconds(after)
+        return max(0.0, _date(after, now + UNTOLD) - now) if wait is None else wait
     if headers.get(f"{window}-remaining") != "0":
         return None
-    with suppress(ValueError):
-        now = parsedate_to_datetime(headers.get("date", "")).timestamp()
+    end = seconds(headers.get(f"{window}-reset"))
     return UNTOLD if end is None else max(0.0, end - now)
+
+
+def _date(text: str, otherwise: float) -> float:
+    """Return an HTTP date (RFC 9110, 5.6.7) in Unix seconds."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return otherwise
 
 
 def seconds(text: str | None) -> float | None:

@@ -83,7 +83,7 @@ async def answer_late_stops(services: Services, log: ConversationLog) -> None:
         if not request.needs_run:
             if token := await bots_token(services, request.trigger.thread):
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
-                await _reporter(services, log, request, token).say(reply)
+                await _reporter(services, log, request, token).say(reply, request.at)
             await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
 
 
@@ -159,7 +159,7 @@ async def _answer(reporter: Reporter, state: State, request: RequestState) -> bo
     if verb == "status" and state.running() and (run := state.run):
         await reporter.show(request, standing(run, state.tasks), topic)
     else:
-        await reporter.say(_reply(request, topic, HELP if verb == "help" else _idle(state)))
+        await reporter.say(_reply(request, topic, HELP if verb == "help" else _idle(state)), request.at)
     return True
 
 
@@ -170,7 +170,7 @@ async def _decline(
     topic = topic or f"{error.word}:{request.trigger.actor.key}"
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
-        await _reporter(services, log, request, token).say(_reply(request, topic, error.text))
+        await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)
     if not token:
         logger.warning(
             "request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id

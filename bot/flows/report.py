@@ -26,8 +26,8 @@ HEARTBEAT = 20 * 60.0
 _LAST_WORD = 1.0
 """Seconds that an edit which is under way may hold an ending up."""
 
-_ENDING_TRIES = 3
-"""How often an ending is said to a platform that refuses: no later message would correct the one that stands there."""
+COMES_BACK = 3600.0
+"""Seconds since something new last happened for which a run comes back to a platform that may come right again."""
 _IN_FLIGHT = 10.0
 """Seconds for which a call that another writer has begun is taken to be still under way."""
 
@@ -107,28 +107,25 @@ class Reporter:
             )
         return await self._integration.find(call, token)
 
-    async def say(self, call: Call, tries: int = 1) -> None:
+    async def say(self, call: Call, since: float = 0.0) -> None:
         """Perform a call that only tells something. A thread that will never take it (locked, deleted) is given up, and logged.
 
-        Raises ProviderError where coming back later may help, a token that was not accepted among it.
+        `since` is when there was this to say, in Unix seconds, where no later message would say it: then it is never only after
+        COMES_BACK. Raises ProviderError where coming back later may help, a token that was not accepted among it.
         """
-        for pause in range(1, tries + 1):
-            try:
-                await self.perform(call)
-            except ProviderError as error:
-                if error.may_pass:
-                    raise
-                log.error("%s cannot be said in %s: %s", call.topic, call.thread.key, error)
-            else:
-                return
-            if pause < tries:
-                await asyncio.sleep(pause)
+        try:
+            await self.perform(call)
+        except ProviderError as error:
+            if error.may_pass or self._clock() - since < COMES_BACK:
+                raise
+            log.error("%s cannot be said in %s: %s", call.topic, call.thread.key, error)
 
     async def show(self, request: RequestState, status: Status, topic: str = "") -> None:
         """Make the status message of a request (or the message of another topic) say how it stands. Raises ProviderError."""
         topic = topic or f"status:{request.seq}"
+        lasts = status.state in ("ended", "asking")
         for call in self._integration.render(request.trigger, status, topic):
-            await self.say(call, _ENDING_TRIES if status.state == "ended" else 1)
+            await self.say(call, self._log.news_at if lasts and call.topic == topic else 0.0)
 
     async def react(self, request: RequestState) -> None:
         """Put the eyes on the message that asked. Twice is harmless there, and a provider that cannot is no reason to stop."""

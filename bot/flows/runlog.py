@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from bot.core.conversation import State
 from bot.core.errors import Conflict, LeaseLost
-from bot.core.events import Calling, Draft, Event, RunStarted
+from bot.core.events import Called, Calling, Draft, Event, RunStarted
 from bot.core.ports import EventLog
 
 
@@ -31,6 +31,11 @@ class ConversationLog:
         await opened.refresh()
         opened.holder = holder  # what stands there already was written before us
         return opened
+
+    @property
+    def news_at(self) -> float:
+        """When something new last happened, in Unix seconds: to make a call, or to go on with a run, is nothing new."""
+        return next((event.at for event in reversed(self.events) if _is_news(event)), 0.0)
 
     async def refresh(self) -> list[Event]:
         """Take in and return what others have added."""
@@ -72,3 +77,8 @@ class ConversationLog:
         if events:
             self.changed.set()
         return events
+
+
+def _is_news(event: Event) -> bool:
+    goes_on = isinstance(event.fact, RunStarted) and event.fact.resumed
+    return not goes_on and not isinstance(event.fact, Calling | Called)

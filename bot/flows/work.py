@@ -13,7 +13,7 @@ import msgspec
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
 from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
-from bot.core.events import Boxed, Called, Calling, Closed, Draft, Notice, RunEnded, RunStarted
+from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
 from bot.core.inbound import Repository
 from bot.core.outbound import Outcome, Status
 from bot.core.patience import patiently
@@ -25,13 +25,14 @@ from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, han
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import TROUBLE, Reporter, keep_posted, quiet_minutes, standing
+from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.tenure import end, under_lease
 from bot.flows.whereabouts import known
 
 logger = logging.getLogger(__name__)
 
+_WAITING = "the platform is busy or away; I try again by myself"
 _DISK_FULL = "My disk is full. Whoever runs onhand has to make room; then write `retry`."
 
 
@@ -82,7 +83,7 @@ class Run:
             self._coming = self._make_box()
         try:
             grant = await patiently(self._admit)
-            delivered = await self._work(grant)
+            delivered = await self._patient_work(grant)
             await self._show_ending(grant, delivered)
         except UserError as error:  # the right or the account was taken away meanwhile
             await self._refuse(error)
@@ -125,6 +126,16 @@ class Run:
 
     # --- the agent at work
 
+    async def _patient_work(self, grant: Grant) -> Delivered:
+        """Work; where the platform has to be waited for, say so, if it takes that."""
+        try:
+            return await self._work(grant)
+        except ProviderError:
+            with suppress(ProviderError):
+                status = msgspec.structs.replace(self._standing(), step=_WAITING)
+                await self._reporter(grant.token).show(self._main, status)
+            raise
+
     async def _work(self, grant: Grant) -> Delivered:
         """Let the agent come to its outcome (unless it has), then deliver what it made."""
         if self._state.outcome is None:
@@ -155,7 +166,7 @@ class Run:
 
     def _outcome_of(self, error: Exception) -> Outcome:
         """Say an error as an ending. Raises it again when this run is not ours to end, or when coming back later helps."""
-        if isinstance(error, LeaseLost | Unavailable):
+        if isinstance(error, LeaseLost | Unavailable) or self._may_come_right(error):
             raise error
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full and self._state.outcome:
@@ -171,6 +182,12 @@ class Run:
             case OSError() if full:
                 return Outcome("failed", "disk_full", _DISK_FULL)
         return Outcome("failed", "internal", f"Something went wrong on my side. The run is {self._state.id}.")
+
+    def _may_come_right(self, error: Exception) -> bool:
+        """Whether to come back for a platform that is busy or away: not for ever, and not where somebody wants an end."""
+        if not isinstance(error, ProviderError) or not error.worth_retrying or self._log.state.stop_asked():
+            return False
+        return self._services.clock() - self._log.news_at < COMES_BACK
 
     async def _agent_outcome(self, grant: Grant) -> Outcome:
         if stop := self._log.state.stop_asked():
@@ -295,8 +312,7 @@ class Run:
     # --- what people see
 
     async def _show_progress(self, grant: Grant) -> None:
-        news = (event.at for event in reversed(self._log.events) if not isinstance(event.fact, Calling | Called))
-        quiet = quiet_minutes(next(news, 0.0), self._services.clock())
+        quiet = quiet_minutes(self._log.news_at, self._services.clock())
         status = msgspec.structs.replace(self._standing(), quiet_minutes=quiet)
         await self._reporter(grant.token).show(self._main, status)
 

@@ -7,6 +7,7 @@ and lazy objects are left out: the caller retries, and no request goes out unask
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from bot.core.lines import Lines
 from bot.core.patience import Renew, renewing
@@ -58,17 +59,18 @@ class Api:
         asked, given = dict(query or {}), None if body is None else dict(body)
 
         async def once(token: Secret) -> Answer:
-            answer = await self._lines.do(token, f"{verb} {path}", lambda line: _send(line, verb, path, asked, given))
+            answer = await self._lines.do(token, f"{verb} {path}", lambda line: line.follow(verb, path, asked, given))
             if answer.status >= 300:
                 raise refused(answer, f"{verb} {path}", time.time())
             return answer
 
         return await renewing(once, token, self.renew)
 
-    def _connect(self, token: Secret) -> "Requester":
+    def _connect(self, token: Secret) -> "_Line":
         from github import Auth, Github
+        from github.Requester import HTTPRequestsConnectionClass, HTTPSRequestsConnectionClass
 
-        return Github(
+        requester = Github(
             auth=Auth.AppAuthToken(token.reveal()) if token else None,  # "Bearer", which an App's JWT must have
             base_url=self._url,
             timeout=self._timeout,
@@ -78,15 +80,37 @@ class Api:
             seconds_between_writes=None,
             api_version=API_VERSION,
         ).requester
+        parts = urlsplit(self._url)
+        kind = HTTPSRequestsConnectionClass if parts.scheme == "https" else HTTPRequestsConnectionClass
+        connection = kind(str(parts.hostname), parts.port, timeout=self._timeout)
+        connection.session.hooks["response"].append(_left_to_us)
+        return _Line(requester, connection)
 
 
-def _send(line: "Requester", verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Answer:
-    from github import GithubException
+class _Line:
+    """A connection that is signed in."""
 
-    try:
-        answer = Answer(*line.requestJson(verb, path, query, None, body))
-        if answer.status in (307, 308) and (moved := answer.headers.get("location", "")):
-            return Answer(*line.requestJson(verb, moved, None, None, body))  # only its path is used
-    except GithubException as error:
-        raise RuntimeError(type(error).__name__) from None  # no answer, as other libraries say it
-    return answer
+    def __init__(self, requester: "Requester", connection: Any) -> None:
+        self._requester, self._connection = requester, connection
+        self.close = connection.close
+
+    def follow(self, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Answer:
+        """Make a request, and once more where it is sent on inside this GitHub."""
+        answer = self._send(verb, path, query, body)
+        if answer.status in (302, 307, 308) and (moved := answer.headers.get("location", "")):
+            return self._send(verb, moved, {} if urlsplit(moved).query else query, body)  # its host is not used
+        return answer
+
+    def _send(self, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> Answer:
+        from github import GithubException
+
+        try:
+            return Answer(*self._requester.requestJson(verb, path, query, None, body, self._connection))
+        except GithubException as error:
+            raise RuntimeError(type(error).__name__) from None  # no answer, as other libraries say it
+
+
+def _left_to_us(answer: Any, *_: Any, **__: Any) -> None:
+    """PyGithub follows a 301 by itself, and loses the query: a list would be another one, without its filter and page."""
+    if answer.status_code == 301:
+        answer.status_code = 308

@@ -170,8 +170,10 @@ class GitHub(Platform):
         place, number = path_of(call.thread.place), number_in(call.thread.item)
         body = {"body": marked(call.text, call.topic, _LONGEST)}
         if receipt and (edited := await unless(self._edit(place, receipt.id, body, token), "missing")):
-            return edited  # else somebody has deleted it, and it is said anew
-        if call.beneath:
+            return edited
+        if receipt and (other := await self._find_message(call, token)):  # it was said anew, and the answer was lost
+            return await self._edit(place, other.id, body, token)
+        if call.beneath:  # else somebody has deleted it, and it is said anew
             above = f"{place}/pulls/{number}/comments/{number_in(call.beneath)}/replies"
             if said := await unless(self._write(token, "POST", above, body, _REPLY), "missing", "invalid"):
                 return said  # else the remark is gone, and the answer goes below the whole

@@ -55,6 +55,15 @@ async def test_two_at_once_have_a_line_each(lines) -> None:
     assert first is not second
 
 
+async def test_however_many_hang_the_next_one_does_not_wait(lines) -> None:
+    end = threading.Event()
+    hanging = [asyncio.create_task(lines.do(Secret("one"), "GET /", lambda line: end.wait(30))) for _ in range(100)]
+    await asyncio.sleep(0)
+    assert await lines.do(Secret("one"), "GET /", lambda line: "well") == "well"
+    end.set()
+    await asyncio.gather(*hanging)
+
+
 @pytest.mark.parametrize("fault", [OSError("reset"), ValueError("no JSON"), AssertionError("of the library")])
 async def test_where_nothing_comes_the_line_is_closed(lines, made, fault: Exception) -> None:
     def work(line: Wire) -> None:

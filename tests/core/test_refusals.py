@@ -31,6 +31,11 @@ def test_a_header_asks_for_seconds(text: str | None, number: float | None) -> No
     [
         ({}, None),
         ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:03:00 GMT"}, 80.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:03:00 GMT", "date": "Thu, 01 Jan 1970 00:02:30 GMT"}, 30.0),
+        ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
+        ({"retry-after": "soon"}, UNTOLD),
+        ({"retry-after": "-1"}, UNTOLD),
         ({"w-remaining": "1", "w-reset": "160"}, None),
         ({"w-remaining": "0", "w-reset": "160"}, 60.0),
         ({"w-remaining": "0", "w-reset": "90"}, 0.0),

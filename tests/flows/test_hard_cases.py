@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import time
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from bot.core.ports import Source, User
 from bot.core.secret import Secret
 from bot.flows.deliver import find_workplace
 from bot.flows.identity import Grant
+from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
 
 
@@ -131,16 +133,35 @@ async def test_a_database_away_when_the_log_must_be_written_cuts_the_run_off_and
     assert (await world.state()).requests[seq].ending == "finished"
 
 
-async def test_a_thread_that_takes_no_message_any_more_still_ends(world) -> None:
+async def test_a_thread_that_takes_no_message_for_an_hour_still_ends(world) -> None:
     seq = await world.admit()
 
     async def perform(*_: Any) -> None:
         raise ProviderError("missing", "the issue was deleted")
 
     world.forge.perform = perform
-    assert await world.run() == 0.0
+    with pytest.raises(ProviderError):
+        await world.run()
+    world.use(clock=lambda: time.time() + COMES_BACK)
+    assert await world.run("worker/2") == 0.0
     assert (await world.state()).requests[seq].phase == "closed"
     assert not world.boxes.living
+
+
+@pytest.mark.parametrize("later", [0.0, COMES_BACK])
+async def test_a_forge_that_is_away_is_waited_for_but_not_for_ever_and_not_after_a_stop(world, later: float) -> None:
+    world.pushes.error = ProviderError("limited", "slow down", retry_after=600.0)
+    seq = await world.admit()
+    with pytest.raises(ProviderError):
+        await world.run()
+    assert world.said()[f"status:{seq}"] == "running"
+    assert world.boxes.living, "the work is kept"
+    if not later:
+        await world.admit("@onhand stop")
+    world.use(clock=lambda: time.time() + later)
+    assert await world.run("worker/2") == 0.0
+    assert "ended failed: The platform's rate limit" in world.said()[f"status:{seq}"]
+    assert not (await world.state()).open("admitted")
 
 
 async def test_work_that_was_lost_with_its_box_is_not_called_done(world) -> None:

@@ -224,17 +224,14 @@ async def each_call(
     return [wrong for wrong in await asyncio.gather(*(one(*case) for case in cases)) if wrong]
 
 
-def wrong_with(ground: Ground, name: str, state: State, seq: int, heals: bool, may_be_deleted: bool) -> str:
-    """Say what is wrong with how a request ended, if anything: doubled, unclear, or not healed.
-
-    A message that the forge does not know any more was deleted by somebody, so it is said anew.
-    """
+def wrong_with(ground: Ground, name: str, state: State, seq: int, heals: bool) -> str:
+    """Say what is wrong with how a request ended, if anything: doubled, unclear, or not healed."""
     ours = [r for r in ground.github.state.remarks.values() if r.repository == name and r.author.login == "onhand-bot"]
     said = [r.body or "" for r in ours]
     request = state.requests[seq]
     statuses = [text for text in said if f"status:{seq}" in text]
     pulls = [item for item in ground.github.pulls(name) if item.author.login == "onhand-bot"]
-    if len(statuses) > 1 + may_be_deleted or len(pulls) > 1:
+    if len(statuses) > 1 or len(pulls) > 1:
         return f"doubled: {said} {pulls}"
     if heals and request.ending != "finished":
         return f"not healed but {request.ending}: {said}"
@@ -255,8 +252,7 @@ async def test_a_call_that_fails_once_is_made_up_for_or_ends_clearly(ground: Gro
         method, path, skip = call
         how.plan(ground.github, method, path.replace("NAME", re.escape(name)), {"skip": skip})
         await ground.work(conversation, seq)
-        deleted = "comments" in path and kind in ("404", "410")
-        return wrong_with(ground, name, await ground.state(conversation), seq, how.heals, deleted)
+        return wrong_with(ground, name, await ground.state(conversation), seq, how.heals)
 
     calls = [(scene, call) for scene in SCENES for call in await calls_of(ground, scene)]
     assert len(calls) > 20, "the good runs made calls"
@@ -265,7 +261,7 @@ async def test_a_call_that_fails_once_is_made_up_for_or_ends_clearly(ground: Gro
     assert await each_call(ground, calls, check) == []
 
 
-@pytest.mark.parametrize("kind", ["401", "403, secondary rate limit", "500"])
+@pytest.mark.parametrize("kind", ["401", "403", "403, secondary rate limit", "404", "500"])
 async def test_a_call_that_fails_until_github_is_well_again_ends_the_request_then(ground: Ground, kind: str) -> None:
     """`work` is a worker that comes back; after its third turn GitHub is well again."""
     how = KINDS[kind]
@@ -277,7 +273,7 @@ async def test_a_call_that_fails_until_github_is_well_again_ends_the_request_the
         fault = how.plan(ground.github, method, path.replace("NAME", re.escape(name)), {"times": 9})
         await ground.work(conversation, seq)
         fault.times = 0
-        return wrong_with(ground, name, await ground.state(conversation), seq, False, False)
+        return wrong_with(ground, name, await ground.state(conversation), seq, how.heals)
 
     calls = [(scene, call) for scene in SCENES for call in await calls_of(ground, scene) if call[2] == 0]
     assert await each_call(ground, calls, check) == []

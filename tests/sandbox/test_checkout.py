@@ -13,6 +13,7 @@ from bot.core.outbound import Change
 from bot.core.ports import Sandbox, Sandboxes, Source
 from bot.core.secret import Secret
 from bot.testing.git_server import GitServer
+from bot.testing.github import GitHubServer
 from sandbox.checkout import GitCheckout
 
 TOKEN = Secret("canary-token-0123456789")
@@ -171,6 +172,21 @@ async def test_many_workers_fetch_at_once(server: GitServer, source: Source, tmp
 
 
 # --- what the forge says no to ---------------------------------------------------------------------------------------
+
+
+async def test_a_fetch_that_hangs_holds_up_no_other(checkout: GitCheckout, tmp_path: Path) -> None:
+    async with GitHubServer(tmp_path / "github", echo=False) as github:
+        token = Secret(github.person("onhand-bot").token)
+        await github.repository("octo/hello", {"README.md": "Hello\n"}, {"onhand-bot": "write"})
+        there = Source(Repository("github", "octo/hello"), f"{github.web_url}/octo/hello.git", "main")
+        fault = github.hang("GET", r"/octo/hello\.git/info/refs.*")
+        hanging = asyncio.create_task(checkout.fetch(there, token))
+        await fault.met()
+        async with asyncio.timeout(30):  # git itself gives it up after a minute
+            assert await checkout.fetch(there, token)
+        fault.release()
+        with pytest.raises(ProviderError):
+            await hanging
 
 
 async def test_a_wrong_token_is_unauthorized(checkout: GitCheckout, source: Source) -> None:

@@ -11,20 +11,23 @@ from workers import jobs
 
 
 @pytest.mark.parametrize(
-    ("word", "tries", "seconds"),
+    ("word", "tries", "told", "seconds"),
     [
-        ("unavailable", 1, 2.0),
-        ("unavailable", 30, 300.0),
-        ("unauthorized", 3, 8.0),
-        ("unauthorized", 30, 3600.0),
+        ("unavailable", 1, None, 2.0),
+        ("unavailable", 30, None, 300.0),
+        ("unauthorized", 3, None, 8.0),
+        ("unauthorized", 30, None, 3600.0),
+        ("limited", 1, 60.0, 60.0),
+        ("limited", 3, 0.0, 8.0),
+        ("limited", 1, 1e12, 3600.0),
     ],
 )
 async def test_a_job_comes_back_ever_more_seldom_and_seldom_with_a_token_that_is_not_accepted(
-    word: ProviderWord, tries: int, seconds: float
+    word: ProviderWord, tries: int, told: float | None, seconds: float
 ) -> None:
     class Log:
         async def read(self, *_: Any, **__: Any) -> Any:
-            raise ProviderError(word, "no")
+            raise ProviderError(word, "no", told)
 
     services: Any = SimpleNamespace(log=Log())
     with pytest.raises(Retry) as again:

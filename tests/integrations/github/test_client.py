@@ -78,6 +78,19 @@ async def test_a_message_that_somebody_deleted_is_said_anew(
     assert second.id != first.id
 
 
+async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_time(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.issue(REPO, "octo-alice", "A bug")
+    first = await client.perform(say("One"), None, token)
+    await server.delete_comment(int(first.id), "octo-alice")
+    server.fail("POST", f"/repos/{REPO}/issues/1/comments", after=True)
+    with pytest.raises(ProviderError):
+        await client.perform(say("Two"), first, token)
+    await client.perform(say("Two"), first, token)
+    assert len(server.comments(REPO, 1)) == 1
+
+
 async def test_an_answer_goes_beneath_the_remark_that_asked(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -184,6 +197,20 @@ async def test_a_pull_request_that_is_there_already_is_taken_over(
     again = await client.perform(change(title="Mend it well"), None, token)
     assert first == again
     assert [p.title for p in server.pulls(REPO)] == ["Mend it well"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_in_a_renamed_repository_the_pull_request_of_the_branch_is_found(
+    server: GitHubServer, client: GitHub, token: Secret, status: int
+) -> None:
+    for branch in ("onhand/1-x", "onhand/2-y"):
+        await push(server, branch)
+        await client.perform(change(branch, f"change:{branch}"), None, token)
+    path = f"/repos/{REPO}/pulls"
+    for verb in ("GET", "POST"):
+        server.fail(verb, path, status=status, headers={"location": f"{server.api_url}{path}"})
+    assert (await client.perform(change(title="Mend it well"), None, token)).id == "1"
+    assert [p.title for p in server.pulls(REPO)][1:] == [change().title]
 
 
 async def test_a_persons_pull_request_keeps_its_words(server: GitHubServer, client: GitHub, token: Secret) -> None:
