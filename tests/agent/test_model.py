@@ -154,8 +154,12 @@ async def test_a_wait_beyond_the_limit_is_not_begun(server, waits):
     [
         CONTEXT_TOO_LONG,
         Fault(status=400, code="context_length_exceeded"),
-        Fault(status=400, message="Prompt contains 65673 tokens, too large for model with 32768 maximum context length"),
-        Fault(status=400, message="This model's maximum prompt length is 131072 but the request contains 537812 tokens"),
+        Fault(
+            status=400, message="Prompt contains 65673 tokens, too large for model with 32768 maximum context length"
+        ),
+        Fault(
+            status=400, message="This model's maximum prompt length is 131072 but the request contains 537812 tokens"
+        ),
         Fault(status=400, message="prompt is too long: 200251 tokens > 200000 maximum"),
         Fault(status=422, message="`inputs` must have less than 4096 tokens. Given: 5000"),
         Fault(status=413, message="<html>Request Entity Too Large</html>"),
