@@ -70,6 +70,8 @@ class Session:
         self.older: set[int] = set()
         """What was running before the latest command began."""
         self._state = os.memfd_create("onhand-state")
+        self._patience = FOREVER
+        """When the shell that is not ready yet will be given up."""
         self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._children = open_children(os.getpid())
         self._reader = self._writer = -1
