@@ -86,6 +86,20 @@ async def test_work_goes_out_and_is_pushed(
     }
 
 
+@pytest.mark.parametrize(
+    "hindrance",
+    ["touch .git/index.lock .git/HEAD.lock", "echo '*.odd working-tree-encoding=NONE' >.gitattributes; echo x >a.odd"],
+    ids=["locks of a git that was killed", "a file that git cannot store"],
+)
+async def test_work_goes_out_whatever_hinders_git(
+    hindrance: str, checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    await said(box, f"echo more >>README.md; echo new >'*new'; {hindrance}")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    assert {"README.md", "*new"} <= {path for path, _, _ in change.files}
+
+
 async def test_every_commit_names_the_person_as_co_author_once(
     server: GitServer, checkout: GitCheckout, source: Source, base: str, box: Sandbox
 ) -> None:
