@@ -243,6 +243,33 @@ async def test_a_branch_name_that_git_does_not_allow_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("path", "text", "refusal"),
+    [
+        ("n" * 256, "x", "has paths that cannot be written as files"),
+        (".gitmodules", '[submodule "x"]\n path = x\n url = -u./x\n', "for unsafe: gitmodulesUrl"),
+    ],
+    ids=["a name that no file can have", "an attack on git"],
+)
+async def test_a_repository_that_cannot_be_laid_out_is_refused_in_a_sentence(
+    path: str, text: str, refusal: str, server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    await server.commit("octo/hello", {path: text}, "Add it")
+    with pytest.raises(Refused, match=refusal):
+        await checkout.put(source, await checkout.fetch(source, TOKEN), BRANCH, box, BOT, ALICE)
+
+
+async def test_a_branch_that_stands_in_the_way_of_ours_is_named(
+    server: GitServer, checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    await asyncio.to_thread(server.hosting.git, "octo/hello", "branch", "onhand", "main")
+    await said(box, "echo more >>README.md")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    with pytest.raises(Refused, match="There is a branch `onhand`, beside which"):
+        await checkout.push(source, change, BRANCH, TOKEN)
+
+
+@pytest.mark.parametrize(
     "url",
     ["file:///etc", "/etc", "ext::sh -c id", "ssh://x/y", "-u", "http://user:pw@host/x", "git@host:x", "http://a b/c"],
 )
