@@ -141,7 +141,7 @@ class LocalSandboxes(_Machine):
     def _serve(self, folder: BoxFolder, **options: Any) -> "subprocess.Popen[bytes]":
         python = own_python()
         shared = {"program": install_program(self._home, python), "etc": install_etc(self._home)}
-        words = [*self._words(folder, "/run/onhand", "/workspace")]
+        words = [*self._words(folder, "/run/onhand", "/workspace"), "beside=/home/box /tmp"]
         if _kernel() >= (5, 14):  # processes are counted for each user namespace from then on, before for the user
             words.append(f"NPROC={self._spec.pids}")
         server = [python, "-I", "-S", "-c", START, "/run/program", *words]
