@@ -2,7 +2,6 @@
 
 It ends the culprit, says so below the output of the command, and leaves the box alive.
 """
-# ruff: noqa: SIM105 - contextlib would cost a third of the server's start
 
 from __future__ import annotations
 
