@@ -76,6 +76,10 @@ class GitCheckout:
             raise SandboxError(f"git could not hand the work out of the box: {done.output[-1000:]}")
         if done.output.strip().endswith("nothing"):
             return None
+        if _printed_number(done.output) > _MOST_OUT:
+            raise Refused(
+                "large", f"The work is larger than {_MOST_OUT >> 20} MB in git, which is the most that I push."
+            )
         bundle = await sandbox.read(f"/workspace/{name}", limit=_MOST_OUT)
         await in_box(sandbox, scripts.CLEAN_UP, name)
         async with self._mirror(source) as mirror:
@@ -164,6 +168,12 @@ class GitCheckout:
                 except (GitError, OSError) as error:
                     raise _not_laid_out(error, source) from None
         return shelf
+
+
+def _printed_number(output: str) -> int:
+    """Return the number that a box has printed last, 0 where it is none."""
+    last = output.split()[-1:]
+    return int(last[0][:20]) if last and last[0].isdecimal() else 0
 
 
 def _start(source: Source) -> str:

@@ -88,8 +88,12 @@ async def test_work_goes_out_and_is_pushed(
 
 @pytest.mark.parametrize(
     "hindrance",
-    ["touch .git/index.lock .git/HEAD.lock", "echo '*.odd working-tree-encoding=NONE' >.gitattributes; echo x >a.odd"],
-    ids=["locks of a git that was killed", "a file that git cannot store"],
+    [
+        "touch .git/index.lock .git/HEAD.lock",
+        "echo '*.odd working-tree-encoding=NONE' >.gitattributes; echo x >a.odd",
+        "git config core.autocrlf true; git config core.safecrlf true; export GIT_DIR=/nowhere",
+    ],
+    ids=["locks of a git that was killed", "a file that git cannot store", "settings of the session"],
 )
 async def test_work_goes_out_whatever_hinders_git(
     hindrance: str, checkout: GitCheckout, source: Source, base: str, box: Sandbox
@@ -309,9 +313,11 @@ exec /usr/bin/git "$@"
         await take(checkout, source, base, box)
 
 
-async def test_a_huge_bundle_is_not_read(checkout: GitCheckout, source: Source, base: str, box: Sandbox) -> None:
+async def test_huge_work_is_not_read_and_that_is_said(
+    checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
     await said(box, "head -c 67500000 /dev/urandom >huge")
-    with pytest.raises(SandboxError, match="longer than"):
+    with pytest.raises(Refused, match="larger than 64 MB"):
         await take(checkout, source, base, box)
 
 
