@@ -54,6 +54,8 @@ class GitCheckout:
             try:
                 return (await _fetch(mirror, (url, source.username, token), {branch_ref(source.base), head}))[head]
             except GitError as failed:
+                if "fsck error" in failed.said:
+                    raise _unsafe(failed, source) from None
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
                 raise await _why_missing(mirror, source, token) from None
@@ -79,6 +81,10 @@ class GitCheckout:
             raise SandboxError(f"git could not hand the work out of the box: {done.output[-1000:]}")
         if done.output.strip().endswith("nothing"):
             return None
+        if _printed_number(done.output) > _MOST_OUT:
+            raise Refused(
+                "large", f"The work is larger than {_MOST_OUT >> 20} MB in git, which is the most that I push."
+            )
         bundle = await sandbox.read(f"/workspace/{name}", limit=_MOST_OUT)
         await in_box(sandbox, scripts.CLEAN_UP, name)
         async with self._mirror(source) as mirror:
@@ -162,8 +168,17 @@ class GitCheckout:
         if not (shelf.tree if tree else shelf.index).exists():
             async with self._mirror(source) as mirror:
                 await _keep(mirror, f"{_OURS}/put/{commit}", commit)
-                await shelf.fill(tree=tree)
+                try:
+                    await shelf.fill(tree=tree)
+                except (GitError, OSError) as error:
+                    raise _not_laid_out(error, source) from None
         return shelf
+
+
+def _printed_number(output: str) -> int:
+    """Return the number that a box has printed last, 0 where it is none."""
+    last = output.split()[-1:]
+    return int(last[0][:20]) if last and last[0].isdecimal() else 0
 
 
 def _start(source: Source) -> str:
@@ -207,6 +222,27 @@ async def _why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
     return Refused("branch", f"The repository {name} has no branch {missing}; name one with branch= and ask again.")
 
 
+def _unsafe(failed: GitError, source: Source) -> Refused:
+    """Return what to tell the person whose repository holds what git takes for an attack (git-fsck(1))."""
+    found = ", ".join(dict.fromkeys(re.findall(r": (\w+: [^\n]{1,100})", failed.said))) or "see git fsck"
+    return Refused(
+        "unsafe", f"git takes the repository {source.repository.name} for unsafe: {found}. I work on none such."
+    )
+
+
+_NO_FILE = re.compile(
+    r"File name too long|unable to create file|cannot create directory"
+)  # git cuts what it says at 4 KB
+
+
+def _not_laid_out(error: GitError | OSError, source: Source) -> Exception:
+    """Return what to tell the person whose repository has names that no file can have here, else the error."""
+    if not _NO_FILE.search(error.said if isinstance(error, GitError) else str(error)):
+        return error
+    return Refused("names", f"The repository {source.repository.name} has paths that cannot be written as files here.")
+
+
+_STANDS_IN_THE_WAY = re.compile(r"directory file conflict|'refs/heads/([^']+)' exists; cannot create")
 _RULES = re.compile(r"GH006|GH013|protected branch|repository rule", re.IGNORECASE)
 _SECRETS = re.compile(r"push protection|push cannot contain secrets", re.IGNORECASE)
 _REMOTE = re.compile(r"^remote:[ \t]*(?:error:[ \t]*)?(\S.*)$", re.MULTILINE)
@@ -226,6 +262,10 @@ def _why_not_pushed(failed: GitError, source: Source, branch: str) -> ProviderEr
         return Refused("secrets", f"The forge holds a part of the work for a secret, and took nothing of it: {told}.")
     if _RULES.search(failed.said):
         return Refused("protected", f"The rules of the repository do not let me push to `{branch}`: {told}.")
+    if found := _STANDS_IN_THE_WAY.search(failed.said):
+        name = found[1] or branch.partition("/")[0]
+        text = f"There is a branch `{name}`, beside which git allows no branch `{branch}`; please rename it."
+        return Refused("protected", text)
     if "hook declined" in failed.said:
         return Refused("declined", f"A check of the repository declined the push to `{branch}`: {told}.")
     return failed.for_provider()

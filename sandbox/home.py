@@ -15,13 +15,14 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bot.core.errors import SandboxError, SandboxGone
 from bot.core.secret import Secret
+from sandbox.deletion import delete
 
 SOCKET = "socket"
 BOX_USER = 1000
@@ -101,21 +102,10 @@ class BoxFolder:
         The key goes first, so that nobody attaches to what is half gone, and what lists know it by last, so that a deletion
         that was cut off is begun again.
         """
-
-        def unlock(function: Callable[..., object], path: str, error: object) -> None:
-            with contextlib.suppress(OSError):
-                Path(path).parent.chmod(0o700)
-                Path(path).chmod(0o700, follow_symlinks=False) if not Path(path).is_symlink() else None
-                function(path)
-
         (self.path / "key").unlink(missing_ok=True)
         for _ in range(3):
-            for part in self._parts():
-                if part.is_dir() and not part.is_symlink():
-                    shutil.rmtree(part, onerror=unlock)
-                else:
-                    part.unlink(missing_ok=True)
-            shutil.rmtree(self.path, onerror=unlock)
+            delete(*self._parts())
+            delete(self.path)
             if not self.path.exists():
                 return
 

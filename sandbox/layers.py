@@ -8,7 +8,6 @@ TREE/../users/<box id>      a link to the box's folder: whoever clears up leaves
 
 import contextlib
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from bot.core.errors import SandboxError
 from sandbox import overlay
 from sandbox.connection import Peer
+from sandbox.deletion import delete
 from sandbox.home import BOX_USER, BoxFolder
 from sandbox.index import remember
 
@@ -33,7 +33,7 @@ def lay(folder: BoxFolder, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> 
     if os.path.lexists(f"/proc/{peer.pid}/root/workspace/.git"):
         return True
     over = folder.path / "over"
-    shutil.rmtree(over, ignore_errors=True)
+    delete(over)
     over.mkdir(mode=0o700)
     (over / "work").mkdir()
     upper = over / "upper"

@@ -3,11 +3,11 @@ nobody asks for. The caller holds the mirror's lock.
 """
 
 import secrets
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from sandbox.deletion import delete
 from sandbox.git import git
 
 KEPT = 86_400.0
@@ -26,15 +26,14 @@ _GONE = ".gone-"
 
 def remove(mirror: Path) -> int:
     """Remove a mirror, in one step for whoever looks for it; return how many (1)."""
-    shutil.rmtree(mirror.rename(mirror.with_name(f"{mirror.name}{_GONE}{secrets.token_hex(4)}")), ignore_errors=True)
+    delete(mirror.rename(mirror.with_name(f"{mirror.name}{_GONE}{secrets.token_hex(4)}")))
     return 1
 
 
 def left_over(folder: Path) -> int:
     """Remove what `remove` was cut off from; return how many."""
     found = list(folder.glob(f"*{_GONE}*"))
-    for gone in found:
-        shutil.rmtree(gone, ignore_errors=True)
+    delete(*found)
     return len(found)
 
 

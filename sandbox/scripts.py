@@ -44,11 +44,14 @@ rm {REST}
 """
 
 HAND_OUT = """set -e
+unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 export GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat
-export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false GIT_CONFIG_KEY_1=commit.gpgSign
-export GIT_CONFIG_VALUE_1=false
+export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false GIT_CONFIG_KEY_1=commit.gpgSign
+export GIT_CONFIG_VALUE_1=false GIT_CONFIG_KEY_2=core.safecrlf GIT_CONFIG_VALUE_2=false
 message=$(cat)
-git -c advice.addEmbeddedRepo=false add --all --ignore-errors . >/dev/null 2>&1 || true
+find .git -path .git/objects -prune -o -type f -name '*.lock' -exec rm -f {} +
+add() { GIT_LITERAL_PATHSPECS=1 git -c advice.addEmbeddedRepo=false add --all --ignore-errors -- "$1" >/dev/null 2>&1; }
+add . || git ls-files -z --modified --others --exclude-standard | while IFS= read -r -d '' file; do add "$file" || true; done
 git diff --cached --raw --no-renames --diff-filter=A | sed -n 's/^:000000 160000 [^\\t]*\\t//p' |
     while IFS= read -r nested; do git rm --quiet --cached --force -- "$nested"; done
 if ! git diff --cached --quiet; then
@@ -61,9 +64,13 @@ if ! git diff --cached --quiet; then
 fi
 if [ "$(git rev-parse HEAD)" = "$1" ]; then echo nothing; exit 0; fi
 git bundle create --quiet "$2" HEAD ${3:+"^$1"}
-echo bundled
+echo
+wc -c <"$2"
 """
-"""Commit what is not committed, and bundle. Arguments: base commit, file, "known" or nothing. Stdin: a message."""
+"""Commit what is not committed, and bundle. Arguments: base commit, file, "known" or nothing. Stdin: a message.
+
+A git that was killed leaves locks; and of one file that it cannot store, git leaves all files out that were to be stored with it.
+"""
 
 CLEAN_UP = 'rm -f -- "$1"'
 """Remove a file. Argument: its path."""

@@ -12,11 +12,11 @@ are the rest: the git inside the box writes them, so that no such wish is ever f
 import asyncio
 import os
 import secrets
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from sandbox.deletion import delete
 from sandbox.git import git
 from sandbox.home import BOX_USER
 from sandbox.index import remember
@@ -79,7 +79,8 @@ class Shelf:
             (self.folder / "rest").write_bytes(b"".join(name + b"\0" for name in rest))
             draft.rename(self.tree)
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            if draft.exists():
+                await asyncio.to_thread(delete, draft)
 
     async def _write_files(self, tree: Path, index: Path) -> list[bytes]:
         """Write the commit's files, and its index; return the paths that are left to the box."""
@@ -138,12 +139,14 @@ def _hand_over(tree: Path) -> None:
 
 
 def _below(folder: bytes) -> Iterable[bytes]:
-    yield folder
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _below(entry.path)
-        else:
-            yield entry.path
+    todo = [folder]
+    while todo:
+        yield (place := todo.pop())
+        for entry in os.scandir(place):
+            if entry.is_dir(follow_symlinks=False):
+                todo.append(entry.path)
+            else:
+                yield entry.path
 
 
 def clear_up(mirror: Path) -> int:
@@ -153,8 +156,7 @@ def clear_up(mirror: Path) -> int:
     """
     idle = [shelf for shelf in _shelves(mirror) if time.time() - shelf.stat().st_mtime > _KEEP_SECONDS]
     idle = [shelf for shelf in idle if not _has_boxes(shelf)]
-    for shelf in idle:
-        shutil.rmtree(shelf, ignore_errors=True)
+    delete(*idle)
     return len(idle)
 
 

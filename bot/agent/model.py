@@ -21,6 +21,7 @@ import msgspec
 
 from bot.agent.aside import Aside
 from bot.agent.images import has_images
+from bot.agent.overlong import says_too_long
 from bot.agent.splice import Passage, Prompt, outgoing
 from bot.core.errors import ContextTooLong, ImagesRefused, ModelError
 from bot.core.lasting import lasting
@@ -194,10 +195,10 @@ class LiteLLMModel:
                 with prompt.going_out():
                     response = await litellm.acompletion(**self._request(prompt.shown, tools))
             return _reply(response, self.name, time.monotonic() - started)
-        except litellm.ContextWindowExceededError:
-            raise ContextTooLong("context: the prompt is longer than the model's window") from None
         except Exception as error:  # noqa: BLE001  whatever LiteLLM raises is sorted by status here
             failure = _failure(error)
+            if isinstance(error, litellm.ContextWindowExceededError) or _says_too_long(failure, error, illustrated):
+                raise ContextTooLong("context: the prompt is longer than the model's window") from None
             return _Failure("images", failure.status) if illustrated and failure.word in _MAY_BE_IMAGES else failure
 
     def _request(self, messages: Sequence[Message], tools: Sequence[Message]) -> dict[str, Any]:
@@ -229,6 +230,11 @@ def _failure(error: Exception) -> _Failure:
     if "insufficient_quota" in str(error):
         return _Failure("quota", status)
     return _Failure(_word(error, status), status, _seconds(str(headers.get("retry-after", ""))))
+
+
+def _says_too_long(failure: _Failure, error: Exception, illustrated: bool) -> bool:
+    """Whether it is the length. Of a body that is too large (413), images are taken for the larger part."""
+    return failure.word == "invalid" and (says_too_long(str(error)) or (failure.status == 413 and not illustrated))
 
 
 def _word(error: Exception, status: int) -> str:

@@ -40,6 +40,8 @@ def tidy(reply: Reply, taken: Container[str]) -> ModelReply:
     text = reply.text
     if len(text) > _LONGEST_TEXT:
         text = f"{text[:_LONGEST_TEXT]}\n[{len(text) - _LONGEST_TEXT} more characters were cut]"
+    if len(reply.calls) > _MOST_CALLS:
+        text += f"\n[{len(reply.calls) - _MOST_CALLS} more calls were cut, and not carried out]"
     return ModelReply(
         content=text.strip(),
         calls=calls,

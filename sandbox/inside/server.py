@@ -162,7 +162,8 @@ class Server:
         self._listen_to_children()
         self.session = Session(self.loop, self._workspace)
         limits = (int(settings.get(name, "0")) for name in ("pids", "memory_mb", "disk_mb"))
-        self._watchdog = Watchdog(self.session, self._workspace, *limits)
+        places = [self._workspace, *settings.get("beside", "").split()]
+        self._watchdog = Watchdog(self.session, places, *limits)
         self.loop.watch(socket.fileno(), self._accept)
 
     def _listen_to_children(self) -> None:

@@ -28,6 +28,8 @@ STAGES = ((SIGINT, 1.0), (SIGTERM, 1.0), (SIGKILL, 0.5))
 """What a command gets that has to end, and the seconds until the next."""
 QUIET, LATEST = 0.01, 0.05
 """Seconds in which output of what a command leaves running is still taken: when nothing comes, and at most."""
+COME_UP = 5.0
+"""Seconds within which a new shell is ready, or it never will be."""
 FOREVER = float("inf")
 
 
@@ -68,6 +70,8 @@ class Session:
         self.older: set[int] = set()
         """What was running before the latest command began."""
         self._state = os.memfd_create("onhand-state")
+        self._patience = FOREVER
+        """When the shell that is not ready yet will be given up."""
         self._nothing = os.open(os.devnull, os.O_RDONLY)
         self._children = open_children(os.getpid())
         self._reader = self._writer = -1
@@ -184,10 +188,13 @@ class Session:
 
     def due(self) -> float:
         """Return when `tick` wants to be called."""
-        return self.run.deadline if self.run else FOREVER
+        return min(self.run.deadline if self.run else FOREVER, self._patience)
 
     def tick(self, now: float) -> None:
         """Do what time asks for: end what takes too long, answer when the last output is in."""
+        if now >= self._patience:
+            self._patience = now + COME_UP
+            send(SIGKILL, [self.shell.pid])
         run = self.run
         if not run or now < run.deadline:
             return
@@ -226,13 +233,14 @@ class Session:
                 send(SIGKILL, descendants(os.getpid(), set()))
                 time.sleep(0.02)
             else:
+                self._patience = time.monotonic() + COME_UP
                 self._loop.watch(shell.statuses, self._told)
                 return shell
 
     def _told(self) -> None:
         for line in self.shell.heard():
             if line == "ready":
-                self.shell.ready = True
+                self.shell.ready, self._patience = True, FOREVER
                 if self.run and self.run.status is not None:
                     self._ended(self.run, self.run.status)
             elif self.run and self.run.status is None and line.isdigit():
@@ -244,6 +252,8 @@ class Session:
         cwd, last = self.shell.where(), self.shell.heard()
         self._loop.forget(self.shell.statuses)
         self.shell.close()
+        if not self.shell.ready:  # what the one before has left it kept it from that, and would keep the next
+            os.ftruncate(self._state, 0)
         if not os.fstat(self._state).st_size:
             self.notes.append(f"[the shell was replaced by a new one in {cwd}; what was set before is gone]")
         self.shell = self._spawn(cwd)

@@ -20,7 +20,7 @@ __onhand_list() { builtin declare -p; declare -f; alias -p; builtin shopt -p; bu
 __onhand_save() { builtin set +e; { __onhand_list; builtin printf 'builtin cd -- %q\\n' "$PWD"; } >STATE 2>/dev/null; }
 builtin trap __onhand_save EXIT
 __onhand_was() { builtin return "$1"; }
-__onhand_st=0
+__onhand_st=0 __onhand_c= __onhand_i= __onhand_o=
 builtin printf 'ready\\n' >&199
 while IFS=' ' builtin read -r -u 198 __onhand_c __onhand_i __onhand_o
 do IFS= builtin read -r -d '' __onhand_c <FILES/"$__onhand_c"
@@ -30,6 +30,7 @@ __onhand_st=$?
 builtin set +e
 builtin printf '%s\\n' "$__onhand_st" >&199
 done
+builtin exit 125
 """
 
 

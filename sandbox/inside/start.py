@@ -12,7 +12,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def main(words: list[str]) -> None:
-    """Serve. The words are `name=value`: socket, key, workspace; pids, memory_mb, disk_mb for the watchdog; limits."""
+    """Serve. The words are `name=value`: socket, key, workspace; pids, memory_mb, disk_mb, beside for the watchdog; limits.
+
+    `beside` are the folders, with a space between them, that lie on the same disk as the workspace.
+    """
     settings = dict(word.split("=", 1) for word in words)
     os.umask(0o022)
     socket = listen(settings["socket"])

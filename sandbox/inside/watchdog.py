@@ -2,7 +2,6 @@
 
 It ends the culprit, says so below the output of the command, and leaves the box alive.
 """
-# ruff: noqa: SIM105 - contextlib would cost a third of the server's start
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ ALMOST = 0.9
 class Watchdog:
     """Looks at the box a few times a second. A limit of 0 is none."""
 
-    def __init__(self, session: Session, workspace: str, pids: int, memory_mb: int, disk_mb: int) -> None:
-        self._session, self._workspace = session, workspace
+    def __init__(self, session: Session, places: list[str], pids: int, memory_mb: int, disk_mb: int) -> None:
+        self._session, self._places = session, places
         self._pids, self._memory_mb, self._disk_mb = pids, memory_mb, disk_mb
         self._free = self._free_mb()
         self.next = time.monotonic() + TICK
@@ -54,20 +53,37 @@ class Watchdog:
             self._session.notes.append(f"[ended: {name}; {used} MB of memory in use, the box allows {self._memory_mb}]")
 
     def _free_mb(self) -> int:
-        stats = os.statvfs(self._workspace)
+        stats = os.statvfs(self._places[0])
         return stats.f_bavail * stats.f_frsize >> 20
 
     def _measure(self) -> None:
-        """Count the workspace's files: the disk has shrunk by more than the box may use, but others live on it too."""
-        used = 0
-        for folder, _, files in os.walk(self._workspace):
-            for file in files:
-                try:
-                    used += os.lstat(os.path.join(folder, file)).st_blocks // 2
-                except OSError:
-                    pass
+        """Count the box's files: the disk has shrunk by more than the box may use, but others live on it too."""
+        used = sum(map(_size_kb, self._places))
         self._free = self._free_mb() + self._disk_mb // 2
         if used > self._disk_mb * 1024 and self._session.run and not self._session.run.ending:
             have = f"{used // 1024} MB of files, the box allows {self._disk_mb} MB"
             self._session.notes.append(f"[ended: {have}; remove some of them]")
             self._session.stop("interrupt")
+
+
+def _size_kb(place: str) -> int:
+    """Return what the files below a folder use, however deep they lie."""
+    used, todo = 0, [place]
+    while todo:
+        for entry in _entries(todo.pop()):
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+                else:
+                    used += entry.stat(follow_symlinks=False).st_blocks // 2
+            except OSError:
+                pass
+    return used
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []

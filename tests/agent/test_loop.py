@@ -147,6 +147,7 @@ async def test_an_endless_reply_is_cut_and_counted(bench):
     assert outcome.ending == "finished"
     assert len(reply.content) < 200_000
     assert len(bench.box.commands) == len(reply.calls) < 50
+    assert reply.content.endswith(f"[{5_000 - len(reply.calls)} more calls were cut, and not carried out]")
 
 
 async def test_a_model_error_ends_the_run_and_keeps_the_log(bench):

@@ -149,8 +149,24 @@ async def test_a_wait_beyond_the_limit_is_not_begun(server, waits):
 
 
 @pytest.mark.parametrize("name", ["openai/gpt-4o-mini", "hosted_vllm/our-own"])
-async def test_a_prompt_beyond_the_window_is_told_apart(server, name):
-    server.fail(CONTEXT_TOO_LONG)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        CONTEXT_TOO_LONG,
+        Fault(status=400, code="context_length_exceeded"),
+        Fault(
+            status=400, message="Prompt contains 65673 tokens, too large for model with 32768 maximum context length"
+        ),
+        Fault(
+            status=400, message="This model's maximum prompt length is 131072 but the request contains 537812 tokens"
+        ),
+        Fault(status=400, message="prompt is too long: 200251 tokens > 200000 maximum"),
+        Fault(status=422, message="`inputs` must have less than 4096 tokens. Given: 5000"),
+        Fault(status=413, message="<html>Request Entity Too Large</html>"),
+    ],
+)
+async def test_a_prompt_beyond_the_window_is_told_apart(server, name, fault):
+    server.fail(fault)
     with pytest.raises(ContextTooLong):
         await made(server, name=name).complete(PROMPT, TOOLS)
 

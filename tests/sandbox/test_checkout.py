@@ -87,6 +87,24 @@ async def test_work_goes_out_and_is_pushed(
     }
 
 
+@pytest.mark.parametrize(
+    "hindrance",
+    [
+        "touch .git/index.lock .git/HEAD.lock",
+        "echo '*.odd working-tree-encoding=NONE' >.gitattributes; echo x >a.odd",
+        "git config core.autocrlf true; git config core.safecrlf true; export GIT_DIR=/nowhere",
+    ],
+    ids=["locks of a git that was killed", "a file that git cannot store", "settings of the session"],
+)
+async def test_work_goes_out_whatever_hinders_git(
+    hindrance: str, checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    await said(box, f"echo more >>README.md; echo new >'*new'; {hindrance}")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    assert {"README.md", "*new"} <= {path for path, _, _ in change.files}
+
+
 async def test_every_commit_names_the_person_as_co_author_once(
     server: GitServer, checkout: GitCheckout, source: Source, base: str, box: Sandbox
 ) -> None:
@@ -245,6 +263,33 @@ async def test_a_branch_name_that_git_does_not_allow_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("path", "text", "refusal"),
+    [
+        ("n" * 256, "x", "has paths that cannot be written as files"),
+        (".gitmodules", '[submodule "x"]\n path = x\n url = -u./x\n', "for unsafe: gitmodulesUrl"),
+    ],
+    ids=["a name that no file can have", "an attack on git"],
+)
+async def test_a_repository_that_cannot_be_laid_out_is_refused_in_a_sentence(
+    path: str, text: str, refusal: str, server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox
+) -> None:
+    await server.commit("octo/hello", {path: text}, "Add it")
+    with pytest.raises(Refused, match=refusal):
+        await checkout.put(source, await checkout.fetch(source, TOKEN), BRANCH, box, BOT, ALICE)
+
+
+async def test_a_branch_that_stands_in_the_way_of_ours_is_named(
+    server: GitServer, checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    await asyncio.to_thread(server.hosting.git, "octo/hello", "branch", "onhand", "main")
+    await said(box, "echo more >>README.md")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    with pytest.raises(Refused, match="There is a branch `onhand`, beside which"):
+        await checkout.push(source, change, BRANCH, TOKEN)
+
+
+@pytest.mark.parametrize(
     "url",
     ["file:///etc", "/etc", "ext::sh -c id", "ssh://x/y", "-u", "http://user:pw@host/x", "git@host:x", "http://a b/c"],
 )
@@ -284,9 +329,11 @@ exec /usr/bin/git "$@"
         await take(checkout, source, base, box)
 
 
-async def test_a_huge_bundle_is_not_read(checkout: GitCheckout, source: Source, base: str, box: Sandbox) -> None:
+async def test_huge_work_is_not_read_and_that_is_said(
+    checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
     await said(box, "head -c 67500000 /dev/urandom >huge")
-    with pytest.raises(SandboxError, match="longer than"):
+    with pytest.raises(Refused, match="larger than 64 MB"):
         await take(checkout, source, base, box)
 
 

@@ -1,11 +1,18 @@
 """A command that fills the box's disk is ended, is told why, and the box goes on."""
 
+import pytest
+
 from bot.core.ports import Sandbox
 from tests.sandbox.conftest import SMALL
 
 
-async def test_a_command_that_writes_more_than_the_box_may_hold_is_ended_and_the_box_lives_on(box: Sandbox) -> None:
-    result = await box.run("for n in $(seq 200); do head -c 10M /dev/zero > f$n; sleep 0.05; done; echo through")
+@pytest.mark.parametrize("place", [".", "~", "/tmp"])
+async def test_a_command_that_writes_more_than_the_box_may_hold_is_ended_and_the_box_lives_on(
+    place: str, box: Sandbox
+) -> None:
+    result = await box.run(
+        f"cd {place}; for n in $(seq 200); do head -c 10M /dev/zero > f$n; sleep 0.05; done; echo through"
+    )
     assert "through" not in result.output
     assert f"the box allows {SMALL.disk_mb} MB" in result.output
     assert (await box.run("rm f* && echo room > again && cat again")).output.strip() == "room"

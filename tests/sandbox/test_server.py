@@ -164,6 +164,18 @@ async def test_a_shell_that_was_killed_is_said_to_be_new(box: Sandbox) -> None:
     assert result.output.startswith("before\n[the shell was replaced by a new one in /workspace")
 
 
+@pytest.mark.parametrize(
+    "broken",
+    ["readonly __onhand_st=1", "readonly __onhand_i=0", "builtin() { :; }; exit"],
+    ids=["dies", "deaf", "mute"],
+)
+async def test_a_session_that_no_shell_can_take_over_is_given_up(broken: str, box: Sandbox) -> None:
+    breaking, after = await box.run(broken, timeout=20), await box.run("echo done", timeout=20)
+    assert "the shell was replaced by a new one" in breaking.output + after.output
+    assert (after.exit_code == 0) is after.output.startswith("done\n")
+    assert (await box.run("echo alive", timeout=20)).output == "alive\n"
+
+
 async def test_errexit_ends_its_own_command_and_no_later_one(box: Sandbox) -> None:
     assert (await box.run("set -e; false; echo no")).output == ""
     assert (await box.run("false; echo yes")).output == "yes\n"
@@ -329,6 +341,7 @@ async def test_a_removal_that_was_cut_off_is_done_by_the_next_one(
 async def test_nothing_is_left_of_a_box_that_was_removed(local: Sandboxes, tmp_path: Path) -> None:
     box = await local.create({})
     await box.run("mkdir -p a/b && touch a/b/c && chmod 000 a/b a; sleep 5480 &")
+    await box.run('python3 -c \'import os\nfor _ in range(2000): os.mkdir("deep"); os.chdir("deep")\'')
     await box.remove()
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["program"]
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]  # noqa: ASYNC240
