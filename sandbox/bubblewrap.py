@@ -107,6 +107,13 @@ def _view(seen: Mapping[str, Path]) -> list[str]:
     view = ["--ro-bind", "/usr", "/usr", *_links(), "--proc", "/proc", "--dev", "/dev"]
     for name, place in _OWN.items():
         view += ["--bind", str(seen["box"] / name), place]
+    view += [
+        "--bind",
+        str(seen["box"] / "tmp"),
+        "/dev/shm",
+        "--remount-ro",
+        "/dev",
+    ]  # memory of /dev's own has no bounds
     return [*view, "--ro-bind", str(seen["etc"]), "/etc", "--ro-bind", str(seen["program"]), "/run/program"]
 
 

@@ -6,7 +6,7 @@ from bot.core.ports import Sandbox
 from tests.sandbox.conftest import SMALL
 
 
-@pytest.mark.parametrize("place", [".", "~", "/tmp"])
+@pytest.mark.parametrize("place", [".", "~", "/tmp", "/dev/shm"])
 async def test_a_command_that_writes_more_than_the_box_may_hold_is_ended_and_the_box_lives_on(
     place: str, box: Sandbox
 ) -> None:
@@ -22,3 +22,9 @@ async def test_a_single_file_cannot_be_larger_than_the_disk_of_the_box(box: Sand
     result = await box.run(f"truncate -s {SMALL.disk_mb + 1}M big")
     assert result.exit_code != 0
     assert (await box.run("echo alive")).output.strip() == "alive"
+
+
+async def test_no_memory_of_this_machine_can_be_had_as_files(box: Sandbox) -> None:
+    mounts = await box.run("grep -E ' (tmpfs|ramfs) ' /proc/mounts | grep ' rw,' | grep -v ' /dev/'; touch /dev/file")
+    assert "Read-only file system" in mounts.output
+    assert len(mounts.output.splitlines()) == 1
