@@ -19,6 +19,7 @@ from sandbox import reach
 from sandbox.startup import environment
 
 _OWN = {"workspace": "/workspace", "home": "/home/box", "run": "/run/onhand", "tmp": "/tmp"}  # noqa: S108
+_SHARED = "/dev/shm"  # noqa: S108 -- on the disk like /tmp: memory that is had as files has no bounds
 _FIRST_UID = 1_879_100_000  # above every range that distributions and container engines hand out
 _UIDS = 100_000_000
 
@@ -107,13 +108,7 @@ def _view(seen: Mapping[str, Path]) -> list[str]:
     view = ["--ro-bind", "/usr", "/usr", *_links(), "--proc", "/proc", "--dev", "/dev"]
     for name, place in _OWN.items():
         view += ["--bind", str(seen["box"] / name), place]
-    view += [
-        "--bind",
-        str(seen["box"] / "tmp"),
-        "/dev/shm",
-        "--remount-ro",
-        "/dev",
-    ]  # memory of /dev's own has no bounds
+    view += ["--bind", str(seen["box"] / "tmp"), _SHARED, "--remount-ro", "/dev"]
     return [*view, "--ro-bind", str(seen["etc"]), "/etc", "--ro-bind", str(seen["program"]), "/run/program"]
 
 

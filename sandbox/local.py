@@ -137,7 +137,7 @@ class LocalSandboxes(_Machine):
     def _serve(self, folder: BoxFolder, **options: Any) -> "subprocess.Popen[bytes]":
         python = own_python()
         shared = {"program": install_program(self._home, python), "etc": install_etc(self._home)}
-        told = [*self._words("/run/onhand", "/workspace"), "beside=/home/box /tmp"]
+        told = [*self._words("/run/onhand", "/workspace"), "beside=/home/box /tmp /run/onhand"]
         if _kernel() >= (5, 14):  # processes are counted for each user namespace from then on, before for the user
             told.append(f"NPROC={self._spec.pids}")
         server = [python, *arguments("/run/program", told)]

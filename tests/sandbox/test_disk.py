@@ -6,7 +6,7 @@ from bot.core.ports import Sandbox
 from tests.sandbox.conftest import SMALL
 
 
-@pytest.mark.parametrize("place", [".", "~", "/tmp", "/dev/shm"])
+@pytest.mark.parametrize("place", [".", "~", "/tmp", "/dev/shm", "/run/onhand"])
 async def test_a_command_that_writes_more_than_the_box_may_hold_is_ended_and_the_box_lives_on(
     place: str, box: Sandbox
 ) -> None:
