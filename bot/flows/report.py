@@ -28,6 +28,8 @@ _LAST_WORD = 1.0
 
 COMES_BACK = 3600.0
 """Seconds since something new last happened for which a run comes back to a platform that may come right again."""
+_REFUSED = 30.0
+"""Seconds for which an ending is said again to a platform that refuses it: it may be in the middle of something."""
 _IN_FLIGHT = 10.0
 """Seconds for which a call that another writer has begun is taken to be still under way."""
 
@@ -110,13 +112,13 @@ class Reporter:
     async def say(self, call: Call, since: float = 0.0) -> None:
         """Perform a call that only tells something. A thread that will never take it (locked, deleted) is given up, and logged.
 
-        `since` is when there was this to say, in Unix seconds, where no later message would say it: then it is never only after
-        COMES_BACK. Raises ProviderError where coming back later may help, a token that was not accepted among it.
+        `since` is when there was this to say, in Unix seconds, where no later message would say it: then it is given up only
+        _REFUSED seconds later. Raises ProviderError where coming back later may help, a token that was not accepted among it.
         """
         try:
             await self.perform(call)
         except ProviderError as error:
-            if error.may_pass or self._clock() - since < COMES_BACK:
+            if error.may_pass or self._clock() - since < _REFUSED:
                 raise
             log.error("%s cannot be said in %s: %s", call.topic, call.thread.key, error)
 

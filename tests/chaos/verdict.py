@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -177,7 +178,9 @@ async def _of_redis(verdict: Verdict, built: Built) -> None:
         if not waiting and not held:
             return
         await asyncio.sleep(0.1)
-    verdict.left_over.append(f"{waiting} runs in the queue, {len(held)} claims")
+    line = await built.bus.redis.zrange(RUNS, 0, -1, withscores=True)
+    due = ", ".join(f"{name.decode()} due in {at / 1000 - time.time():.1f} s" for name, at in line)
+    verdict.left_over.append(f"{waiting} runs in the queue, {len(held)} claims: {due}")
 
 
 async def _of_boxes(verdict: Verdict, ground: Ground) -> None:

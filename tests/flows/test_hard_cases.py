@@ -133,7 +133,7 @@ async def test_a_database_away_when_the_log_must_be_written_cuts_the_run_off_and
     assert (await world.state()).requests[seq].ending == "finished"
 
 
-async def test_a_thread_that_takes_no_message_for_an_hour_still_ends(world) -> None:
+async def test_a_thread_that_takes_no_message_still_ends(world) -> None:
     seq = await world.admit()
 
     async def perform(*_: Any) -> None:
