@@ -49,10 +49,13 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
             await log.refresh()
         await answer_late_stops(services, log)
 
-    while not (busy_for := await under_lease(services, conversation_id, holder, work)):
-        if not to_answer((await ConversationLog.open(services.log, conversation_id)).state):
+    while True:
+        busy_for = await under_lease(services, conversation_id, holder, work)
+        state = (await ConversationLog.open(services.log, conversation_id)).state
+        if busy_for:  # where all is answered, several that come to see so need not stand in line for it
+            return busy_for if state.open("admitted") else 0.0
+        if not to_answer(state):
             return 0.0
-    return busy_for
 
 
 def to_answer(state: State) -> list[RequestState]:

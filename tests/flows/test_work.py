@@ -99,6 +99,13 @@ async def test_a_second_worker_waits_for_the_lease(world) -> None:
     assert 0 < await world.run() <= 5
 
 
+async def test_a_run_that_finds_all_answered_waits_for_no_lease(world) -> None:
+    await world.admit()
+    assert await world.run() == 0.0
+    await world.store.leases.take(world.bus.runs[0][0], "somebody", 5)
+    assert await world.run() == 0.0
+
+
 async def test_a_right_taken_away_meanwhile_pushes_nothing(world) -> None:
     seq = await world.admit()
     world.boxes.hold = asyncio.Event()
