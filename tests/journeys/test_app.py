@@ -125,7 +125,8 @@ async def test_a_delivery_that_failed_while_we_were_away_is_sent_again_and_worke
     await place.ended(1)
     [lost] = [attempt for attempt in place.github.apps.attempts if attempt.status == 502]
     again = [attempt.status for attempt in place.github.apps.attempts if attempt.delivery == lost.delivery]
-    assert again == [502, 202]
+    assert again[:2] == [502, 202]
+    assert set(again[2:]) <= {200}, "a look by the clock may fall together with the first one: a duplicate, and no work"
     assert place.by_the_bot() == (1, 1)
     events = await place.events(1)
     assert [event.get("observation") for event in events].count("run_started") == 1
