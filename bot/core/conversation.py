@@ -39,7 +39,6 @@ RUN_VERBS = ("work", "retry", "plan", "approve")
 
 
 @lru_cache(1024)
-@lru_cache(4096)
 def conversation_id(thread: Thread) -> str:
     """Return the id of the one conversation that belongs to a thread: uuid5 of its key."""
     return str(uuid.uuid5(_NAMESPACE, thread.key))

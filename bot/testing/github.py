@@ -201,7 +201,7 @@ class GitHubServer:
 
     def checks(self, name: str) -> list[Check]:
         """The check runs of a repository, oldest first."""
-        return [check for check in self.state.checks.values() if check.repository == name]
+        return [check for check in list(self.state.checks.values()) if check.repository == name]
 
     def reactions(self, target: str) -> list[str]:
         """The reactions to something such as `octo/hello/issues/1` or `octo/hello/issues/comments/7`."""

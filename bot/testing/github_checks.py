@@ -62,7 +62,7 @@ class CheckRuns:
 
     def _list(self, asked: Asked, place: str, commit: str) -> Answered:
         name = asked.query.get("check_name")
-        there = [c for c in self._state.checks.values() if (c.repository, c.commit) == (place, commit)]
+        there = [c for c in list(self._state.checks.values()) if (c.repository, c.commit) == (place, commit)]
         shown = [shown_check(self._state, c) for c in reversed(there) if name in (None, c.shown["name"])]
         return Answered(200, {"total_count": len(shown), "check_runs": shown})
 

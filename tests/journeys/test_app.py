@@ -40,7 +40,7 @@ class AppPlace(Place):
     def by_the_bot(self) -> tuple[int, int]:
         """How many comments and pull requests the bot made."""
         items = self.github.state.repositories[self.name].items.values()
-        said = [remark for remark in self.github.state.remarks.values() if remark.author == self.app.bot]
+        said = [remark for remark in list(self.github.state.remarks.values()) if remark.author == self.app.bot]
         return len(said), sum(bool(item.pull) and item.author == self.app.bot for item in items)
 
 
