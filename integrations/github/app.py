@@ -17,9 +17,9 @@ from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account
 from bot.core.refusals import unless
 from bot.core.secret import Secret
-from integrations.github import deliveries
 from integrations.github.answers import Answer
 from integrations.github.api import Api
+from integrations.github.deliveries import Redelivery
 from integrations.github.manifest import EVENTS, PERMISSIONS
 from integrations.github.payloads import Person
 
@@ -89,6 +89,7 @@ class App:
         self._api, self._app_id, self._clock = api, app_id, clock
         self._key = Secret(key.reveal().replace("\\n", "\n"))
         self._signed, self._signed_at = self._sign(), clock()
+        self._redelivery = Redelivery(api, clock)
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._known: dict[Secret, Minted] = {}
         self._installations: dict[str, tuple[Installation, float]] = {}
@@ -206,7 +207,7 @@ class App:
 
     async def send_again(self, since: float) -> int:
         """Have GitHub send again what did not arrive since then (Unix seconds); return how many. Raises ProviderError."""
-        return await deliveries.send_again(self._api, self._jwt, "/app/hook", since)
+        return await self._redelivery.of("/app/hook", self._jwt, since)
 
     # --- signing in as the App ----------------------------------------------------------------------------------------
 

@@ -21,6 +21,10 @@ _HOOKS_KEPT = 3600.0
 """Seconds for which it is remembered where webhooks of ours are."""
 
 
+_ON_ITS_WAY = 60.0
+"""Seconds that a delivery is given to arrive once GitHub was asked for it: it comes after the answer."""
+
+
 class Attempt(Struct, frozen=True):
     """One attempt to deliver something to our webhook; attempts of the same delivery share its guid."""
 
@@ -43,22 +47,42 @@ class Hook(Struct, frozen=True):
     config: Config
 
 
-async def send_again(api: Api, token: Callable[[], Secret], hook: str, since: float) -> int:
-    """Have GitHub send again what did not arrive since then (Unix seconds); return how many. Raises ProviderError.
+class Redelivery:
+    """Has GitHub send again what did not arrive. One that was just asked for is on its way: two looks may fall together."""
 
-    `hook` is the webhook's path in the API, `token` gives what opens it at this moment.
-    """
-    attempts = [attempt async for attempt in _attempts(api, token, f"{hook}/deliveries", since)]
-    arrived = {attempt.guid for attempt in attempts if _arrived(attempt)}
-    lost = {attempt.guid: attempt.id for attempt in attempts if attempt.guid not in arrived}
-    for attempt_id in reversed(lost.values()):  # the list comes newest first, people asked for it in the other order
+    def __init__(self, api: Api, clock: Callable[[], float]) -> None:
+        self._api, self._clock = api, clock
+        self._coming: dict[str, float] = {}
+
+    async def of(self, hook: str, token: Callable[[], Secret], since: float) -> int:
+        """Have it send again what is lost since then (Unix seconds); return how many. Raises ProviderError.
+
+        `hook` is the webhook's path in the API, `token` gives what opens it at this moment.
+        """
+        attempts = [attempt async for attempt in _attempts(self._api, token, f"{hook}/deliveries", since)]
+        arrived = {attempt.guid for attempt in attempts if _arrived(attempt)}
+        lost = {attempt.guid: attempt.id for attempt in attempts if attempt.guid not in arrived}
+        asked = [  # the list comes newest first, people asked for it in the other order
+            await self._ask(guid, f"{hook}/deliveries/{attempt}/attempts", token)
+            for guid, attempt in reversed(lost.items())
+        ]
+        return sum(asked)
+
+    async def _ask(self, guid: str, path: str, token: Callable[[], Secret]) -> bool:
+        now = self._clock()
+        self._coming = {known: until for known, until in self._coming.items() if until > now}
+        if guid in self._coming:
+            return False
+        self._coming[guid] = now + _ON_ITS_WAY
         try:
-            await api.request(token(), "POST", f"{hook}/deliveries/{attempt_id}/attempts")
+            await self._api.request(token(), "POST", path)
         except ProviderError as error:
             if error.worth_retrying:
+                self._coming.pop(guid, None)
                 raise
-            log.warning("a delivery that was lost cannot be sent again: %s", error)
-    return len(lost)
+            log.warning("the delivery %s was lost and cannot be sent again: %s", guid, error)
+            return False
+        return True
 
 
 async def _attempts(api: Api, token: Callable[[], Secret], path: str, since: float) -> AsyncIterator[Attempt]:
@@ -87,17 +111,18 @@ class Hooks:
 
     def __init__(self, api: Api, address: str, clock: Callable[[], float]) -> None:
         self._api, self._address, self._clock = api, address, clock
+        self._redelivery = Redelivery(api, clock)
         self._known: list[str] = []
         self._until = 0.0
 
     async def send_again(self, token: Secret, since: float) -> int:
-        """As the function of this name, for all of them."""
+        """Have what was lost since then (Unix seconds) sent again by all of them; return how many. Raises ProviderError."""
         if self._until < self._clock():
             self._known, self._until = await self._find(token), self._clock() + _HOOKS_KEPT
         return sum([await self._of_one(hook, token, since) for hook in self._known])
 
     async def _of_one(self, hook: str, token: Secret, since: float) -> int:
-        sent = await unless(send_again(self._api, lambda: token, hook, since), "missing", "forbidden")
+        sent = await unless(self._redelivery.of(hook, lambda: token, since), "missing", "forbidden")
         if sent is None:
             self._until = 0.0  # it is gone, or the right to see it is
         return sent or 0

@@ -226,7 +226,9 @@ async def each_call(
 
 def wrong_with(ground: Ground, name: str, state: State, seq: int, heals: bool) -> str:
     """Say what is wrong with how a request ended, if anything: doubled, unclear, or not healed."""
-    ours = [r for r in list(ground.github.state.remarks.values()) if r.repository == name and r.author.login == "onhand-bot"]
+    ours = [
+        r for r in list(ground.github.state.remarks.values()) if r.repository == name and r.author.login == "onhand-bot"
+    ]
     said = [r.body or "" for r in ours]
     request = state.requests[seq]
     statuses = [text for text in said if f"status:{seq}" in text]

@@ -103,8 +103,9 @@ async def test_an_apps_tokens_open_one_repository_and_none_is_left_alive(place: 
     assert len(tokens) >= 2, "the run has a token of its own"
     assert {tuple(token.repositories) for token in tokens} == {(place.name,)}
     assert all(token.permissions == PERMISSIONS for token in tokens)
-    alive = place.github.apps.alive(place.app)
-    assert len(alive) == 1, "the run's own has ended with it; the place's answers the next request"
+    await place.until(
+        lambda: len(place.github.apps.alive(place.app)) == 1
+    )  # the place's; the run's own ends after the run
     await end(place, "worker")
     assert place.github.apps.alive(place.app) == []
     shown = place.service.logs() + json.dumps(await place.events(number))
@@ -125,8 +126,7 @@ async def test_a_delivery_that_failed_while_we_were_away_is_sent_again_and_worke
     await place.ended(1)
     [lost] = [attempt for attempt in place.github.apps.attempts if attempt.status == 502]
     again = [attempt.status for attempt in place.github.apps.attempts if attempt.delivery == lost.delivery]
-    assert again[:2] == [502, 202]
-    assert set(again[2:]) <= {200}, "a look by the clock may fall together with the first one: a duplicate, and no work"
+    assert again == [502, 202]
     assert place.by_the_bot() == (1, 1)
     events = await place.events(1)
     assert [event.get("observation") for event in events].count("run_started") == 1

@@ -258,6 +258,22 @@ async def test_only_what_never_arrived_is_sent_again_oldest_first(client: GitHub
     assert asked_again(server) == ["lost-1", "lost-2"]
 
 
+async def test_what_was_just_asked_for_is_not_asked_for_again(client: GitHub, server: GitHubServer) -> None:
+    lost(server, "lost", 502)
+    looks = await asyncio.gather(client.catch_up(0), client.catch_up(0))
+    assert sorted(look.sent_again for look in looks) == [0, 1]
+    assert asked_again(server) == ["lost"]
+
+
+async def test_what_github_could_not_send_is_asked_for_at_the_next_look(client: GitHub, server: GitHubServer) -> None:
+    lost(server, "lost", 502)
+    fault = server.fail("POST", r"/app/hook/deliveries/\d+/attempts", status=500, times=99)
+    with pytest.raises(ProviderError):
+        await client.catch_up(0)
+    fault.times = 0
+    assert (await client.catch_up(0)).sent_again == 1
+
+
 async def test_what_is_older_is_left(client: GitHub, server: GitHubServer) -> None:
     lost(server, "old", 502)
     lost(server, "new", 502)
