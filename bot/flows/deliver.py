@@ -1,54 +1,28 @@
-"""From the box to the forge: where a run's code comes from, and how its commits become a pushed branch and a change."""
+"""From the box to the forge: how a run's commits become a pushed branch and a change."""
 
 import logging
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import msgspec
 
 from bot.core.conversation import State
 from bot.core.errors import ProviderError, Refused
 from bot.core.events import Draft, Landed
-from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Change, Outcome
 from bot.core.patience import patiently
-from bot.core.ports import Checkout, Forge, Proposal, Sandbox, Services, Source, Templated
+from bot.core.ports import Checkout, Proposal, Sandbox, Services, Templated
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, recheck
 from bot.flows.landing import Landing, land
 from bot.flows.report import Reporter
 from bot.flows.runlog import ConversationLog
-from bot.flows.whereabouts import forge_of, known
+from bot.flows.workplace import Workplace, spare_branch
 
 logger = logging.getLogger(__name__)
 
-BRANCH_PREFIX = "onhand/"
 COMPLETE = ("finished", "limit")
 """Endings whose work is offered to people, rather than only kept."""
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Where a run works: the code, the branch its commits go to, and in whose names."""
-
-    trigger: Trigger
-    forge: Forge
-    source: Source
-    branch: str
-    author: str
-    co_author: str
-    base: str = ""
-    """The commit that the working copy started from."""
-
-    def at_head(self, state: State) -> bool:
-        """Whether `base` is the head of a change: the one where it was asked, or our own."""
-        return bool(self.source.head) and (self.inside_change or f"change:{self.branch}" in state.topics)
-
-    @property
-    def inside_change(self) -> bool:
-        """Whether it was asked inside a change, whose branch then gets the commits."""
-        return _inside(self.trigger, self.source.repository)
 
 
 @dataclass(frozen=True)
@@ -61,56 +35,6 @@ class Delivered:
     """The work as text, where no branch took it."""
     commit: str = ""
     """Where the change stands now, if this run has pushed to it."""
-
-
-async def find_workplace(services: Services, state: State, trigger: Trigger, grant: Grant) -> Workplace:
-    """Ask the forge where the work on a trigger goes. Raises Refused, ProviderError."""
-    repository = known(state, trigger)
-    if repository is None:
-        raise Refused("repository", "I do not know which repository you mean. Name it with repo=owner/name.")
-    forge = forge_of(services, repository)
-    number = trigger.thread.item if _inside(trigger, repository) else ""
-    source = await forge.source(repository, number, await grant.code())
-    if base := trigger.request.options.get("branch"):
-        source = msgspec.structs.replace(source, base=base, commit="")
-    branch = source.head or state.branch or branch_name(trigger)
-    if not source.head and state.pushed:
-        source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
-    us = await forge.identify(await grant.code())
-    co_author = forge.author(grant.author) if grant.author else ""
-    return Workplace(trigger, forge, source, branch, forge.author(us), co_author)
-
-
-def _inside(trigger: Trigger, repository: Repository) -> bool:
-    thread = trigger.thread
-    return trigger.change and (thread.service, thread.place) == (repository.service, repository.name)
-
-
-async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Workplace:
-    """Fetch, and return the workplace with the commit to start from: where our branch stands, or its base if it is gone."""
-
-    async def fetch(source: Source) -> str:
-        return await checkout.fetch(source, await grant.code())
-
-    source = place.source
-    try:
-        base = await patiently(lambda: fetch(source))
-    except Refused as refused:
-        if refused.word != "branch" or place.inside_change or not source.head:
-            raise
-        source = msgspec.structs.replace(source, head="")
-        base = await patiently(lambda: fetch(source))
-    return replace(place, source=source, base=base)
-
-
-def branch_name(trigger: Trigger) -> str:
-    """Return the branch for a request, such as `onhand/12-fix-the-login-redirect`."""
-    slug = re.sub(r"[^a-z0-9]+", "-", trigger.title.lower()).strip("-")[:40].rstrip("-")
-    return f"{BRANCH_PREFIX}{_slug(trigger.thread.item)}-{slug}".rstrip("-")
-
-
-def _slug(item: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", item).strip("-")
 
 
 async def hand_out(
@@ -140,7 +64,7 @@ async def hand_out(
 
 async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> Landing:
     run_id = log.state.run.id if log.state.run else ""
-    spare = f"{BRANCH_PREFIX}{_slug(place.trigger.thread.item)}-{run_id}"
+    spare = spare_branch(place.trigger, run_id)
 
     async def token() -> Secret:
         token = await grant.code()

@@ -12,23 +12,23 @@ import msgspec
 
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
-from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
-from bot.core.events import Boxed, Closed, Draft, Notice, RunEnded, RunStarted
-from bot.core.inbound import Repository
+from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, Unavailable, UserError
+from bot.core.events import Closed, Draft, RunEnded, RunStarted
 from bot.core.outbound import Outcome, Status
 from bot.core.patience import patiently
-from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
+from bot.core.ports import Limits, Model, Services, Workshop
 from bot.flows import images
-from bot.flows.ahead import discard, labels_of
 from bot.flows.background import gather
-from bot.flows.deliver import Delivered, Workplace, deliver, find_workplace, hand_out, handed_out, start_from
+from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
 from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
+from bot.flows.site import Site
 from bot.flows.tenure import end, under_lease
 from bot.flows.whereabouts import known
+from bot.flows.workplace import Workplace
 
 logger = logging.getLogger(__name__)
 
@@ -72,18 +72,13 @@ class Run:
         self._services, self._shop, self._log = services, shop, log
         self._requests, self._main = requests, requests[0]
         self._integration = services.integrations[requests[0].trigger.thread.service]
-        self._coming: asyncio.Task[Sandbox] | None = None
-        """An empty box, made while the platforms are asked; `_new_box` takes it over."""
-        self._finding: asyncio.Task[Workplace] | None = None
-        """Where the work goes, read at the same time; `_workplace` takes it over."""
-        self._box: Sandbox | None = None
-        self._place: Workplace | None = None
+        self._site = Site(services, shop, log, requests[0].trigger)
 
     async def carry_out(self) -> None:
         """Take the run to its one ending. Raises ProviderError when that cannot be shown now; carried out again, it goes on."""
         await self._begin()
         if self._log.state.box is None and self._state.outcome is None and not self._log.state.stop_asked():
-            self._coming = self._make_box()
+            self._site.make_ready()
         try:
             grant = await patiently(self._admit)
             delivered = await self._patient_work(grant)
@@ -91,26 +86,17 @@ class Run:
         except UserError as error:  # the right or the account was taken away meanwhile
             await self._refuse(error)
         finally:
-            if self._finding is not None:
-                await end(self._finding)
-            if self._coming is not None:
-                await asyncio.shield(discard(self._coming))
-            if self._box is not None:
-                await self._box.close()
+            await self._site.leave()
             for integration in self._services.integrations.values():
                 await integration.give_back(self._state.id)
         if not to_answer(self._log.state):
-            await self._drop_box()
+            await self._site.clear()
 
     @property
     def _state(self) -> RunState:
         state = self._log.state.run
         assert state is not None, "a run has begun"
         return state
-
-    @property
-    def _repository(self) -> Repository | None:
-        return known(self._log.state, self._main.trigger)
 
     async def _begin(self) -> None:
         resumed = self._log.state.running()
@@ -119,6 +105,11 @@ class Run:
         started = RunStarted(run=run_id, holder=self._log.holder, requests=requests, resumed=resumed)
         await self._log.append(Draft(started))
         logger.info("run %s %s", run_id, "goes on" if resumed else "begins", extra={"run": run_id})
+
+    async def _admit(self) -> Grant:
+        """Ask again who may, and read beside it where the work goes: whether it is done is then up to the answer."""
+        repository = known(self._log.state, self._main.trigger)
+        return await admit(self._services, self._main.trigger, repository, self._state.id, self._site.look)
 
     async def _refuse(self, error: UserError) -> None:
         logger.info("run %s is refused: %s", self._state.id, error)
@@ -148,7 +139,7 @@ class Run:
         try:
             if self._log.state.box is None:
                 return Delivered(outcome)
-            place = self._place = self._place or await self._place_of_box(grant)
+            place = await self._site.place(grant)
             landing = await self._landing(place, grant, outcome)
             return await deliver(self._services, self._log, place, landing, grant, outcome)
         except Exception as error:  # noqa: BLE001  the request must have an ending whatever happens
@@ -158,7 +149,7 @@ class Run:
         checkout = self._shop.checkout
         if before := await handed_out(checkout, self._log.state, place):
             return before
-        box = self._box or await self._prepare(grant)
+        box = await self._site.enter(grant)
         return await hand_out(self._services, checkout, self._log, place, box, grant, outcome)
 
     async def _guarded(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
@@ -203,8 +194,7 @@ class Run:
             done, _ = await asyncio.wait({agent, stopped, shown}, return_when=asyncio.FIRST_COMPLETED)
             if stopped in done and agent not in done:
                 await end(agent)
-                if self._box is not None:
-                    await self._box.interrupt()
+                await self._site.interrupt()
                 return stopped.result()
             return agent.result() if agent in done else _never(shown.result())
         finally:
@@ -213,7 +203,7 @@ class Run:
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
         told = asyncio.create_task(self._told(grant))
         try:
-            box = await self._prepare(grant)
+            box = await self._site.enter(grant)
             shown = await told
         finally:
             await end(told)
@@ -234,83 +224,6 @@ class Run:
             if stop := self._log.state.stop_asked():
                 return _stopped_by(stop)
         raise AssertionError("the bus never stops")
-
-    # --- the box
-
-    async def _prepare(self, grant: Grant) -> Sandbox:
-        """Attach to the run's box or make a new one with the working copy in it."""
-        lost = False
-        if (boxed := self._log.state.box) is not None:
-            self._place = self._place or await self._place_of_box(grant)
-            try:
-                self._box = await self._shop.sandboxes.attach(boxed.state)
-                await self._box.interrupt()  # an earlier holder that only sleeps has its command running still
-                return self._box
-            except SandboxGone:
-                if self._state.outcome is not None:
-                    raise
-                lost = self._state.steps > 0
-        return await self._new_box(grant, lost)
-
-    async def _place_of_box(self, grant: Grant) -> Workplace:
-        """Return the workplace as it was when the box was made."""
-        place, boxed = await self._workplace(grant), self._log.state.box
-        return with_fields(place, base=boxed.base, branch=boxed.branch) if boxed else place
-
-    async def _admit(self) -> Grant:
-        """Ask again who may, and read beside it where the work goes: whether it is done is then up to the answer."""
-
-        def look(grant: Grant) -> None:
-            if self._finding is None:
-                self._finding = asyncio.create_task(self._find(grant))
-
-        return await admit(self._services, self._main.trigger, self._repository, self._state.id, look)
-
-    async def _workplace(self, grant: Grant) -> Workplace:
-        finding, self._finding = self._finding, None
-        if finding is not None:
-            with suppress(ProviderError):  # then it is asked for once more, and patiently
-                return await finding
-        return await patiently(lambda: self._find(grant))
-
-    async def _find(self, grant: Grant) -> Workplace:
-        return await find_workplace(self._services, self._log.state, self._main.trigger, grant)
-
-    async def _new_box(self, grant: Grant, lost: bool) -> Sandbox:
-        """Make a box, and fetch the code meanwhile."""
-        checkout = self._shop.checkout
-        coming, self._coming = self._coming or self._make_box(), None
-        try:
-            place = await self._workplace(grant)
-            self._place = place = await start_from(checkout, place, grant)
-            self._box = box = await asyncio.shield(coming)
-            await checkout.put(place.source, place.base, place.branch, box, place.author, place.co_author)
-        except BaseException:
-            self._box = None
-            await asyncio.shield(discard(coming))
-            raise
-        kind = self._shop.sandboxes.name
-        at_head = place.at_head(self._log.state)
-        boxed = Boxed(sandbox=kind, state=box.state, base=place.base, branch=place.branch, at_head=at_head)
-        drafts = [Draft(boxed)]
-        if lost:
-            text = "The sandbox was lost. This is a new one with a fresh working copy; what was not pushed is gone."
-            drafts.append(Draft(Notice(content=text, reason="sandbox_lost")))
-        await self._log.append(*drafts)
-        return box
-
-    def _make_box(self) -> asyncio.Task[Sandbox]:
-        return asyncio.create_task(self._shop.sandboxes.create(labels_of(self._log.conversation_id)))
-
-    async def _drop_box(self) -> None:
-        """Remove the box: whatever was worth keeping has been pushed."""
-        if (boxed := self._log.state.box) is None:
-            return
-        try:
-            await self._shop.sandboxes.remove(boxed.state)
-        except SandboxError as error:
-            logger.warning("the box of %s is left to the sweep: %s", self._log.conversation_id, error)
-        await self._log.append(Draft(Boxed(sandbox=boxed.sandbox, state="")))
 
     # --- what people see
 

@@ -12,10 +12,10 @@ from bot.core.events import Closed, Draft
 from bot.core.outbound import OpenChange
 from bot.core.ports import Source, User
 from bot.core.secret import Secret
-from bot.flows.deliver import find_workplace
 from bot.flows.identity import Grant
 from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
+from bot.flows.workplace import find_workplace
 
 
 async def running(world) -> tuple[int, "asyncio.Task[float]"]:
