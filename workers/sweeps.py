@@ -147,8 +147,8 @@ TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (
     (requests, {"second": set(range(0, 60, 10)), "run_at_startup": True}),
     (Positions(), {"second": set(range(0, 60, 10)), "run_at_startup": True}),
     (boxes, {"second": 5}),
+    (leases, {"second": 5}),
     (missed, {"minute": set(range(0, 60, 5)), "second": 15, "run_at_startup": True}),
-    (leases, {"second": 35}),
     (deliveries, {"minute": 7, "second": 25}),
     (mirrors, {"minute": 37, "second": 45}),
 )
