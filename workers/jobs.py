@@ -26,7 +26,7 @@ _TOLD_PAUSE = 3600.0
 async def acknowledge(ctx: dict[str, Any], conversation_id: str, seq: int) -> None:
     """Admit one request and say so where it was asked."""
     async with _door(ctx, conversation_id):
-        await desk.acknowledge(ctx["services"], conversation_id, seq, ctx.get("begin_box"))
+        await desk.acknowledge(ctx["services"], conversation_id, seq, ctx.get("boxes"))
 
 
 async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:

@@ -26,19 +26,14 @@ async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:
     bus = built.services.bus
     assert isinstance(bus, RedisBus), "workers need the Redis bus"
     shop = await built.workshop()
-    ahead = BoxesAhead(shop.sandboxes)
+    ahead = BoxesAhead(shop.sandboxes, lambda: runs.has_room)
     ctx: dict[str, Any] = {
         "services": built.services,
         "shop": replace(shop, sandboxes=ahead),
+        "boxes": ahead,
         "worker": f"{socket.gethostname()}-{os.getpid()}",
     }
     runs = BellWorker(RUNS, bus.redis, [run_conversation], concurrent_runs, ctx=ctx)
-
-    def begin_box(conversation_id: str) -> None:
-        if runs.has_room:
-            ahead.begin(conversation_id)
-
-    ctx["begin_box"] = begin_box
     actions = BellWorker(ACTIONS, bus.redis, [acknowledge], _ACTIONS_AT_ONCE, ctx=ctx, cron_jobs=cron_jobs())
     with suppress(Unavailable):  # then they wait as long as they were told to
         await bus.hurry()

@@ -1,8 +1,8 @@
-"""Boxes that are begun before a run asks for them: while a request is acknowledged, once it is settled who asks."""
+"""Boxes that are begun before a run asks for them: while a request is acknowledged, for people who may have work done."""
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from bot.core.errors import SandboxError
@@ -16,22 +16,43 @@ _PAUSE = 600.0
 """Seconds without boxes ahead after one that was not taken: where many workers share the queues, most would not be."""
 _MOST = 2
 """Boxes that are ahead at a time."""
+_LATELY = 3600.0
+"""Seconds after being admitted in which a person's next box is begun while it is asked again whether they may."""
+_PEOPLE = 1000
+"""People who are remembered for that."""
 
 
 class BoxesAhead:
     """Implements the port Sandboxes over a backend: `create` hands out what was begun with the same labels."""
 
-    def __init__(self, sandboxes: Sandboxes) -> None:
-        self._sandboxes = sandboxes
+    def __init__(self, sandboxes: Sandboxes, has_room: Callable[[], bool] = lambda: True) -> None:
+        """`has_room` tells whether this worker would begin a run now."""
+        self._sandboxes, self._has_room = sandboxes, has_room
         self.name = sandboxes.name
         self._begun: dict[str, asyncio.Task[Sandbox]] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._not_before = 0.0
+        self._admitted: dict[str, float] = {}
+        """When people were admitted last, oldest first."""
 
-    def begin(self, conversation_id: str) -> None:
-        """Begin a box for a conversation whose run will ask for one in a moment."""
+    def expect(self, conversation_id: str, person: str) -> None:
+        """Begin a box for somebody who has yet to be admitted, if they were so lately. Nobody else can have boxes made."""
+        if asyncio.get_running_loop().time() - self._admitted.get(person, -_LATELY) < _LATELY:
+            self._begin(conversation_id)
+
+    def admit(self, conversation_id: str, person: str) -> None:
+        """Begin a box, unless it is, for a conversation whose run will ask for one in a moment."""
+        self._admitted.pop(person, None)
+        self._admitted[person] = asyncio.get_running_loop().time()
+        if len(self._admitted) > _PEOPLE:
+            del self._admitted[next(iter(self._admitted))]
+        self._begin(conversation_id)
+
+    def _begin(self, conversation_id: str) -> None:
         loop = asyncio.get_running_loop()
         if conversation_id in self._begun or len(self._begun) >= _MOST or loop.time() < self._not_before:
+            return
+        if not self._has_room():
             return
         task = loop.create_task(self._sandboxes.create(labels_of(conversation_id)))
         self._begun[conversation_id] = task

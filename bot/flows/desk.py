@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 
 from bot.core.conversation import RequestState, State
 from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
@@ -11,6 +10,7 @@ from bot.core.inbound import Repository
 from bot.core.outbound import Say, Status
 from bot.core.patience import patiently
 from bot.core.ports import Named, Services
+from bot.flows.ahead import BoxesAhead
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
 from bot.flows.report import TROUBLE, Reporter, standing
@@ -34,24 +34,26 @@ Tell me what to do in your own words, or use one of these after my name:
 Options: `model=NAME`, `branch=NAME`, `repo=OWNER/NAME`, `budget=DOLLARS`."""
 
 
-async def acknowledge(
-    services: Services, conversation_id: str, seq: int, begin_box: Callable[[str], None] | None = None
-) -> None:
+async def acknowledge(services: Services, conversation_id: str, seq: int, boxes: BoxesAhead | None = None) -> None:
     """Take one request from asked to admitted (then a run is rung for), waiting or closed. Doing it twice is harmless.
 
-    `begin_box` is called with the conversation when it is settled that a run will want a box. Admitted is written last: a desk
-    that is cut off before it is simply asked again. Raises ProviderError.
+    `boxes` is told of a conversation whose run will want one. Admitted is written last: a desk that is cut off before it is
+    simply asked again. Raises ProviderError.
     """
     log = await ConversationLog.open(services.log, conversation_id)
     request = log.state.requests[seq]
     if request.phase == "closed":
         return
     if request.phase != "admitted":
+        wants_box = request.needs_run and log.state.box is None and not log.state.open("admitted")
+        person = f"{request.trigger.actor.key} {request.trigger.thread.place}"
+        if boxes and wants_box:
+            boxes.expect(conversation_id, person)
         grant = await _examine(services, log, request)
         if grant is None:
             return
-        if begin_box and request.needs_run and log.state.box is None and not log.state.open("admitted"):
-            begin_box(conversation_id)
+        if boxes and wants_box:
+            boxes.admit(conversation_id, person)
         await _welcome(services, log, request, grant)
     if request.needs_run or request.trigger.request.verb == "stop":
         await services.bus.run(conversation_id, seq)

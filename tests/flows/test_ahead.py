@@ -1,5 +1,6 @@
 """Boxes that are begun before their run asks for one: only once it is settled who asks, and none is left over."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ def ahead(world: World) -> BoxesAhead:
 
 async def _admit(world: World, ahead: BoxesAhead) -> None:
     seq = await world.ask()
-    await desk.acknowledge(world.services, CONVERSATION, seq, ahead.begin)
+    await desk.acknowledge(world.services, CONVERSATION, seq, ahead)
 
 
 async def test_a_run_takes_the_box_that_was_begun_at_the_desk(world: World, ahead: BoxesAhead) -> None:
@@ -39,6 +40,53 @@ async def test_no_box_is_begun_for_whom_onhand_may_not_work(world: World, ahead:
     assert world.boxes.made == 0
 
 
+async def test_who_was_admitted_lately_has_the_box_begun_while_they_are_asked_for_again(
+    world: World, ahead: BoxesAhead
+) -> None:
+    made: list[int] = []
+
+    async def may_write(*_: Any) -> bool:
+        await asyncio.sleep(0.01)  # a forge takes its time
+        made.append(world.boxes.made)
+        return True
+
+    await _admit(world, ahead)
+    await work.run(world.services, replace(world.shop, sandboxes=ahead), CONVERSATION, "worker/1")
+    world.forge.may_write = may_write  # type: ignore[method-assign]
+    await _admit(world, ahead)
+    await ahead.close()
+    assert made == [2], "begun before the forge was asked"
+    assert not world.boxes.living
+
+
+async def test_a_box_is_begun_early_for_nobody_else_not_elsewhere_and_not_for_ever(
+    world: World, ahead: BoxesAhead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ahead.admit(CONVERSATION, "alice acme/app")
+    await ahead.create(labels_of(CONVERSATION))
+    ahead.expect("other", "mallory acme/app")
+    ahead.expect("other", "alice acme/secret")
+    monkeypatch.setattr("bot.flows.ahead._LATELY", 0.0)
+    ahead.expect("other", "alice acme/app")
+    await ahead.close()
+    assert world.boxes.made == 1
+
+
+async def test_who_was_admitted_longest_ago_is_forgotten_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bot.flows.ahead._PEOPLE", 2)
+    full = BoxesAhead(world.boxes, lambda: False)  # type: ignore[arg-type]
+    for person in ("alice", "bob", "alice", "carol"):
+        full.admit(CONVERSATION, person)
+    assert list(full._admitted) == ["alice", "carol"]
+
+
+async def test_no_box_is_begun_where_a_run_would_not_be(world: World) -> None:
+    full = BoxesAhead(world.boxes, lambda: False)  # type: ignore[arg-type]
+    full.admit(CONVERSATION, "alice")
+    await full.close()
+    assert world.boxes.made == 0
+
+
 async def test_no_box_is_begun_where_another_request_waits_for_the_same_run(world: World, ahead: BoxesAhead) -> None:
     await world.admit()
     await _admit(world, ahead)
@@ -49,16 +97,16 @@ async def test_no_box_is_begun_where_another_request_waits_for_the_same_run(worl
 async def test_a_box_that_no_run_takes_is_removed_and_none_is_begun_for_a_while(
     world: World, ahead: BoxesAhead
 ) -> None:
-    ahead.begin(CONVERSATION)
+    ahead.admit(CONVERSATION, "alice")
     await ahead.close()
     assert (world.boxes.made, world.boxes.living) == (1, {})
-    ahead.begin(CONVERSATION)
+    ahead.admit(CONVERSATION, "alice")
     await ahead.create(labels_of(CONVERSATION))
     assert world.boxes.made == 2, "the run makes its own"
 
 
 async def test_a_box_with_other_labels_is_not_the_one_that_was_begun(world: World, ahead: BoxesAhead) -> None:
-    ahead.begin(CONVERSATION)
+    ahead.admit(CONVERSATION, "alice")
     await ahead.create({"conversation": CONVERSATION, "kind": "other"})
     await ahead.create(labels_of("another"))
     await ahead.close()
