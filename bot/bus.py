@@ -38,15 +38,16 @@ the sweep rings again."""
 _RING = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for n = 3, #KEYS do
-    redis.call('SET', KEYS[n], ARGV[3 * n - 6], 'PX', ARGV[1], 'NX')
-    redis.call('ZADD', KEYS[1], ARGV[3 * n - 5], now, ARGV[3 * n - 7])
+for _, job in ipairs(cjson.decode(ARGV[1])) do
+    redis.call('SET', ARGV[2] .. job[1], job[2], 'PX', ARGV[3], 'NX')
+    redis.call('ZADD', KEYS[1], job[3], now, job[1])
     redis.call('LPUSH', KEYS[2], 1)
 end
 redis.call('LTRIM', KEYS[2], 0, 999)
 """
-"""Queues jobs that are due now, by Redis' clock: ours may be minutes ahead of a worker's. KEYS: the queue, its bell, a key for
-each job's body; ARGV: the life of a job in milliseconds, then of each its id, its body, and NX or LT."""
+"""Queues jobs that are due now, by Redis' clock: ours may be minutes ahead of a worker's. KEYS: the queue, its bell. ARGV: of each
+job its id, its body, and NX or LT, as one JSON list (an argument costs the client more than all else); what comes before an id
+in the key of a body; the life of a job in milliseconds."""
 
 _HURRY = """
 local time = redis.call('TIME')
@@ -60,8 +61,8 @@ end
 _MOST_TOGETHER = 256
 """Rings and whispers that share a round trip."""
 
-encode_job = msgspec.msgpack.encode
-decode_job = msgspec.msgpack.decode
+encode_job = msgspec.json.encode
+decode_job = msgspec.json.decode
 
 
 def bell(queue: str) -> str:
@@ -88,13 +89,14 @@ async def _within_reach() -> AsyncIterator[None]:
 class _Ring(NamedTuple):
     queue: str
     job_id: str
-    body: bytes
+    body: str
     unless: str = "NX"
     """What a job that is queued already is left to be: as it is, or with LT due now."""
 
     @classmethod
     def of(cls, queue: str, function: str, job_id: str, *arguments: Any) -> "_Ring":
-        return cls(queue, job_id, serialize_job(function, arguments, {}, None, timestamp_ms(), serializer=encode_job))
+        body = serialize_job(function, arguments, {}, None, timestamp_ms(), serializer=encode_job)
+        return cls(queue, job_id, body.decode())
 
 
 class RedisBus:
@@ -121,12 +123,10 @@ class RedisBus:
         rings = [item for item in items if isinstance(item, _Ring)]
         async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
             for queue in {ring.queue for ring in rings}:
-                jobs = [ring for ring in rings if ring.queue == queue]
-                keys = [queue, bell(queue), *(job_key_prefix + job.job_id for job in jobs)]
-                texts = [part for job in jobs for part in (job.job_id, job.body, job.unless)]
-                pipe.eval(_RING, len(keys), *keys, str(_JOB_LIFE_MS), *texts)  # type: ignore[arg-type]
+                jobs = msgspec.json.encode([ring[1:] for ring in rings if ring.queue == queue])
+                pipe.eval(_RING, 2, queue, bell(queue), jobs, job_key_prefix, str(_JOB_LIFE_MS))  # type: ignore[arg-type]
             for latest in (item for item in items if not isinstance(item, _Ring)):
-                pipe.publish(_GROWN, msgspec.msgpack.encode(latest))
+                pipe.publish(_GROWN, msgspec.json.encode(latest))
             await pipe.execute()
         return [None] * len(items)
 
@@ -171,7 +171,7 @@ class RedisBus:
                 async with self.redis.pubsub(ignore_subscribe_messages=True) as pubsub:
                     await pubsub.subscribe(_GROWN)
                     async for message in pubsub.listen():
-                        for conversation_id, seq in msgspec.msgpack.decode(message["data"]).items():
+                        for conversation_id, seq in msgspec.json.decode(message["data"]).items():
                             self._hear(conversation_id, seq)
             except (RedisError, OSError) as error:
                 log.warning("cannot hear of new events, looking every %.0f s instead: %s", _FALLBACK, error)
