@@ -62,6 +62,16 @@ async def test_it_answers_on_a_socket_that_only_we_can_reach(server: EmbeddedRed
     assert [c for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN] == []
 
 
+async def another_owner(folder: Path, key: str, value: str) -> asyncio.subprocess.Process:
+    """Start the server from a process of its own, and put something in."""
+    owner = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OWNER, str(folder), stdout=asyncio.subprocess.PIPE
+    )
+    assert owner.stdout is not None
+    await put((await owner.stdout.readline()).decode().strip(), key, value)
+    return owner
+
+
 async def test_stopping_ends_it_and_keeps_what_it_holds(server: EmbeddedRedis, tmp_path: Path) -> None:
     await put(await server.start(), "a", "1")
     await server.stop()
@@ -73,12 +83,7 @@ async def test_stopping_ends_it_and_keeps_what_it_holds(server: EmbeddedRedis, t
 async def test_it_ends_with_an_owner_that_was_killed_and_the_next_one_goes_on(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    owner = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", OWNER, str(tmp_path), stdout=asyncio.subprocess.PIPE
-    )
-    assert owner.stdout is not None
-    url = (await owner.stdout.readline()).decode().strip()
-    await put(url, "a", "1")
+    owner = await another_owner(tmp_path, "a", "1")
     [orphan] = servers_on(tmp_path / "redis")
     owner.kill()
     await owner.wait()
@@ -90,12 +95,7 @@ async def test_it_ends_with_an_owner_that_was_killed_and_the_next_one_goes_on(
 async def test_a_start_right_after_the_owner_was_killed_waits_for_the_old_server(
     server: EmbeddedRedis, tmp_path: Path
 ) -> None:
-    owner = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", OWNER, str(tmp_path), stdout=asyncio.subprocess.PIPE
-    )
-    assert owner.stdout is not None
-    url = (await owner.stdout.readline()).decode().strip()
-    await put(url, "a", "1")
+    owner = await another_owner(tmp_path, "a", "1")
     owner.kill()
     assert await value_of(await server.start(), "a") == b"1"
     await owner.wait()
