@@ -82,7 +82,7 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
 async def answer_late_stops(services: Services, log: ConversationLog) -> None:
     """Answer each `stop` whose run had ended by the time that it was admitted. To be called under the lease."""
     for request in log.state.open("admitted"):
-        if not request.needs_run:
+        if not request.needs_run and not log.state.comes_behind(request):  # else that one's run answers both
             if token := await bots_token(services, request.trigger.thread):
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply, request.at)
@@ -155,7 +155,7 @@ async def _name(services: Services, request: RequestState, token: Token) -> str:
 async def _answer(reporter: Reporter, state: State, request: RequestState) -> bool:
     """Answer a verb that needs no run. False for a `stop` that a run has to carry out."""
     verb = request.trigger.request.verb
-    if verb == "stop" and any(r.needs_run for r in state.open("admitted")):
+    if verb == "stop" and (any(r.needs_run for r in state.open("admitted")) or state.comes_behind(request)):
         return False
     topic = f"reply:{request.seq}"
     if verb == "status" and state.running() and (run := state.run):

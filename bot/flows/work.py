@@ -59,10 +59,10 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
 
 
 def to_answer(state: State) -> list[RequestState]:
-    """Return the requests that a run has to answer now: those of a run that was cut off, else all that are admitted."""
+    """Return the requests that a run has to answer now: those of a run that was cut off, else the next ones."""
     if state.running() and state.run is not None:
         return [state.requests[seq] for seq in state.run.requests if state.requests[seq].phase != "closed"]
-    return [r for r in state.open("admitted") if r.needs_run]
+    return state.for_one_run()
 
 
 class Run:

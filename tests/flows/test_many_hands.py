@@ -1,0 +1,56 @@
+"""Several people in one thread, who speak across each other."""
+
+import asyncio
+
+from bot.core.outbound import Say
+from bot.flows import desk
+from tests.flows.conftest import CONVERSATION, World
+from tests.flows.test_hard_cases import running
+
+
+async def endings(world: World) -> list[str]:
+    return [request.ending for request in (await world.state()).requests.values()]
+
+
+async def let_go(world: World, run: "asyncio.Task[float]") -> None:
+    world.boxes.hold.set()
+    await run
+
+
+async def test_a_stop_ends_nothing_that_was_asked_after_it(world: World) -> None:
+    early = await world.ask()
+    await world.admit("@onhand stop")
+    later, run = await running(world)
+    await desk.acknowledge(world.services, CONVERSATION, early)  # it had to wait for its account, or for the platform
+    await asyncio.sleep(0.1)
+    assert not run.done()
+    await let_go(world, run)
+    assert "ended finished" in world.said()[f"status:{later}"]
+
+
+async def test_of_requests_around_a_stop_the_later_one_is_worked_on(world: World) -> None:
+    first = await world.admit()
+    await world.admit("@onhand stop")
+    second = await world.admit("@onhand do it the other way")
+    await world.run()
+    assert await endings(world) == ["stopped", "stopped", "finished"]
+    assert "ended stopped" in world.said()[f"status:{first}"]
+    assert "ended finished" in world.said()[f"status:{second}"]
+
+
+async def test_a_stop_right_behind_a_request_is_answered_by_its_ending(world: World) -> None:
+    first, stop = await world.ask(), await world.ask("@onhand stop")
+    await desk.acknowledge(world.services, CONVERSATION, stop)
+    await world.run()
+    await desk.acknowledge(world.services, CONVERSATION, first)
+    await world.run()
+    assert world.forge.made(Say) == [f"status:{first}"]
+    assert await endings(world) == ["stopped", "stopped"]
+
+
+async def test_a_stop_behind_a_request_that_is_refused_is_answered_then(world: World) -> None:
+    first, stop = await world.ask(who="mallory"), await world.admit("@onhand stop")
+    await desk.acknowledge(world.services, CONVERSATION, first)
+    await world.run()
+    assert world.said()[f"reply:{stop}"] == "Nothing is running here."
+    assert (await world.state()).open() == []
