@@ -152,7 +152,7 @@ class State:
         match event.fact:
             case Asked(trigger=trigger):
                 before = next((r.trigger for r in reversed(self.requests.values())), None)
-                trigger = trigger.described_by(before)
+                trigger = trigger.described_by(before).again(self._last_wish(trigger))
                 self.requests[event.seq] = RequestState(event.seq, event.at, trigger)
             case Admitted(request=seq, user=user, name=name) if (
                 seq in self.requests and self.requests[seq].phase != "closed"
@@ -176,6 +176,11 @@ class State:
             case _:
                 self._furnish(event)
                 self._follow_run(event)
+
+    def _last_wish(self, asked: Trigger) -> Trigger | None:
+        """The latest request for a run that was admitted, or is of the same person."""
+        wishes = (r for r in reversed(self.requests.values()) if r.needs_run)
+        return next((r.trigger for r in wishes if r.admitted_seq or r.trigger.actor.key == asked.actor.key), None)
 
     def _furnish(self, event: Event) -> None:
         match event.fact:

@@ -150,7 +150,13 @@ class Run:
         if before := await handed_out(checkout, self._log.state, place):
             return before
         box = await self._site.enter(grant)
+        if not self._wants_changes():
+            return None
         return await hand_out(self._services, checkout, self._log, place, box, grant, outcome)
+
+    def _wants_changes(self) -> bool:
+        """Whether anything beside a plan was asked for, of what this run answers."""
+        return any(r.needs_run and r.trigger.request.verb != "plan" for r in self._answered())
 
     async def _guarded(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         try:

@@ -1,11 +1,17 @@
 """Several people in one thread, who speak across each other."""
 
 import asyncio
+from typing import Any
 
-from bot.core.outbound import Say
+import pytest
+
+from bot.core.outbound import OpenChange, Say
+from bot.core.ports import Source
 from bot.flows import desk
 from tests.flows.conftest import CONVERSATION, World
 from tests.flows.test_hard_cases import running
+
+FIX = "@onhand fix it"
 
 
 async def endings(world: World) -> list[str]:
@@ -54,3 +60,41 @@ async def test_a_stop_behind_a_request_that_is_refused_is_answered_then(world: W
     await world.run()
     assert world.said()[f"reply:{stop}"] == "Nothing is running here."
     assert (await world.state()).open() == []
+
+
+async def test_a_plan_that_is_approved_while_it_is_made_is_carried_out(world: World) -> None:
+    world.boxes.hold = asyncio.Event()
+    await world.admit("@onhand plan it")
+    run = asyncio.create_task(world.run())
+    while not world.boxes.living or not next(iter(world.boxes.living.values())).commands:
+        await asyncio.sleep(0.01)
+    await world.admit("@onhand approve")
+    await let_go(world, run)
+    assert world.pushes.pushed
+    assert world.forge.made(OpenChange)
+
+
+async def test_work_that_is_asked_for_beside_a_plan_is_handed_out(world: World) -> None:
+    await world.admit("@onhand plan the rename")
+    await world.admit(FIX)
+    await world.run()
+    assert world.pushes.pushed
+
+
+@pytest.mark.parametrize("verb", ["retry", "approve"])
+async def test_the_options_of_what_is_started_again_hold_still(world: World, verb: str) -> None:
+    bases: list[str] = []
+    fetch = world.pushes.fetch
+
+    async def note(source: Source, token: Any) -> str:
+        bases.append(source.base)
+        return await fetch(source, token)
+
+    world.pushes.fetch = note  # type: ignore[method-assign]
+    await world.admit("@onhand plan it branch=release-1")
+    await world.run()
+    await world.admit("@onhand fix it branch=mallorys", who="mallory")
+    await world.admit(f"@onhand {verb}")
+    world.script = [*world.script, *world.script]
+    await world.run("worker/2")
+    assert bases == ["release-1", "release-1"]
