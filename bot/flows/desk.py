@@ -75,7 +75,10 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
     except ProviderError as error:
         if error.may_pass:
             raise
-        await _decline(services, log, request, UserError(f"provider_{error.word}", TROUBLE[error.word]))
+        trouble = UserError(f"provider_{error.word}", TROUBLE[error.word])
+        await _decline(
+            services, log, request, trouble, f"{trouble.word}:{request.seq}"
+        )  # each time: `retry` is asked for
     return None
 
 

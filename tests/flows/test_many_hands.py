@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from bot.core.errors import ProviderError
 from bot.core.outbound import OpenChange, Say
 from bot.core.ports import Source
-from bot.flows import desk
+from bot.flows import desk, positions
 from tests.flows.conftest import CONVERSATION, World
 from tests.flows.test_hard_cases import running
 
@@ -98,3 +99,24 @@ async def test_the_options_of_what_is_started_again_hold_still(world: World, ver
     world.script = [*world.script, *world.script]
     await world.run("worker/2")
     assert bases == ["release-1", "release-1"]
+
+
+async def test_whoever_retries_as_told_is_told_again_if_it_still_does_not_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def may_write(*_: Any) -> bool:
+        raise ProviderError("forbidden", "no")
+
+    monkeypatch.setattr(world.forge, "may_write", may_write)
+    await world.admit()
+    await world.admit("@onhand retry")
+    assert len(world.said()) == 2
+
+
+async def test_a_request_beside_one_that_is_refused_sees_its_place_in_the_line(world: World) -> None:
+    refused, second = await world.ask(who="mallory"), await world.ask()
+    await desk.acknowledge(world.services, CONVERSATION, second)
+    await desk.acknowledge(world.services, CONVERSATION, refused)
+    [waiting] = await world.services.queue.line()
+    assert await positions.show(world.services, waiting, 2, "position/1")
+    assert f"status:{second}" in world.said()
