@@ -62,7 +62,8 @@ async def acknowledge(services: Services, conversation_id: str, seq: int, boxes:
 async def _examine(services: Services, log: ConversationLog, request: RequestState) -> Grant | None:
     """Return the leave to act on a request; None where the person has been answered instead. Raises ProviderError."""
     if too_many := await over_limit(services, log.conversation_id, request):
-        await _decline(services, log, request, too_many, too_many.topic)
+        topic = too_many.topic_in(log.state.topics, services.clock())
+        await _decline(services, log, request, too_many, topic)
         return None
     await _greet(services, log, request)
     try:
