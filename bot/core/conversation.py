@@ -128,12 +128,23 @@ class State:
         return self.run is not None and any(self.requests[seq].phase != "closed" for seq in self.run.requests)
 
     def stop_asked(self) -> RequestState | None:
-        """The latest admitted `stop` that came after the requests which are still open, if any."""
-        since = min((r.seq for r in self.open("admitted") if r.needs_run), default=self.seq)
-        stops = [
-            r for r in self.requests.values() if r.seq > since and r.admitted_seq and r.trigger.request.verb == "stop"
-        ]
-        return stops[-1] if stops else None
+        """The latest admitted `stop` that came after what the run has still to answer, if any."""
+        ours = self.run.requests if self.run else ()
+        since = min((seq for seq in ours if self.requests[seq].phase != "closed"), default=self.seq)
+        return next((stop for stop in reversed(self._stops()) if stop.seq > since), None)
+
+    def for_one_run(self) -> list[RequestState]:
+        """The admitted requests that a run answers together: a `stop` between two of them parts them."""
+        waiting = [r for r in self.open("admitted") if r.needs_run]
+        stop = next((s for s in self._stops() if waiting and s.seq > waiting[0].seq), None)
+        return [r for r in waiting if stop is None or r.seq < stop.seq]
+
+    def comes_behind(self, request: RequestState) -> bool:
+        """Whether something that needs a run was asked before this request and has yet to be admitted."""
+        return any(r.needs_run and r.seq < request.seq for r in self.open("asked"))
+
+    def _stops(self) -> list[RequestState]:
+        return [r for r in self.requests.values() if r.admitted_seq and r.trigger.request.verb == "stop"]
 
     def apply(self, event: Event) -> None:
         """Take one more event in. Events must come in the order of their seq."""
@@ -141,7 +152,8 @@ class State:
         match event.fact:
             case Asked(trigger=trigger):
                 before = next((r.trigger for r in reversed(self.requests.values())), None)
-                self.requests[event.seq] = RequestState(event.seq, event.at, trigger.described_by(before))
+                trigger = trigger.described_by(before).again(self._last_wish(trigger))
+                self.requests[event.seq] = RequestState(event.seq, event.at, trigger)
             case Admitted(request=seq, user=user, name=name) if (
                 seq in self.requests and self.requests[seq].phase != "closed"
             ):
@@ -164,6 +176,11 @@ class State:
             case _:
                 self._furnish(event)
                 self._follow_run(event)
+
+    def _last_wish(self, asked: Trigger) -> Trigger | None:
+        """The latest request for a run that was admitted, or is of the same person."""
+        wishes = (r for r in reversed(self.requests.values()) if r.needs_run)
+        return next((r.trigger for r in wishes if r.admitted_seq or r.trigger.actor.key == asked.actor.key), None)
 
     def _furnish(self, event: Event) -> None:
         match event.fact:

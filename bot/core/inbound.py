@@ -105,6 +105,13 @@ class Trigger(Struct, frozen=True):
             return self
         return structs.replace(self, title=before.title, body=before.body, url=before.url, change=before.change)
 
+    def again(self, before: "Trigger | None") -> "Trigger":
+        """Return it with the options of an earlier one where it goes on with that; its own count for more."""
+        if before is None or self.request.verb not in ("retry", "approve"):
+            return self
+        options = {**before.request.options, **self.request.options}
+        return structs.replace(self, request=structs.replace(self.request, options=options))
+
     def called(self, name: str) -> "Trigger":
         """Return it with the name of its person; "" changes nothing."""
         return structs.replace(self, actor=structs.replace(self.actor, name=name)) if name else self

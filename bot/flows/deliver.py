@@ -50,7 +50,7 @@ async def hand_out(
 
     Raises Refused, ProviderError, SandboxError.
     """
-    if outcome.ending == "refused" or place.trigger.request.verb == "plan":
+    if outcome.ending == "refused":
         return None
     if place.inside_change and outcome.ending not in COMPLETE:
         return None

@@ -62,7 +62,8 @@ async def acknowledge(services: Services, conversation_id: str, seq: int, boxes:
 async def _examine(services: Services, log: ConversationLog, request: RequestState) -> Grant | None:
     """Return the leave to act on a request; None where the person has been answered instead. Raises ProviderError."""
     if too_many := await over_limit(services, log.conversation_id, request):
-        await _decline(services, log, request, too_many, too_many.topic)
+        topic = too_many.topic_in(log.state.topics, services.clock())
+        await _decline(services, log, request, too_many, topic)
         return None
     await _greet(services, log, request)
     try:
@@ -75,14 +76,17 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
     except ProviderError as error:
         if error.may_pass:
             raise
-        await _decline(services, log, request, UserError(f"provider_{error.word}", TROUBLE[error.word]))
+        trouble = UserError(f"provider_{error.word}", TROUBLE[error.word])
+        await _decline(
+            services, log, request, trouble, f"{trouble.word}:{request.seq}"
+        )  # each time: `retry` is asked for
     return None
 
 
 async def answer_late_stops(services: Services, log: ConversationLog) -> None:
     """Answer each `stop` whose run had ended by the time that it was admitted. To be called under the lease."""
     for request in log.state.open("admitted"):
-        if not request.needs_run:
+        if not request.needs_run and not log.state.comes_behind(request):  # else that one's run answers both
             if token := await bots_token(services, request.trigger.thread):
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply, request.at)
@@ -155,7 +159,7 @@ async def _name(services: Services, request: RequestState, token: Token) -> str:
 async def _answer(reporter: Reporter, state: State, request: RequestState) -> bool:
     """Answer a verb that needs no run. False for a `stop` that a run has to carry out."""
     verb = request.trigger.request.verb
-    if verb == "stop" and any(r.needs_run for r in state.open("admitted")):
+    if verb == "stop" and (any(r.needs_run for r in state.open("admitted")) or state.comes_behind(request)):
         return False
     topic = f"reply:{request.seq}"
     if verb == "status" and state.running() and (run := state.run):

@@ -39,7 +39,7 @@ async def _edit(services: Services, waiting: InLine, ahead: int, holder: str) ->
         return
     request = log.state.requests[waiting.seq]
     token = await bots_token(services, request.trigger.thread)
-    if token and log.state.topics.get(f"status:{request.seq}"):
+    if token and (log.state.topics.get(f"status:{request.seq}") or not log.state.comes_behind(request)):
         integration = services.integrations[request.trigger.thread.service]
         status = Status("queued", ahead=ahead, quiet_minutes=quiet_minutes(waiting.since, services.clock()))
         await Reporter(log, integration, token, services.clock).show(request, status)

@@ -4,6 +4,7 @@ Requests that need no run are never counted or refused.
 """
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from bot.core.conversation import RequestState
@@ -14,11 +15,17 @@ _HOUR = 3600.0
 
 
 class TooMany(Refused):
-    """More than is admitted. `topic` is equal for as long as the same pause lasts, so that it is said once."""
+    """More than is admitted, of something, until a time in Unix seconds."""
 
-    def __init__(self, text: str, topic: str) -> None:
+    def __init__(self, text: str, of: str, until: float) -> None:
         super().__init__("limit", text)
-        self.topic = topic
+        self._of, self._until = of, _minute(until)
+
+    def topic_in(self, topics: Iterable[str], now: float) -> str:
+        """Return under which topic it is said: that of a pause which was said before and is not over, so that it is said once."""
+        said = (topic for topic in topics if topic.startswith(f"{self._of}:"))
+        lasting = (topic for topic in said if int(topic.rpartition(":")[2]) > now)
+        return next(lasting, f"{self._of}:{self._until}")
 
 
 async def over_limit(services: Services, conversation_id: str, request: RequestState) -> TooMany | None:
@@ -39,7 +46,8 @@ async def _loop(services: Services, conversation_id: str, request: RequestState)
     return TooMany(
         f"I was asked {most} times here within {length / 60:.0f} minutes; that looks like a loop, "
         f"so I take nothing more in this thread until {_clock(until)}.",
-        f"loop:{until:.0f}",
+        "loop",
+        until,
     )
 
 
@@ -61,10 +69,14 @@ async def _hourly(services: Services, conversation_id: str, request: RequestStat
             text = (
                 f"I take {most} request{'s' if most != 1 else ''} an hour {of}. Please ask again after {_clock(until)}."
             )
-            return TooMany(text, f"limit:{circle}:{actor.key}:{until:.0f}")
+            return TooMany(text, f"limit:{circle}:{actor.key}", until)
     return None
 
 
 def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(_minute(seconds), UTC).strftime("%H:%M UTC")
+
+
+def _minute(seconds: float) -> int:
     """Return the first full minute after this time."""
-    return datetime.fromtimestamp(math.ceil(seconds / 60) * 60, UTC).strftime("%H:%M UTC")
+    return math.ceil(seconds / 60) * 60

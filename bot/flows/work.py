@@ -59,10 +59,10 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
 
 
 def to_answer(state: State) -> list[RequestState]:
-    """Return the requests that a run has to answer now: those of a run that was cut off, else all that are admitted."""
+    """Return the requests that a run has to answer now: those of a run that was cut off, else the next ones."""
     if state.running() and state.run is not None:
         return [state.requests[seq] for seq in state.run.requests if state.requests[seq].phase != "closed"]
-    return [r for r in state.open("admitted") if r.needs_run]
+    return state.for_one_run()
 
 
 class Run:
@@ -150,7 +150,13 @@ class Run:
         if before := await handed_out(checkout, self._log.state, place):
             return before
         box = await self._site.enter(grant)
+        if not self._wants_changes():
+            return None
         return await hand_out(self._services, checkout, self._log, place, box, grant, outcome)
+
+    def _wants_changes(self) -> bool:
+        """Whether anything beside a plan was asked for, of what this run answers."""
+        return any(r.needs_run and r.trigger.request.verb != "plan" for r in self._answered())
 
     async def _guarded(self, work: Coroutine[Any, Any, Outcome]) -> Outcome:
         try:

@@ -84,6 +84,19 @@ async def test_of_many_that_come_at_once_no_more_are_admitted(world: World) -> N
     assert [request.seq for request in admitted] == [seq for _, seq in world.bus.acknowledged[:3]]
 
 
+async def test_of_many_that_are_refused_out_of_order_one_is_answered(world: World) -> None:
+    limit(world, per_person=2)
+    now = time.time()
+    for asked in range(6):
+        world.use(clock=lambda asked=asked: now + 50 * asked)
+        world.store.log._clock = world.store.inbox._clock = world.services.clock  # type: ignore[attr-defined]
+        await world.ask()
+    first, *later = world.bus.acknowledged
+    for request in (first, *reversed(later)):
+        await desk.acknowledge(world.services, *request)
+    assert len(refusals(world)) == 1
+
+
 async def test_verbs_that_need_no_run_are_neither_counted_nor_refused(world: World) -> None:
     limit(world, per_person=1, loop=1)
     for text in ("@onhand help", "@onhand status", "@onhand fix it", "@onhand status", "@onhand stop"):
