@@ -38,6 +38,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     """Run the web process until it is told to stop."""
     with lasting():
         from bot.web.app import create
+        from bot.web.heads import BoundedHeads
 
     redactor = Redactor()
     logs.set_up(settings.log_json, redactor)
@@ -50,6 +51,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
         )  # a request leaves hardly any cycles, but hundreds of objects while it waits for its commit
         config = uvicorn.Config(
             app,
+            http=BoundedHeads,
             host=host or settings.host,
             port=settings.port if port is None else port,
             log_config=None,
