@@ -42,7 +42,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
 
     redactor = Redactor()
     logs.set_up(settings.log_json, redactor)
-    _stop_signal()  # uvicorn raises a signal again when it has stopped; what is open is closed after that
+    stop = _stop_signal()  # uvicorn raises a signal again when it has stopped; what is open is closed after that
     async with bootstrap.build(settings, redactor) as built, listening(built.services):
         with lasting():
             app = create(built)
@@ -61,7 +61,16 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
             timeout_keep_alive=75,  # longer than a proxy in front keeps a connection, so that none is closed just as it is used
             server_header=False,
         )
-        await uvicorn.Server(config).serve()
+        server = uvicorn.Server(config)
+        told = asyncio.create_task(_end_when(stop, server))
+        await server.serve()
+        told.cancel()
+
+
+async def _end_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+    """End the server for a signal that came before it listened to signals itself."""
+    await stop.wait()
+    server.should_exit = True
 
 
 async def worker(settings: Settings) -> None:
