@@ -97,6 +97,7 @@ async def up(settings: Settings) -> int:
         _Child("web", ["serve", "--host", settings.host, "--port", str(port)], environment),
         _Child("worker", ["worker"], environment),
     ]
+    keeping = asyncio.create_task(_keep(redis)) if redis else None
     try:
         for child in children:
             await child.start()
@@ -106,7 +107,8 @@ async def up(settings: Settings) -> int:
         return await _supervise(children, stop)
     finally:
         await asyncio.gather(*(child.stop() for child in children))
-        if redis is not None:
+        if redis is not None and keeping is not None:
+            keeping.cancel()
             await redis.stop()
 
 
@@ -164,15 +166,27 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+async def _keep(redis: EmbeddedRedis) -> None:
+    """Start Redis again whenever it dies: nobody else can, and without it no work is begun."""
+    while True:
+        await redis.ended()
+        click.echo("onhand: Redis died; starting it again", err=True)
+        await asyncio.sleep(_RESTART_PAUSE)
+        try:
+            await redis.start()
+        except OnhandError as error:
+            click.echo(f"onhand: {error}", err=True)
+
+
 async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:
-    """Start again what dies, until `stop`; give up on a child that cannot even start."""
+    """Start again what dies, until `stop`; give up on a child that cannot even start, unless somebody has killed it."""
     stopping = asyncio.create_task(stop.wait())
     watched = {asyncio.create_task(child.ended()): child for child in children}
     while not stop.is_set():
         done, _ = await asyncio.wait([stopping, *watched], return_when=asyncio.FIRST_COMPLETED)
         for child in [watched.pop(task) for task in [*watched] if task in done]:
-            code = child.process.returncode if child.process else None
-            if time.monotonic() - child.started_at < _RESTART_PAUSE * 3:
+            code = child.process.returncode if child.process else 0
+            if code is not None and code >= 0 and time.monotonic() - child.started_at < _RESTART_PAUSE * 3:
                 click.echo(f"onhand: {child.name} cannot start (exit {code}); see above", err=True)
                 return 1
             click.echo(f"onhand: {child.name} died (exit {code}); starting it again", err=True)
