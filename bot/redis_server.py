@@ -68,6 +68,11 @@ class EmbeddedRedis:
             ) from None
         return f"unix://{quote(str(socket))}"
 
+    async def ended(self) -> None:
+        """Return when the server has ended, at once when there is none."""
+        if self._process is not None:
+            await asyncio.to_thread(self._process.wait)
+
     async def stop(self) -> None:
         """Have it write everything down and end. Doing it twice is harmless."""
         process, self._process = self._process, None

@@ -28,6 +28,8 @@ _PATIENCE = 5.0
 """Seconds after which a Redis that says nothing is taken to be out of reach."""
 _PAUSE = 1.0
 """Seconds to wait for a Redis that is out of reach."""
+_LETTING_GO = (3.0, 1.0)
+"""Seconds that jobs have to end when they are told to, and again when they are told once more."""
 
 _TAKE = """
 local time = redis.call('TIME')
@@ -71,10 +73,12 @@ class BellWorker(Worker):
             job_serializer=encode_job,
             job_deserializer=decode_job,
             log_results=False,
+            on_job_start=self._has_begun,
             **options,
         )
         self.in_progress_timeout_s = CLAIM_SECONDS
         self._due_at_start: dict[str, int] = {}
+        self._until_begun: dict[str, asyncio.Timeout] = {}
         self._ahead = 0
         """Milliseconds by which our clock is ahead of Redis'."""
         self._look_after = float(_LOOK_EVERY)
@@ -97,12 +101,20 @@ class BellWorker(Worker):
             renewing.cancel()
 
     async def drain(self) -> None:
-        """End the running jobs so that other workers go on with them at once."""
+        """End the running jobs so that other workers go on with them at once.
+
+        Where Redis or the database is away, they cannot be let go of: then claims and leases run out by themselves.
+        """
         self.allow_pick_jobs = False
-        tasks = list(self.tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        running = set(self.tasks.values())
+        for seconds in _LETTING_GO:
+            for task in running:
+                task.cancel()
+            if running:
+                done, running = await asyncio.wait(running, timeout=seconds)
+                await asyncio.gather(*done, return_exceptions=True)
+        if running:
+            log.warning("queue %s: %d jobs did not end; they are left to run out", self.queue_name, len(running))
 
     async def _poll_iteration(self) -> None:
         """Let the clockwork (arq's cron) tick, start what is due, bury what has ended."""
@@ -144,11 +156,17 @@ class BellWorker(Worker):
         """Run one job under the claim that it was taken with; `score` is when that was, by our clock."""
         self._due_at_start[job_id] = score
         try:
-            await super().run_job(job_id, score)
+            async with asyncio.timeout(_PATIENCE) as self._until_begun[job_id]:
+                await super().run_job(job_id, score)
         except (RedisError, OSError) as error:  # the sweep finds what is left undone
-            log.warning("job %s: Redis is out of reach: %s", job_id, error)
+            log.warning("job %s: Redis is out of reach: %s", job_id, error or "it did not answer in time")
         finally:
             self._due_at_start.pop(job_id, None)
+            self._until_begun.pop(job_id, None)
+
+    async def _has_begun(self, ctx: dict[str, Any]) -> None:
+        """Let the job take its time, now that Redis has told what it is."""
+        self._until_begun[ctx["job_id"]].reschedule(None)
 
     async def finish_job(
         self,
@@ -162,13 +180,14 @@ class BellWorker(Worker):
     ) -> None:
         """Let go of the claim; a job that is not done becomes due when it asked to be, or at once; somebody looks when."""
         score = self._due_at_start.pop(job_id, timestamp_ms())
-        if not finish:
-            due = score + incr_score if incr_score else timestamp_ms()
-            await self.pool.zadd(self.queue_name, {job_id: due - self._ahead}, xx=True)
-            await self.pool.lpush(bell(self.queue_name), 1)  # type: ignore[misc]
-        await super().finish_job(
-            job_id, finish, result_data, result_timeout_s, keep_result_forever, None, keep_in_progress
-        )
+        async with asyncio.timeout(_PATIENCE):
+            if not finish:
+                due = score + incr_score if incr_score else timestamp_ms()
+                await self.pool.zadd(self.queue_name, {job_id: due - self._ahead}, xx=True)
+                await self.pool.lpush(bell(self.queue_name), 1)  # type: ignore[misc]
+            await super().finish_job(
+                job_id, finish, result_data, result_timeout_s, keep_result_forever, None, keep_in_progress
+            )
 
     async def _renew_claims(self) -> None:
         while True:

@@ -38,10 +38,11 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     """Run the web process until it is told to stop."""
     with lasting():
         from bot.web.app import create
+        from bot.web.heads import BoundedHeads
 
     redactor = Redactor()
     logs.set_up(settings.log_json, redactor)
-    _stop_signal()  # uvicorn raises a signal again when it has stopped; what is open is closed after that
+    stop = _stop_signal()  # uvicorn raises a signal again when it has stopped; what is open is closed after that
     async with bootstrap.build(settings, redactor) as built, listening(built.services):
         with lasting():
             app = create(built)
@@ -50,6 +51,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
         )  # a request leaves hardly any cycles, but hundreds of objects while it waits for its commit
         config = uvicorn.Config(
             app,
+            http=BoundedHeads,
             host=host or settings.host,
             port=settings.port if port is None else port,
             log_config=None,
@@ -59,7 +61,16 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
             timeout_keep_alive=75,  # longer than a proxy in front keeps a connection, so that none is closed just as it is used
             server_header=False,
         )
-        await uvicorn.Server(config).serve()
+        server = uvicorn.Server(config)
+        told = asyncio.create_task(_end_when(stop, server))
+        await server.serve()
+        told.cancel()
+
+
+async def _end_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+    """End the server for a signal that came before it listened to signals itself."""
+    await stop.wait()
+    server.should_exit = True
 
 
 async def worker(settings: Settings) -> None:
@@ -86,6 +97,7 @@ async def up(settings: Settings) -> int:
         _Child("web", ["serve", "--host", settings.host, "--port", str(port)], environment),
         _Child("worker", ["worker"], environment),
     ]
+    keeping = asyncio.create_task(_keep(redis)) if redis else None
     try:
         for child in children:
             await child.start()
@@ -95,7 +107,8 @@ async def up(settings: Settings) -> int:
         return await _supervise(children, stop)
     finally:
         await asyncio.gather(*(child.stop() for child in children))
-        if redis is not None:
+        if redis is not None and keeping is not None:
+            keeping.cancel()
             await redis.stop()
 
 
@@ -153,15 +166,27 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+async def _keep(redis: EmbeddedRedis) -> None:
+    """Start Redis again whenever it dies: nobody else can, and without it no work is begun."""
+    while True:
+        await redis.ended()
+        click.echo("onhand: Redis died; starting it again", err=True)
+        await asyncio.sleep(_RESTART_PAUSE)
+        try:
+            await redis.start()
+        except OnhandError as error:
+            click.echo(f"onhand: {error}", err=True)
+
+
 async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:
-    """Start again what dies, until `stop`; give up on a child that cannot even start."""
+    """Start again what dies, until `stop`; give up on a child that cannot even start, unless somebody has killed it."""
     stopping = asyncio.create_task(stop.wait())
     watched = {asyncio.create_task(child.ended()): child for child in children}
     while not stop.is_set():
         done, _ = await asyncio.wait([stopping, *watched], return_when=asyncio.FIRST_COMPLETED)
         for child in [watched.pop(task) for task in [*watched] if task in done]:
-            code = child.process.returncode if child.process else None
-            if time.monotonic() - child.started_at < _RESTART_PAUSE * 3:
+            code = child.process.returncode if child.process else 0
+            if code is not None and code >= 0 and time.monotonic() - child.started_at < _RESTART_PAUSE * 3:
                 click.echo(f"onhand: {child.name} cannot start (exit {code}); see above", err=True)
                 return 1
             click.echo(f"onhand: {child.name} died (exit {code}); starting it again", err=True)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from bot.core.errors import LeaseLost, Unavailable
@@ -12,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 6.0
 RENEW_EVERY = 2.0
+_LETTING_GO = 2.0
+"""Seconds to wait for a database that is asked to let go of a lease: those of many runs wait in line where it is locked."""
 
 
 async def under_lease(
@@ -30,7 +33,9 @@ async def under_lease(
         logger.warning("%s", lost)
         return LEASE_SECONDS
     finally:
-        await services.leases.release(conversation_id, holder)
+        with suppress(TimeoutError):  # then it runs out by itself
+            async with asyncio.timeout(_LETTING_GO):
+                await services.leases.release(conversation_id, holder)
     return 0.0
 
 

@@ -83,18 +83,32 @@ async def test_nothing_stays_behind_when_it_is_killed(tmp_path: Path) -> None:
         assert await gone(children) == []
 
 
-async def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
-    async with up(tmp_path / "home") as (process, _):
-        [worker] = [child for child in tree(process) if "worker" in child.cmdline()]
-        await asyncio.sleep(3.1)  # one that dies at once is not started again
-        worker.kill()
+@pytest.mark.parametrize("word", ["worker", "serve", "redis-server"])
+async def test_what_is_killed_is_started_again_however_soon_and_often(word: str, tmp_path: Path) -> None:
+    async with up(tmp_path / "home") as (process, url), httpx.AsyncClient(trust_env=False) as client:
+        known: set[int] = set()
 
-        async def another() -> None:
-            while not [c for c in tree(process) if c.pid != worker.pid and "worker" in _words(c)]:
+        async def another() -> psutil.Process:
+            while True:
+                for child in tree(process):
+                    if child.pid not in known and child.name() != "sh" and any(word in part for part in _words(child)):
+                        return child
                 await asyncio.sleep(0.1)
 
+        async def ready() -> bool:
+            try:
+                return (await client.get(f"{url}/ready")).status_code == 200
+            except httpx.TransportError:
+                return False
+
         async with asyncio.timeout(60):
+            for _ in range(2):
+                child = await another()
+                known.add(child.pid)
+                child.kill()
             await another()
+            while not await ready():
+                await asyncio.sleep(0.1)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
 

@@ -10,6 +10,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -242,3 +243,17 @@ async def test_the_shelf_lists_the_latest_change_first_and_goes_on_from_there(
     await store.log.append(first.id, [THINK], expected=1)
     assert (await store.conversations.list(limit=1))[0].id == first.id
     assert await store.conversations.get("no such conversation") is None
+
+
+async def test_a_postgresql_that_takes_only_reads_is_unavailable(postgres: Any) -> None:
+    """As after a failover, to whoever reaches the server that is a copy now."""
+    database = Database(postgres.create("reads-only", "migrated"))
+    await database.connect()
+
+    def work(connection: Connection) -> None:
+        connection.execute(text("SET TRANSACTION READ ONLY"))
+        connection.execute(text("DELETE FROM deliveries"))
+
+    with pytest.raises(Unavailable, match="read-only"):
+        await database.write(work)
+    await database.close()

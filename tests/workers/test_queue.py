@@ -16,6 +16,7 @@ from arq.worker import func
 
 from bot.bus import RUNS, RedisBus, connect
 from bot.core.errors import Unavailable
+from tests.journeys.faults.proxy import Proxy
 from workers.queue import BellWorker
 
 
@@ -281,3 +282,36 @@ async def test_a_job_that_waits_is_due_at_once_when_it_is_hurried(bus: RedisBus,
         await bus.run("c1", 1, hurry=True)
         await until(lambda: len(tries) == 2)
     assert await bus.redis.zcard(RUNS) == 0
+
+
+@pytest.mark.parametrize("lost", ["what the job is", "that it is done"])
+async def test_a_job_whose_redis_lost_its_words_comes_again(redis_url: str, lost: str) -> None:
+    """The connection stays open, and nothing ever comes back on it."""
+    async with Proxy(redis_url.removeprefix("unix://")) as proxy:
+        url, taken, begun = f"redis://127.0.0.1:{proxy.port}", 0, 0
+
+        async def job(_ctx: Any, _conversation: str) -> None:
+            nonlocal begun
+            begun += 1
+            if begun == 1 and lost == "that it is done":
+                proxy.lose()
+
+        class Worker(BellWorker):
+            async def run_job(self, job_id: str, score: int) -> None:
+                nonlocal taken
+                taken += 1
+                if taken == 1 and lost == "what the job is":
+                    proxy.lose()
+                await super().run_job(job_id, score)
+
+        redis = connect(url)
+        worker = Worker(RUNS, redis, [func(job, name="run_conversation")], 1)
+        working = asyncio.create_task(worker.main())
+        bus = RedisBus(connect(redis_url))
+        await bus.run("c-1", 1)
+        await until(lambda: taken > 1 and begun == (2 if lost == "that it is done" else 1), 40)
+        working.cancel()
+        await worker.drain()
+        await asyncio.gather(working, return_exceptions=True)
+        await bus.close()
+        await redis.aclose()

@@ -19,6 +19,7 @@ class Proxy:
         self.held = asyncio.Event()
         """Set when bytes are being held back."""
         self._watched = b""
+        self._losing: set[asyncio.StreamWriter] = set()
 
     async def __aenter__(self) -> Self:
         await self.accept()
@@ -50,6 +51,10 @@ class Proxy:
         if not once:
             self._open.clear()
 
+    def lose(self) -> None:
+        """Lose all bytes of the connections there are, without closing them; those that are made from now on are well."""
+        self._losing = set(self._lines)
+
     def release(self) -> None:
         """Let the bytes go on."""
         self._watched = b""
@@ -74,6 +79,7 @@ class Proxy:
                 if not self._open.is_set():
                     self.held.set()
                     await self._open.wait()
-                writer.write(data)
-                await writer.drain()
+                if writer not in self._losing:
+                    writer.write(data)
+                    await writer.drain()
         writer.close()

@@ -104,3 +104,20 @@ async def test_a_request_whose_job_was_forgotten_is_found_by_the_sweep(begin: Be
 
 async def has(place: Any, number: int, action: str) -> bool:
     return any(event.get("action") == action for event in await place.events(number))
+
+
+async def test_a_worker_that_is_told_to_stop_does_not_wait_for_a_redis_that_says_nothing(
+    begin: Begin, redis_proxy: Proxy, tmp_path: Path
+) -> None:
+    url = f"redis://127.0.0.1:{redis_proxy.port}"
+    async with begin(script=SLOW, ONHAND_REDIS_URL=url) as service, place_at(service, tmp_path) as place:
+        await place.issue()
+        await place.until(lambda: has(place, 1, "run"))
+        redis_proxy.hold()
+        worker = service.processes.pop("worker")
+        worker.terminate()
+        assert await asyncio.to_thread(worker.wait, 10) == 0
+        redis_proxy.release()
+        service.start("worker", "worker")
+        await place.ended(1)
+        assert len(place.pulls()) == 1

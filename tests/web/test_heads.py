@@ -1,0 +1,78 @@
+"""What a client may send beside a body has an end, whether its bytes are a header, a trailer or an address."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+
+from bot.commands.service import free_port
+from bot.web.heads import LONGEST_HEAD, BoundedHeads
+
+POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the number of bytes that came."""
+    size = 0
+    while (message := await receive())["type"] == "http.request":
+        size += len(message["body"])
+        if not message["more_body"]:
+            break
+    said = str(size).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said))]})
+    await send({"type": "http.response.body", "body": said})
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    port = free_port("127.0.0.1")
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=BoundedHeads, log_config=None, lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield port
+    server.should_exit = True
+    await serving
+
+
+async def answer(port: int, head: bytes, piece: bytes = b"", times: int = 0) -> bytes:
+    """Send a head and many pieces, as long as they are taken; return the answer's status line and the rest of it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(head)
+        for _ in range(times):
+            writer.write(piece)
+            await writer.drain()
+        return await reader.read(4096)
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [POST + b"x: ", b"POST /", POST + b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\nx: "],
+    ids=["a header", "an address", "a trailer"],
+)
+async def test_what_never_ends_is_refused(port: int, head: bytes) -> None:
+    pieces = 4 * LONGEST_HEAD // 1000
+    async with asyncio.timeout(30):
+        refused = await answer(port, head, b"a" * 1000, pieces)
+    assert refused.startswith(b"HTTP/1.1 400 ")
+    assert refused.endswith(b"bytes of head")
+
+
+async def test_headers_without_an_end_are_refused(port: int) -> None:
+    async with asyncio.timeout(30):
+        refused = await answer(port, POST, b"x-some: " + b"a" * 992 + b"\r\n", 4 * LONGEST_HEAD // 1000)
+    assert refused.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_a_long_body_is_none_of_it(port: int) -> None:
+    size = 5 * LONGEST_HEAD
+    async with asyncio.timeout(30):
+        taken = await answer(
+            port, POST + b"x: " + b"a" * 30_000 + b"\r\ncontent-length: %d\r\n\r\n" % size, b"b" * 1024, size // 1024
+        )
+    assert taken.endswith(b"\r\n\r\n%d" % size)
