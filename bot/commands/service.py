@@ -38,7 +38,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     """Run the web process until it is told to stop."""
     with lasting():
         from bot.web.app import create
-        from bot.web.heads import BoundedHeads
+        from bot.web.protocol import BoundedProtocol, end_slow_requests
 
     redactor = Redactor()
     logs.set_up(settings.log_json, redactor)
@@ -51,7 +51,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
         )  # a request leaves hardly any cycles, but hundreds of objects while it waits for its commit
         config = uvicorn.Config(
             app,
-            http=BoundedHeads,
+            http=BoundedProtocol,
             host=host or settings.host,
             port=settings.port if port is None else port,
             log_config=None,
@@ -62,9 +62,10 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
             server_header=False,
         )
         server = uvicorn.Server(config)
-        told = asyncio.create_task(_end_when(stop, server))
+        beside = [asyncio.create_task(_end_when(stop, server)), asyncio.create_task(end_slow_requests(server))]
         await server.serve()
-        told.cancel()
+        for task in beside:
+            task.cancel()
 
 
 async def _end_when(stop: asyncio.Event, server: uvicorn.Server) -> None:

@@ -77,9 +77,8 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
         if error.may_pass:
             raise
         trouble = UserError(f"provider_{error.word}", TROUBLE[error.word])
-        await _decline(
-            services, log, request, trouble, f"{trouble.word}:{request.seq}"
-        )  # each time: `retry` is asked for
+        each_time = f"{trouble.word}:{request.seq}"  # because it tells people to write `retry`
+        await _decline(services, log, request, trouble, each_time)
     return None
 
 

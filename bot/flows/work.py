@@ -149,9 +149,9 @@ class Run:
         checkout = self._shop.checkout
         if before := await handed_out(checkout, self._log.state, place):
             return before
-        box = await self._site.enter(grant)
         if not self._wants_changes():
             return None
+        box = await self._site.enter(grant)
         return await hand_out(self._services, checkout, self._log, place, box, grant, outcome)
 
     def _wants_changes(self) -> bool:

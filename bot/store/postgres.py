@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
@@ -16,6 +16,7 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 _SECONDS = 5
 _LOCK_MILLISECONDS = 2500
+_READ_ONLY = "25006"  # after a failover, say
 """Below Slack's limit of 3 s for an answer."""
 
 
@@ -68,12 +69,14 @@ class _Dead(Exception):
 
 
 class _unavailable:  # noqa: N801 -- reads as a statement where it is used
-    """Inside, a server that is away, overloaded or takes only reads (an InternalError) is raised as Unavailable."""
+    """Inside, a server that is away, overloaded or takes only reads is raised as Unavailable."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        gone = isinstance(error, DBAPIError) and error.connection_invalidated
-        if gone or isinstance(error, _Dead | OperationalError | InterfaceError | InternalError | PoolTimeoutError):
+        away = isinstance(error, DBAPIError) and (
+            error.connection_invalidated or getattr(error.orig, "sqlstate", "") == _READ_ONLY
+        )
+        if away or isinstance(error, _Dead | OperationalError | InterfaceError | PoolTimeoutError):
             reason = error.orig if isinstance(error, DBAPIError) else error
             raise Unavailable(f"PostgreSQL did not take it ({str(reason).strip()}); try again") from error

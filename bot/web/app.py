@@ -1,6 +1,9 @@
 """The web application, put together: THE endpoint in front, Litestar for everything else."""
 
-from litestar import Litestar
+import logging
+from typing import Any
+
+from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.enums import ScopeType
 from litestar.openapi import OpenAPIConfig
@@ -10,10 +13,13 @@ from litestar.plugins.core import MsgspecDIPlugin
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from bot.bootstrap import Built
+from bot.core.errors import Unavailable
 from bot.web import installing, service
 from bot.web.conversations import Conversations
 from bot.web.metrics import Metrics
 from bot.web.webhooks import PREFIX, Webhooks
+
+log = logging.getLogger(__name__)
 
 
 def create(built: Built) -> ASGIApp:
@@ -49,6 +55,14 @@ def _litestar(built: Built, metrics: Metrics) -> Litestar:
             *installing.HANDLERS,
         ],
         state=State({"built": built, "services": built.services, "metrics": metrics}),
+        exception_handlers={Unavailable: _unavailable},
         logging_config=None,
         openapi_config=OpenAPIConfig("onhand", "1", path="/schema", render_plugins=[JsonRenderPlugin(path="/")]),
+    )
+
+
+def _unavailable(_: Request[Any, Any, Any], error: Unavailable) -> Response[dict[str, str]]:
+    log.error("a page cannot be shown: %s", error)
+    return Response(
+        {"error": "unavailable", "detail": "the database cannot be read now; please try again"}, status_code=503
     )

@@ -22,6 +22,9 @@ _QUIET = 10.0
 LONGEST_BODY = 26 * 1024 * 1024
 """Bytes; GitHub sends up to 25 MB."""
 
+ROOM = 256 * 1024 * 1024
+"""Bytes of bodies that are coming in pieces, all together: nobody has shown a signature yet."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,6 +43,8 @@ class Webhooks:
     def __init__(self, services: Services, metrics: Metrics) -> None:
         self._services, self._metrics = services, metrics
         self._last_refusal: dict[str, float] = {}
+        self._coming = 0
+        """Bytes that are held of bodies which have yet to come to their ends."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one delivery."""
@@ -56,7 +61,7 @@ class Webhooks:
         try:
             if scope.get("method") != "POST":
                 raise Rejected("method", "expected POST", 405)
-            inbound = Inbound(_headers(scope), await _read(receive))
+            inbound = Inbound(_headers(scope), await self._read(receive))
             receipt = await intake.receive(self._services, service, inbound)
         except Rejected as error:
             self._note_refusal(service, error)
@@ -73,6 +78,30 @@ class Webhooks:
         body = {"status": receipt.status, "conversation_ids": receipt.conversation_ids}
         return _Answer(status, body, receipt.event, receipt.body)
 
+    async def _read(self, receive: Receive) -> bytes:
+        """Read the body up to the limit. Raises Rejected (413, and 400 for one that breaks off), Unavailable."""
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while size <= 2 * LONGEST_BODY:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Rejected("truncated", "the body broke off")
+                chunk: bytes = message.get("body", b"")  # type: ignore[assignment]
+                size += len(chunk)
+                if size <= LONGEST_BODY:
+                    chunks.append(chunk)
+                    self._coming += len(chunk)
+                if not message.get("more_body"):
+                    break  # a body that is too long is read to its end, so that the sender gets to see the answer
+                if self._coming > ROOM:
+                    raise Unavailable(f"{self._coming} bytes of other bodies are coming")
+        finally:
+            self._coming -= sum(map(len, chunks))
+        if size > LONGEST_BODY:
+            raise Rejected("too_large", f"expected at most {LONGEST_BODY} bytes", 413)
+        return b"".join(chunks)
+
     def _note_refusal(self, service: str, error: Rejected) -> None:
         """Log the first refusal of a kind in a while: whoever sends nonsense shall not fill the log; all are counted."""
         now = time.monotonic()
@@ -83,25 +112,6 @@ class Webhooks:
 
 def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-
-
-async def _read(receive: Receive) -> bytes:
-    """Read the body up to the limit. Raises Rejected (413, and 400 for one that breaks off)."""
-    chunks: list[bytes] = []
-    size = 0
-    while size <= 2 * LONGEST_BODY:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Rejected("truncated", "the body broke off")
-        chunk: bytes = message.get("body", b"")  # type: ignore[assignment]
-        size += len(chunk)
-        if size <= LONGEST_BODY:
-            chunks.append(chunk)
-        if not message.get("more_body"):
-            break  # a body that is too long is read to its end, so that the sender gets to see the answer
-    if size > LONGEST_BODY:
-        raise Rejected("too_large", f"expected at most {LONGEST_BODY} bytes", 413)
-    return b"".join(chunks)
 
 
 def _unavailable(word: str, detail: str) -> _Answer:

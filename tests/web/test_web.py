@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from bot.auth.multi_user import as_subject
 from bot.bus import connect
 from bot.commands.service import free_port
 from bot.core.conversation import conversation_id
+from bot.core.errors import Unavailable
 from bot.core.events import Draft, Message
 from bot.core.inbound import Account, Thread
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
+from bot.web import webhooks
 from bot.web.app import create
 
 SECRET = "the webhook secret"
@@ -187,6 +190,35 @@ async def test_a_body_that_is_too_large_is_413(service: Service) -> None:
 
     streamed = await service.client.post("/api/integration/github/events", content=chunks())
     assert (streamed.status_code, streamed.json()["error"]) == (413, "too_large")
+
+
+async def test_half_sent_bodies_have_only_so_much_room(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "ROOM", 300_000)
+    head = b"POST /api/integration/github/events HTTP/1.1\r\nhost: x\r\ncontent-length: 999999\r\n\r\n"
+    port, answers = int(service.url.rpartition(":")[2]), []
+    async with asyncio.timeout(10):
+        lines = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        for reader, writer in lines:
+            writer.write(head + b" " * 150_000)
+            answers.append(asyncio.create_task(reader.readline()))
+        done, _ = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+    assert b" 503 " in done.pop().result()
+    for _, writer in lines:
+        writer.close()
+    await asyncio.gather(*answers, return_exceptions=True)
+    assert (await service.mention()).status_code == 202, "there is room again"
+
+
+async def test_a_page_says_so_when_the_database_is_away(service: Service) -> None:
+    class Away:
+        async def list(self, *_: Any) -> None:
+            raise Unavailable("no route to it")
+
+    away = replace(service.built, services=replace(service.built.services, conversations=Away()))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(create(away))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url=service.url) as client:
+        answer = await client.get("/api/v1/conversations")
+    assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a client may send beside a body has an end, whether its bytes are a header, a trailer or an address."""
+"""What a client may send beside a body has an end, be it a header, a trailer or an address, and a request has to come in time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,8 @@ import pytest
 import uvicorn
 
 from bot.commands.service import free_port
-from bot.web.heads import LONGEST_HEAD, BoundedHeads
+from bot.web import protocol
+from bot.web.protocol import LONGEST_HEAD, BoundedProtocol, end_slow_requests
 
 POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 
@@ -28,11 +29,13 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     port = free_port("127.0.0.1")
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http=BoundedHeads, log_config=None, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=BoundedProtocol, log_config=None, lifespan="off"))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
+    looking = asyncio.create_task(end_slow_requests(server, every=0.1))
     yield port
+    looking.cancel()
     server.should_exit = True
     await serving
 
@@ -76,3 +79,27 @@ async def test_a_long_body_is_none_of_it(port: int) -> None:
             port, POST + b"x: " + b"a" * 30_000 + b"\r\ncontent-length: %d\r\n\r\n" % size, b"b" * 1024, size // 1024
         )
     assert taken.endswith(b"\r\n\r\n%d" % size)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", POST, POST + b"content-length: 9\r\n\r\nab"], ids=["nothing", "half a head", "half a body"]
+)
+async def test_a_request_that_does_not_come_to_its_end_is_refused(
+    port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "SLOWEST", 0.5)
+    async with asyncio.timeout(30):
+        refused = await answer(port, sent)
+    assert refused.startswith(b"HTTP/1.1 400 ")
+    assert b"expected the whole request within" in refused
+
+
+async def test_a_connection_between_two_requests_is_left_alone(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SLOWEST", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(30):
+        for size in (2, 3):
+            writer.write(POST + b"content-length: %d\r\n\r\n%s" % (size, b"a" * size))
+            assert (await reader.readuntil(b"\r\n\r\n%d" % size)).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(1.0)
+    writer.close()
