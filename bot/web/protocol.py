@@ -25,32 +25,25 @@ class BoundedProtocol(HttpToolsProtocol):
         self._since = self.loop.time()
         super().connection_made(transport)
 
-    def end_slow(self) -> None:
-        """Refuse a request that has not come in time."""
-        if self._since is not None and self.loop.time() - self._since > SLOWEST and not self.transport.is_closing():
-            self.send_400_response(f"expected the whole request within {SLOWEST:.0f} s")
-
     def data_received(self, data: bytes) -> None:
         self._fruitless += len(data)
         super().data_received(data)
-        if self._fruitless > LONGEST_HEAD and not self.transport.is_closing():
+        cycle = self.cycle
+        if cycle is not None and cycle.scope is self.scope and (cycle.response_complete or not cycle.more_body):
+            self._fruitless, self._since = 0, None  # nearly always: all of it came at once
+        elif self._since is None:
+            self._since = self.loop.time()
+        elif self._fruitless > LONGEST_HEAD and not self.transport.is_closing():
             self.send_400_response(f"expected at most {LONGEST_HEAD} bytes of head")
-
-    def on_message_begin(self) -> None:
-        self._since = self.loop.time()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._fruitless = 0
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._fruitless = 0
         super().on_body(body)
 
-    def on_message_complete(self) -> None:
-        self._fruitless, self._since = 0, None
-        super().on_message_complete()
+    def end_slow(self) -> None:
+        """Refuse a request that has not come in time."""
+        if self._since is not None and self.loop.time() - self._since > SLOWEST and not self.transport.is_closing():
+            self.send_400_response(f"expected the whole request within {SLOWEST:.0f} s")
 
 
 async def end_slow_requests(server: uvicorn.Server, every: float = _LOOK_EVERY) -> None:
