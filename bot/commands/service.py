@@ -46,9 +46,7 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
     async with bootstrap.build(settings, redactor) as built, listening(built.services):
         with lasting():
             app = create(built)
-        gc.set_threshold(
-            50_000
-        )  # a request leaves hardly any cycles, but hundreds of objects while it waits for its commit
+        gc.set_threshold(50_000)  # a request leaves few cycles, but hundreds of objects while it waits for its commit
         config = uvicorn.Config(
             app,
             http=BoundedProtocol,

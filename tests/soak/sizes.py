@@ -15,10 +15,12 @@ Sizes = dict[str, float]
 BOUNDED = {
     "web memory, MB": 0.10,
     "web descriptors": 0.10,
+    "web database files": 0.10,
     "web connections": 0.10,
     "web threads": 0.10,
     "worker memory, MB": 0.10,
     "worker descriptors": 0.10,
+    "worker database files": 0.10,
     "worker connections": 0.10,
     "worker threads": 0.10,
     "Redis memory, MB": 0.25,
@@ -29,7 +31,9 @@ BOUNDED = {
 
 SLACK = {
     "web descriptors": 4,
-    "worker descriptors": 14,
+    "worker descriptors": 4,
+    "web database files": 10,
+    "worker database files": 10,
     "web connections": 4,
     "worker connections": 24,
     "web threads": 4,
@@ -37,7 +41,7 @@ SLACK = {
     "Redis keys": 20,
 }
 """So few more are no growth, whatever their share: what is kept for the next time is made as more overlap than ever before. Those
-are a worker's five connections to SQLite besides the first, two files each, and its threads to GitHub, a connection each."""
+are a process' five connections to SQLite besides the first, two files each, and a worker's threads to GitHub, a connection each."""
 
 _MEGABYTE = 1 << 20
 
@@ -65,12 +69,14 @@ def _of_home(home: Path) -> Sizes:
 
 
 def _of_process(process: psutil.Process, github_port: int | None) -> Sizes:
-    """Return a process' sizes; its connections to GitHub are counted by themselves, and not among the descriptors."""
+    """Return a process' sizes; its connections to GitHub and files of the database are counted apart from other descriptors."""
     memory = process.memory_full_info().pss / _MEGABYTE
     connections = sum(bool(c.raddr) and c.raddr.port == github_port for c in process.net_connections("tcp"))
+    files = sum("onhand.sqlite" in file.path for file in process.open_files())
     return {
         "memory, MB": memory,
-        "descriptors": float(process.num_fds() - connections),
+        "descriptors": float(process.num_fds() - connections - files),
+        "database files": float(files),
         "connections": float(connections),
         "threads": float(process.num_threads()),
     }
