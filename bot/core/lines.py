@@ -5,16 +5,19 @@ its thread for as long as it likes, and no pool may run empty of them.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Lock, Thread
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from bot.core.errors import ProviderError
 from bot.core.secret import Secret
 
-_TOKENS = 64
-"""Tokens whose connections are kept."""
+_KEPT = 64
+"""Idle lines that are kept, those of all tokens together."""
+_IDLE_SECONDS = 60.0
+"""A line that was idle for longer is closed when another becomes idle: the other end may have left it."""
 _NO_ANSWER = (OSError, RuntimeError, ValueError, TypeError, ArithmeticError, AttributeError, AssertionError)
 """What libraries raise where nothing comes, or no answer: the errors of `requests` are OSErrors."""
 
@@ -29,6 +32,14 @@ L = TypeVar("L", bound=Line)
 T = TypeVar("T")
 
 
+class _Idle(NamedTuple, Generic[L]):
+    """A line that nobody works with, and since when."""
+
+    token: Secret
+    line: L
+    since: float
+
+
 class Lines(Generic[L]):
     """Lines to one platform, which people know as `name`; `connect` makes one for a token.
 
@@ -36,9 +47,12 @@ class Lines(Generic[L]):
     process makes none. `timeout` is in seconds: of each read from a line, and a little more of the whole work.
     """
 
-    def __init__(self, name: str, timeout: float, connect: Callable[[Secret], L]) -> None:
-        self._name, self._timeout, self._connect = name, timeout, connect
-        self._idle: dict[Secret, list[L]] = {}
+    def __init__(
+        self, name: str, timeout: float, connect: Callable[[Secret], L], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name, self._timeout, self._connect, self._clock = name, timeout, connect, clock
+        self._idle: list[_Idle[L]] = []
+        """The one that was used last is the last one."""
         self._closed = False
         self._lock = Lock()
 
@@ -56,9 +70,9 @@ class Lines(Generic[L]):
     def close(self) -> None:
         """Let go of the connections; of those that are worked with when that is done."""
         with self._lock:
-            idle, self._idle, self._closed = self._idle, {}, True
-        for line in (line for lines in idle.values() for line in lines):
-            line.close()
+            idle, self._idle, self._closed = self._idle, [], True
+        for one in idle:
+            one.line.close()
 
     def _answer(self, done: Future[T], token: Secret, what: str, work: Callable[[L], T]) -> None:
         try:
@@ -84,14 +98,17 @@ class Lines(Generic[L]):
 
     def _take(self, token: Secret) -> L:
         with self._lock:
-            if idle := self._idle.get(token):
-                return idle.pop()
+            if idle := next((one for one in reversed(self._idle) if one.token == token), None):
+                self._idle.remove(idle)
+                return idle.line
         return self._connect(token)
 
     def _give(self, token: Secret, line: L) -> None:
+        now = self._clock()
         with self._lock:
-            self._idle[token] = [*self._idle.pop(token, []), line]  # the token used last is the last one
-            most = 0 if self._closed else _TOKENS
-            forgotten = self._idle.pop(next(iter(self._idle))) if len(self._idle) > most else []
-        for old in forgotten:
-            old.close()
+            self._idle.append(_Idle(token, line, now))
+            stale = sum(one.since < now - _IDLE_SECONDS for one in self._idle)
+            surplus = len(self._idle) if self._closed else max(stale, len(self._idle) - _KEPT)
+            over, self._idle = self._idle[:surplus], self._idle[surplus:]
+        for one in over:
+            one.line.close()

@@ -84,6 +84,27 @@ async def test_a_refusal_keeps_the_line(lines, made) -> None:
     assert await lines.do(Secret("one"), "GET /", lambda line: line) is made[0]
 
 
+async def test_a_line_that_was_idle_for_long_is_closed_by_the_next_that_becomes_idle() -> None:
+    both = threading.Barrier(2, timeout=10)
+    lines = Lines("Here", 5, Wire, clock=iter([0.0, 0.0, 40.0, 80.0]).__next__)
+
+    def work(line: Wire) -> Wire:
+        both.wait()
+        return line
+
+    pair = await asyncio.gather(*(lines.do(Secret("one"), "GET /", work) for _ in range(2)))
+    for _ in range(2):
+        used = await lines.do(Secret("one"), "GET /", lambda line: line)
+    assert [line.closed for line in pair] == [line is not used for line in pair]
+    lines.close()
+
+
+async def test_the_lines_that_were_used_last_are_kept(lines, made) -> None:
+    for number in range(70):
+        await lines.do(Secret(f"token {number}"), "GET /", lambda line: None)
+    assert [line.closed for line in made] == [True] * 6 + [False] * 64
+
+
 async def test_closing_closes_every_line(lines, made) -> None:
     await lines.do(Secret("one"), "GET /", lambda line: None)
     lines.close()
