@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bot.core.errors import OnhandError, ProviderError, ProviderWord, Refused
+from bot.core.errors import OnhandError, ProviderError, ProviderWord
 from bot.core.secret import Redactor, Secret
 
 _CONFIG = {
@@ -177,50 +177,6 @@ def _environment(folder: Path, settings: Mapping[str, str]) -> dict[str, str]:
     for number, (name, value) in enumerate(settings.items()):
         environment |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return environment
-
-
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
-
-
-def branch_ref(name: str) -> str:
-    """Return `refs/heads/<name>` (rules of git-check-ref-format(1)). Raises Refused for what is no branch's name."""
-    wrong = (
-        _FORBIDDEN.search(name) or name[:1] in ("-", "/", ".", "") or name[-1:] in ("/", ".") or name in ("@", "HEAD")
-    )
-    if wrong or len(name.encode(errors="replace")) > 240 or not name.isprintable():
-        raise Refused("branch", f"{name[:60]!a} is not a name that git allows for a branch; please use another one.")
-    return f"refs/heads/{name}"
-
-
-def read_ref(name: str) -> str:
-    """Return a full name of what a forge lets be read beside branches, such as `refs/pull/7/head`. Raises Refused."""
-    if not re.fullmatch(r"refs/[a-z-]{1,40}/[0-9]{1,19}/head", name):
-        raise Refused("branch", f"{name[:60]!a} is not a name under which a forge shows a change.")
-    return name
-
-
-def read_loose(mirror: Path, ref: str) -> str:
-    """Return the commit of a ref that is a file of its own, as all are in mirrors; nothing where it is not."""
-    try:
-        return commit_id((mirror / ref).read_text("ascii").strip())
-    except (OSError, ValueError, Refused):
-        return ""
-
-
-def address(url: str) -> str:
-    """Return the address if it is one of git over HTTP without credentials in it. Raises Refused."""
-    parts = urlsplit(url)
-    plain = url.isprintable() and " " not in url and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password or not plain:
-        raise Refused("address", f"{url[:100]!a} is not an address of a repository over http or https.")
-    return url
-
-
-def commit_id(text: str) -> str:
-    """Return the text if it is a full id of a commit. Raises Refused."""
-    if not re.fullmatch(r"[0-9a-f]{40}([0-9a-f]{24})?", text) or not text.strip("0"):  # zeros would delete
-        raise Refused("commit", f"expected the full id of a commit, got {text[:80]!a}.")
-    return text
 
 
 def lines(printed: bytes, end: bytes = b"\0") -> Sequence[str]:

@@ -1,0 +1,74 @@
+"""What to tell the person where git cannot have or take something, read out of what git says."""
+
+import re
+from pathlib import Path
+
+from bot.core.errors import ProviderError, Refused
+from bot.core.ports import Source
+from bot.core.secret import Secret
+from sandbox.git import GitError, git
+from sandbox.names import branch_ref
+
+
+async def why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
+    """Return what to tell the person whose branch is not there. Raises ProviderError."""
+    try:
+        key = (source.url, source.username, token)
+        there = await git(mirror, "ls-remote", "--heads", "--", source.url, key=key, seconds=60.0)
+    except GitError as failed:
+        raise failed.for_provider() from None
+    name = source.repository.name
+    if not there.strip():
+        return Refused("empty", f"The repository {name} is empty; push a first commit and ask again.")
+    found = {row.partition("\t")[2] for row in there.decode(errors="replace").splitlines()}
+    missing = source.base if branch_ref(source.base) not in found else source.head
+    return Refused("branch", f"The repository {name} has no branch {missing}; name one with branch= and ask again.")
+
+
+def unsafe(failed: GitError, source: Source) -> Refused:
+    """Return what to tell the person whose repository holds what git takes for an attack (git-fsck(1))."""
+    found = ", ".join(dict.fromkeys(re.findall(r": (\w+: [^\n]{1,100})", failed.said))) or "see git fsck"
+    return Refused(
+        "unsafe", f"git takes the repository {source.repository.name} for unsafe: {found}. I work on none such."
+    )
+
+
+_NO_FILE = re.compile(
+    r"File name too long|unable to create file|cannot create directory"
+)  # git cuts what it says at 4 KB
+
+
+def not_laid_out(error: GitError | OSError, source: Source) -> Exception:
+    """Return what to tell the person whose repository has names that no file can have here, else the error."""
+    if not _NO_FILE.search(error.said if isinstance(error, GitError) else str(error)):
+        return error
+    return Refused("names", f"The repository {source.repository.name} has paths that cannot be written as files here.")
+
+
+_STANDS_IN_THE_WAY = re.compile(r"directory file conflict|'refs/heads/([^']+)' exists; cannot create")
+_RULES = re.compile(r"GH006|GH013|protected branch|repository rule", re.IGNORECASE)
+_SECRETS = re.compile(r"push protection|push cannot contain secrets", re.IGNORECASE)
+_REMOTE = re.compile(r"^remote:[ \t]*(?:error:[ \t]*)?(\S.*)$", re.MULTILINE)
+
+
+def why_not_pushed(failed: GitError, source: Source, branch: str) -> ProviderError | Refused:
+    """Return what a refused push means. A rule of the forge is said in the forge's own words.
+
+    https://docs.github.com/repositories/configuring-branches-and-merges-in-your-repository/managing-rulesets
+    """
+    told = " ".join(" ".join(_REMOTE.findall(failed.said)).split())[:300].rstrip(". ")
+    if "was archived" in failed.said:
+        return Refused(
+            "archived", f"The repository {source.repository.name} is archived, so nothing can be pushed to it."
+        )
+    if _SECRETS.search(failed.said):
+        return Refused("secrets", f"The forge holds a part of the work for a secret, and took nothing of it: {told}.")
+    if _RULES.search(failed.said):
+        return Refused("protected", f"The rules of the repository do not let me push to `{branch}`: {told}.")
+    if found := _STANDS_IN_THE_WAY.search(failed.said):
+        name = found[1] or branch.partition("/")[0]
+        text = f"There is a branch `{name}`, beside which git allows no branch `{branch}`; please rename it."
+        return Refused("protected", text)
+    if "hook declined" in failed.said:
+        return Refused("declined", f"A check of the repository declined the push to `{branch}`: {told}.")
+    return failed.for_provider()
