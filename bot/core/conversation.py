@@ -143,6 +143,10 @@ class State:
         """Whether something that needs a run was asked before this request and has yet to be admitted."""
         return any(r.needs_run and r.seq < request.seq for r in self.open("asked"))
 
+    def last_admitted(self, actor: str) -> int:
+        """The seq at which a request of this account (by its key) was admitted last, 0 where none ever was."""
+        return max((r.admitted_seq for r in self.requests.values() if r.trigger.actor.key == actor), default=0)
+
     def _stops(self) -> list[RequestState]:
         return [r for r in self.requests.values() if r.admitted_seq and r.trigger.request.verb == "stop"]
 

@@ -171,8 +171,11 @@ async def _answer(reporter: Reporter, state: State, request: RequestState) -> bo
 async def _decline(
     services: Services, log: ConversationLog, request: RequestState, error: UserError, topic: str = ""
 ) -> None:
-    """Say why not, once for each topic (person and reason) in a thread, and close the request or let it wait for the account."""
-    topic = topic or f"{error.word}:{request.trigger.actor.key}"
+    """Say why not, and close the request or let it wait for the account.
+
+    It is said once for each topic in a thread: person and reason, until the person has been admitted meanwhile.
+    """
+    topic = topic or _refusal(error, log.state, request.trigger.actor.key)
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)
@@ -184,6 +187,11 @@ async def _decline(
         await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
     elif request.waits_for != "account":
         await log.append(Draft(Waiting(request=request.seq, account=request.trigger.actor.key)))
+
+
+def _refusal(error: UserError, state: State, actor: str) -> str:
+    admitted = state.last_admitted(actor)
+    return f"{error.word}:{actor}" + (f":{admitted}" if admitted else "")
 
 
 async def _ahead(services: Services) -> int:

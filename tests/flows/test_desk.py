@@ -62,6 +62,17 @@ async def test_somebody_without_the_right_is_refused_once(world) -> None:
     assert [requests[seq].ending for seq in (first, second)] == ["refused", "refused"]
 
 
+async def test_somebody_who_lost_the_right_is_told_so_once(world) -> None:
+    await world.admit(who="mallory")
+    world.forge.writers.add("mallory")
+    await world.admit("@onhand now I may", who="mallory")
+    await world.run()
+    world.forge.writers.discard("mallory")
+    for _ in range(2):
+        await world.admit("@onhand again", who="mallory")
+    assert len([topic for topic in world.forge.made(Say) if topic.startswith("permission:memory:mallory")]) == 2
+
+
 async def test_the_bot_needs_the_right_too(world, monkeypatch: pytest.MonkeyPatch) -> None:
     world.forge.writers.clear()
     await world.admit()
