@@ -93,8 +93,16 @@ async def test_work_goes_out_and_is_pushed(
         "touch .git/index.lock .git/HEAD.lock",
         "echo '*.odd working-tree-encoding=NONE' >.gitattributes; echo x >a.odd",
         "git config core.autocrlf true; git config core.safecrlf true; export GIT_DIR=/nowhere",
+        "printf 'exit 1' >/tmp/git; chmod +x /tmp/git; export PATH=/tmp:$PATH; git() { false; }; export -f git",
+        "mkfifo .git/MERGE_HEAD",
     ],
-    ids=["locks of a git that was killed", "a file that git cannot store", "settings of the session"],
+    ids=[
+        "locks of a git that was killed",
+        "a file that git cannot store",
+        "settings of the session",
+        "another git in front",
+        "a pipe that git would read",
+    ],
 )
 async def test_work_goes_out_whatever_hinders_git(
     hindrance: str, checkout: GitCheckout, source: Source, base: str, box: Sandbox
