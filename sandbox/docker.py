@@ -21,7 +21,7 @@ from bot.core.ports import BoxSpec
 from sandbox import layers, overlay
 from sandbox.box import Box
 from sandbox.connection import Peer
-from sandbox.home import BOX_USER, BoxFolder, box_of, install_program, new_box, own_python
+from sandbox.home import BOX_USER, BoxFolder, box_of, install_program, labels_of_boxes, new_box, own_python
 from sandbox.startup import arguments, environment, words
 
 T = TypeVar("T")
@@ -91,16 +91,18 @@ class DockerSandboxes:
         await _Container(self._docker, box_of(self._home, state)).remove()
 
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
+        """Return the boxes with a container or a folder: whoever made or removed one may have been killed halfway."""
+
         def find() -> Any:
             mine = [f"{_BOX}", f"{_HOME}={self._home}"]
             return self._docker().api.containers(all=True, filters={"label": mine})
 
-        found = []
+        found = await asyncio.to_thread(labels_of_boxes, self._home)
         for container in await _ask(find):
             labels = dict(container["Labels"])
             state = BoxFolder(self._home, labels.pop(_BOX)).state
-            found.append((state, {name: text for name, text in labels.items() if not name.startswith("onhand.")}))
-        return found
+            found[state] = {name: text for name, text in labels.items() if not name.startswith("onhand.")}
+        return list(found.items())
 
     async def close(self) -> None:
         if self._client is not None:

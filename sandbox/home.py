@@ -15,7 +15,7 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -139,12 +139,16 @@ def box_of(home: Path, state: str) -> BoxFolder:
     return BoxFolder(home, box_id)
 
 
-def boxes(home: Path) -> Iterator[BoxFolder]:
-    """Yield the folder of every box."""
+def labels_of_boxes(home: Path) -> dict[str, Mapping[str, str]]:
+    """Return the labels of every box that has a folder, by its state."""
+    found: dict[str, Mapping[str, str]] = {}
     with contextlib.suppress(FileNotFoundError):
         for path in sorted(home.iterdir()):
             if _ID.fullmatch(path.name):
-                yield BoxFolder(home, path.name)
+                folder = BoxFolder(home, path.name)
+                with contextlib.suppress(SandboxGone):
+                    found[folder.state] = folder.facts().get("labels", {})
+    return found
 
 
 def own_python() -> str:

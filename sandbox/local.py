@@ -22,7 +22,7 @@ from sandbox.box import Box
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.connection import Peer, connect
 from sandbox.etc import install_etc
-from sandbox.home import BoxFolder, box_of, boxes, install_program, new_box, own_python
+from sandbox.home import BoxFolder, box_of, install_program, labels_of_boxes, new_box, own_python
 from sandbox.inside.processes import SIGCONT, SIGKILL, descendants, halt, send
 from sandbox.startup import arguments, environment, words
 
@@ -75,11 +75,7 @@ class _Machine:
         await _Processes(box_of(self._home, state)).remove()
 
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
-        found = []
-        for folder in boxes(self._home):
-            with contextlib.suppress(SandboxGone):
-                found.append((folder.state, folder.facts().get("labels", {})))
-        return found
+        return list(labels_of_boxes(self._home).items())
 
     async def close(self) -> None:
         """Nothing is kept open."""

@@ -45,11 +45,13 @@ rm {REST}
 
 HAND_OUT = """set -e
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+unset -f git
+PATH=/usr/local/bin:/usr/bin:/bin:$PATH
 export GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat
 export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false GIT_CONFIG_KEY_1=commit.gpgSign
 export GIT_CONFIG_VALUE_1=false GIT_CONFIG_KEY_2=core.safecrlf GIT_CONFIG_VALUE_2=false
 message=$(cat)
-find .git -path .git/objects -prune -o -type f -name '*.lock' -exec rm -f {} +
+find .git -path .git/objects -prune -o \\( -type f -name '*.lock' -o -type p \\) -exec rm -f {} +
 add() { GIT_LITERAL_PATHSPECS=1 git -c advice.addEmbeddedRepo=false add --all --ignore-errors -- "$1" >/dev/null 2>&1; }
 add . || git ls-files -z --modified --others --exclude-standard | while IFS= read -r -d '' file; do add "$file" || true; done
 git diff --cached --raw --no-renames --diff-filter=A | sed -n 's/^:000000 160000 [^\\t]*\\t//p' |
@@ -69,7 +71,8 @@ wc -c <"$2"
 """
 """Commit what is not committed, and bundle. Arguments: base commit, file, "known" or nothing. Stdin: a message.
 
-A git that was killed leaves locks; and of one file that it cannot store, git leaves all files out that were to be stored with it.
+The agent may have put another git in front, and a pipe in .git has git wait for ever. A git that was killed leaves locks; and of
+one file that it cannot store, git leaves all files out that were to be stored with it.
 """
 
 CLEAN_UP = 'rm -f -- "$1"'

@@ -67,6 +67,7 @@ class Sqlite:
     async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T:
         if self._connection is None:
             raise Unavailable("the database is closed")
+        self._sync.check()
         with unavailable_sqlite():
             try:
                 result, rows = self._write_at_once(self._connection, work)

@@ -46,6 +46,11 @@ class LogSync:
             self._asked.put(None)
             self._thread.join()
 
+    def check(self) -> None:
+        """Raise Unavailable when the log was deleted while it was open: what is committed to it ends with this process."""
+        if self._log >= 0 and not os.fstat(self._log).st_nlink:
+            raise Unavailable(f"{self._path} was deleted while it was in use; start all processes of onhand again")
+
     async def all_until_now(self) -> None:
         """Return once everything that was committed is on the disk. Raises Unavailable."""
         self._committed += 1

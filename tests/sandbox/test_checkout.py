@@ -93,8 +93,16 @@ async def test_work_goes_out_and_is_pushed(
         "touch .git/index.lock .git/HEAD.lock",
         "echo '*.odd working-tree-encoding=NONE' >.gitattributes; echo x >a.odd",
         "git config core.autocrlf true; git config core.safecrlf true; export GIT_DIR=/nowhere",
+        "printf 'exit 1' >/tmp/git; chmod +x /tmp/git; export PATH=/tmp:$PATH; git() { false; }; export -f git",
+        "mkfifo .git/MERGE_HEAD",
     ],
-    ids=["locks of a git that was killed", "a file that git cannot store", "settings of the session"],
+    ids=[
+        "locks of a git that was killed",
+        "a file that git cannot store",
+        "settings of the session",
+        "another git in front",
+        "a pipe that git would read",
+    ],
 )
 async def test_work_goes_out_whatever_hinders_git(
     hindrance: str, checkout: GitCheckout, source: Source, base: str, box: Sandbox
@@ -319,12 +327,12 @@ async def test_a_rewritten_history_is_refused(checkout: GitCheckout, source: Sou
 async def test_rubbish_instead_of_a_bundle_is_a_sandbox_error(
     rubbish: str, checkout: GitCheckout, source: Source, base: str, box: Sandbox
 ) -> None:
-    fake = f"""#!/bin/sh
-case "$*" in *bundle*) for file; do case $file in *.bundle) {rubbish} >$file; exit 0;; esac; done;; esac
-exec /usr/bin/git "$@"
+    fake = f"""#!/bin/bash
+/bin/bash "$@" || exit
+for file in .git/*.bundle; do {rubbish} >$file; done
 """
-    await box.write("/tmp/bin/git", fake.encode())
-    await said(box, "chmod +x /tmp/bin/git; export PATH=/tmp/bin:$PATH; echo 1 >one")
+    await box.write("/tmp/bin/bash", fake.encode())
+    await said(box, "chmod +x /tmp/bin/bash; export PATH=/tmp/bin:$PATH; echo 1 >one")
     with pytest.raises(SandboxError):
         await take(checkout, source, base, box)
 

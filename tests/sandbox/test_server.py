@@ -16,7 +16,7 @@ from bot.core.ports import Sandbox, Sandboxes
 from bot.core.secret import Secret
 from sandbox.box import Box
 from sandbox.connection import connect
-from sandbox.home import box_of
+from sandbox.home import box_of, new_box
 from sandbox.inside.output import KEEP, Output
 from sandbox.inside.wire import MAX_LINE, VERSION, frame, parse
 
@@ -298,6 +298,15 @@ async def test_a_box_that_hid_its_socket_is_started_again_with_its_files(local: 
     again = await local.attach(box.state)
     assert await again.read("kept") == b"work"
     await again.close()
+
+
+@pytest.mark.docker
+async def test_a_folder_whose_container_was_never_made_is_listed_and_removed(docker: Sandboxes, tmp_path: Path) -> None:
+    folder = new_box(tmp_path / "boxes", {"conversation": "one"})  # here a worker was killed
+    assert await docker.list() == [(folder.state, {"conversation": "one"})]
+    await docker.remove(folder.state)
+    assert await docker.list() == []
+    assert not folder.path.exists()
 
 
 @pytest.mark.docker

@@ -189,6 +189,17 @@ async def test_a_log_that_cannot_be_synced_is_no_durable_write(impatient: Path) 
     await database.close()
 
 
+@pytest.mark.parametrize("durable", [True, False])
+async def test_a_log_that_was_deleted_while_it_was_open_takes_no_more(impatient: Path, durable: bool) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
+    impatient.with_name("onhand.db-wal").unlink()
+    with pytest.raises(Unavailable, match="deleted"):
+        await database.write(lambda connection: connection.execute(text("DELETE FROM users")), durable=durable)
+    await database.close()
+
+
 def size(path: Path) -> int:
     return path.stat().st_size
 
