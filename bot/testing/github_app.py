@@ -117,6 +117,13 @@ class Apps:
         self.apps[app.id] = app
         return app
 
+    def rename(self, old: str, new: str) -> None:
+        """Know a repository under its new name in all installations and tokens."""
+        for app in self.apps.values():
+            reaching: list[Installation | Token] = [*app.installations, *app.tokens]
+            for reach in reaching:
+                reach.repositories = [new if name == old else name for name in reach.repositories]
+
     def alive(self, app: GitHubApp) -> list[Token]:
         """The tokens that still open something."""
         return [token for token in app.tokens if self._token(token.value) is not None]

@@ -17,7 +17,7 @@ from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account
 from bot.core.refusals import unless
 from bot.core.secret import Secret
-from integrations.github.answers import Answer
+from integrations.github.answers import Answer, Repo
 from integrations.github.api import Api
 from integrations.github.deliveries import Redelivery
 from integrations.github.manifest import EVENTS, PERMISSIONS
@@ -142,10 +142,8 @@ class App:
         return await self.token(old.place, old.use)
 
     async def _mint(self, place: str, use: str) -> Minted:
-        made = await unless(self._make(await self._installation(place), place), "missing")
-        if made is None:  # it was installed anew since we looked
-            self._installations.pop(place, None)
-            made = await self._make(await self._installation(place), place)
+        made = await unless(self._make(await self._installation(place), place), "missing", "invalid", "forbidden")
+        made = made or await self._make_knowing_better(place)
         return Minted(Secret(made.token), place, use, made.expires_at.timestamp(), made.permissions)
 
     async def _make(self, installation: Installation, place: str) -> Made:
@@ -156,6 +154,21 @@ class App:
             body = {"repositories": [place.partition("/")[2]], "permissions": narrowed}
         path = f"/app/installations/{installation.id}/access_tokens"
         return (await self._api.request(self._jwt(), "POST", path, body=body)).read(Made)
+
+    async def _make_knowing_better(self, place: str) -> Made:
+        """Make a token after looking again: it was installed anew, suspended or allowed less, or the repository was renamed."""
+        self._installations.pop(place, None)
+        there = await self._installation(place)
+        made = await unless(self._make(there, place), "invalid")
+        return made or await self._make(there, await self._name(there, place))
+
+    async def _name(self, installation: Installation, place: str) -> str:
+        """Return the name that a repository has now: a token is made by that alone, all else is sent on from an old one."""
+        token = Secret((await self._make(installation, "")).token)
+        try:
+            return (await self._api.get(token, f"/repos/{place}")).read(Repo).full_name
+        finally:
+            await self._revoke(token)
 
     async def _installation(self, place: str) -> Installation:
         """Return the installation that serves a repository; without one, any (to look people up)."""
@@ -170,7 +183,8 @@ class App:
             answer = await unless(self._get(f"/repos/{place}/installation"), "missing")
             found = [answer.read(Installation)] if answer else []
         else:
-            found = (await self._get("/app/installations")).read(list[Installation])
+            everywhere = (await self._get("/app/installations")).read(list[Installation])
+            found = sorted(everywhere, key=lambda one: bool(one.suspended_at))  # one that serves, if there is any
         where, remedy = place or "any repository", "Whoever administers it can"
         if not found:
             raise Refused("not_installed", f"I am not installed on {where}. {remedy} do that.")

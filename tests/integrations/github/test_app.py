@@ -172,6 +172,50 @@ async def test_installed_anew_it_goes_on(client: GitHub, app: GitHubApp, server:
     assert len(app.tokens) == 2
 
 
+async def test_allowed_less_since_it_looked_it_goes_on_with_that(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    await given(client)
+    app.installations[0].permissions = {**PERMISSIONS, "checks": "read"}
+    await given(client, use="run-1")
+    assert "checks" not in app.tokens[-1].permissions
+
+
+async def test_suspended_since_it_looked_it_says_so(client: GitHub, app: GitHubApp) -> None:
+    await given(client)
+    app.installations[0].suspended = True
+    with pytest.raises(Refused, match="suspended"):
+        await client.token(REPO, "run-1")
+
+
+async def test_taken_out_of_its_repositories_since_it_looked_it_says_so(client: GitHub, app: GitHubApp) -> None:
+    await given(client)
+    app.installations[0].repositories = ["octo/other"]
+    with pytest.raises(Refused, match=f"not installed on {REPO}"):
+        await client.token(REPO, "run-1")
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_renamed_repositorys_token_is_for_the_name_that_it_has_now(
+    client: GitHub, app: GitHubApp, server: GitHubServer, known: bool
+) -> None:
+    if known:
+        await given(client)
+    await server.rename(REPO, "octo/renamed")
+    token = await given(client, use="run-1")
+    assert app.tokens[-1].repositories == ["octo/renamed"]
+    assert all("contents" in one.permissions for one in server.apps.alive(app)), "the one for the name is ended"
+    assert (await client.source(PLACE, "", token)).url == f"{server.web_url}/octo/renamed.git"
+
+
+async def test_without_a_place_an_installation_that_is_not_suspended_serves(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    app.installations[0].suspended = True
+    server.install(app, "acme/elsewhere")
+    assert await given(client, "")
+
+
 async def test_without_a_place_the_token_reads_what_everybody_may_see(client: GitHub, app: GitHubApp) -> None:
     token = await given(client, "")
     assert (await client.account("octo-alice", token)).login == "octo-alice"
