@@ -8,12 +8,11 @@ import msgspec
 from bot.core.conversation import State
 from bot.core.errors import Refused
 from bot.core.inbound import Repository, Trigger
+from bot.core.marks import BRANCH_PREFIX
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Forge, Services, Source
 from bot.flows.identity import Grant
 from bot.flows.whereabouts import forge_of, known
-
-BRANCH_PREFIX = "onhand/"
 
 
 @dataclass(frozen=True)
