@@ -2,12 +2,16 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bot.core.errors import NeedsAccount, Refused
 from bot.core.inbound import Account, Repository, Thread, Trigger
-from bot.core.ports import Installer, Services, User, installed_in
+from bot.core.patience import renewing
+from bot.core.ports import Forge, Installer, Renewer, Services, User, installed_in
 from bot.core.secret import Secret
 from bot.flows.whereabouts import forge_of
+
+T = TypeVar("T")
 
 Token = Callable[[], Awaitable[Secret]]
 """Gives the token of this moment: it may be short-lived, so it is asked for anew before every call."""
@@ -73,6 +77,19 @@ async def recheck(services: Services, repository: Repository, grant: Grant) -> N
 
 async def _may_write(services: Services, repository: Repository, grant: Grant) -> bool:
     return await forge_of(services, repository).may_write(repository, grant.author, await grant.code())
+
+
+async def signed_in(forge: Forge, token: Token, ask: Callable[[Secret], Awaitable[T]]) -> T:
+    """Have git do what it does with the token of this moment, and once more with a new one where that has ended meanwhile.
+
+    Raises what `ask` raises.
+    """
+
+    async def renew(ended: Secret) -> Secret | None:
+        renewed = await forge.renew(ended) if isinstance(forge, Renewer) else None
+        return await token() if renewed else None  # masked, as every token is that is given out here
+
+    return await renewing(ask, await token(), renew)
 
 
 async def bots_token(services: Services, thread: Thread, use: str = "") -> Token | None:

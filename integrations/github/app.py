@@ -94,7 +94,7 @@ class App:
         self._known: dict[Secret, Minted] = {}
         self._installations: dict[str, tuple[Installation, float]] = {}
         self._bot: Account | None = None
-        api.renew = self._renew
+        api.renew = self.renew
 
     # --- tokens -------------------------------------------------------------------------------------------------------
 
@@ -116,6 +116,17 @@ class App:
         """End the tokens that were made for a use."""
         await self._end(key for key in list(self._kept) if key[1] == use)
 
+    async def renew(self, token: Secret) -> Secret | None:
+        """Return a new token for one that GitHub does not take any more, unless it was given back."""
+        old = self._known.get(token)
+        kept = self._kept.get((old.place.casefold(), old.use)) if old else None
+        if old is None or kept is None:
+            return None
+        async with kept.lock:
+            if kept.minted == old:
+                kept.minted = None
+        return await self.token(old.place, old.use)
+
     async def close(self) -> None:
         """End every token, as far as that goes quickly."""
         with suppress(TimeoutError):
@@ -129,17 +140,6 @@ class App:
     async def _revoke(self, token: Secret) -> None:
         with suppress(ProviderError):  # it runs out by itself
             await self._api.request(token, "DELETE", "/installation/token")
-
-    async def _renew(self, token: Secret) -> Secret | None:
-        """Return a new token for one that GitHub does not take any more, unless it was given back."""
-        old = self._known.get(token)
-        kept = self._kept.get((old.place.casefold(), old.use)) if old else None
-        if old is None or kept is None:
-            return None
-        async with kept.lock:
-            if kept.minted == old:
-                kept.minted = None
-        return await self.token(old.place, old.use)
 
     async def _mint(self, place: str, use: str) -> Minted:
         made = await unless(self._make(await self._installation(place), place), "missing", "invalid", "forbidden")

@@ -120,6 +120,9 @@ class GitHub(Platform):
         if self._app is not None:
             await self._app.give_back(use)
 
+    async def renew(self, token: Secret) -> Secret | None:
+        return await self._app.renew(token) if self._app else None
+
     async def check(self) -> str:
         if self._app is not None:
             return await self._app.check()
