@@ -196,6 +196,7 @@ class Apps:
                 "id": app.id,
                 "slug": app.slug,
                 "name": app.slug,
+                "html_url": f"{self._state.web}/apps/{app.slug}",
                 "permissions": app.permissions,
                 "events": app.events,
             }
@@ -220,10 +221,15 @@ class Apps:
         suspended = self._state.now() if one.suspended else None
         return {
             "id": one.id,
+            "account": self._state.person(self._account(one)),
             "permissions": one.permissions,
             "suspended_at": suspended,
             "repository_selection": "selected",
         }
+
+    def _account(self, one: Installation) -> Person:
+        login = next(iter(one.repositories), "nobody/").partition("/")[0]
+        return self._state.people.get(login) or Person(login, 1, "Organization")
 
     def _make_token(self, app: GitHubApp, number: int, body: Json) -> Answered:
         there = next((one for one in app.installations if one.id == number), None)

@@ -4,7 +4,7 @@ https://docs.github.com/apps/creating-github-apps/authenticating-with-a-github-a
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -39,6 +39,7 @@ class Installation(Struct, frozen=True):
     id: int
     permissions: dict[str, str] = {}
     suspended_at: str | None = None
+    account: Person | None = None
 
 
 class Made(Struct, frozen=True):
@@ -54,6 +55,7 @@ class Identity(Struct, frozen=True):
 
     slug: str
     name: str
+    html_url: str = ""
     permissions: dict[str, str] = {}
     events: tuple[str, ...] = ()
     installations_count: int = 0
@@ -202,12 +204,20 @@ class App:
     # --- who it is ----------------------------------------------------------------------------------------------------
 
     async def check(self) -> str:
-        """Say which App it is and where it stands. Raises ProviderError."""
+        """Say which App it is, where it stands, and what people there have to mend. Raises ProviderError."""
         us = (await self._get("/app")).read(Identity)
-        lacking = [f"{name}: {level}" for name, level in PERMISSIONS.items() if not _has(us.permissions, name, level)]
-        lacking += [f"the event {name}" for name in EVENTS if name not in us.events]
+        lacking = [
+            *_lacking(us.permissions, PERMISSIONS),
+            *(f"the event {name}" for name in EVENTS if name not in us.events),
+        ]
         places = f"{us.installations_count} place{'s' if us.installations_count != 1 else ''}"
-        return f"App {us.name}, installed at {places}{'; it lacks ' + ', '.join(lacking) if lacking else ''}"
+        said = [f"App {us.name}, installed at {places}", f"it lacks {', '.join(lacking)}" if lacking else ""]
+        if not us.installations_count:
+            said.append(f"install it: {us.html_url}/installations/new")
+        else:
+            there = await self._api.get(self._jwt(), "/app/installations", {"per_page": 100})
+            said += [trouble for one in there.read(list[Installation]) if (trouble := _trouble(one, us.permissions))]
+        return "; ".join(part for part in said if part)
 
     async def bot(self, token: Secret) -> Account:
         """Return the account under which what the App does is shown; any token may ask. Raises ProviderError."""
@@ -243,6 +253,19 @@ class App:
             raise ConfigError(
                 "github.private_key: expected the whole PEM file that GitHub gave for the App, its first and last line too"
             ) from None
+
+
+def _trouble(there: Installation, offered: Mapping[str, str]) -> str:
+    """Say what people have to mend where the App is installed: what it may ask for (`offered`) is not granted by itself."""
+    where = there.account.login if there.account else f"installation {there.id}"
+    if there.suspended_at:
+        return f"suspended at {where}"
+    waiting = _lacking(there.permissions, {name: level for name, level in PERMISSIONS.items() if name in offered})
+    return f"{where} has still to accept {', '.join(waiting)}" if waiting else ""
+
+
+def _lacking(permissions: dict[str, str], wanted: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {level}" for name, level in wanted.items() if not _has(permissions, name, level)]
 
 
 def _has(permissions: dict[str, str], name: str, level: str) -> bool:

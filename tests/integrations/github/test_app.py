@@ -256,6 +256,20 @@ async def test_check_says_which_app_it_is_and_what_it_lacks(
     )
 
 
+async def test_check_says_where_people_have_to_do_something(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    app.installations[0].suspended = True
+    server.install(app, "acme/elsewhere").permissions["checks"] = "read"
+    assert await client.check() == (
+        "App onhand-acme, installed at 2 places; suspended at octo; acme has still to accept checks: write"
+    )
+    app.installations.clear()
+    assert (await client.check()).endswith(
+        f"at 0 places; install it: {server.web_url}/apps/onhand-acme/installations/new"
+    )
+
+
 @pytest.mark.parametrize(
     ("login", "granted", "may"),
     [("octo-alice", "write", True), ("octo-bob", "write", False), ("octo-alice", "read", False)],
