@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.testing.git_server import Hosting
 from bot.testing.github_api import Answered, ApiError
-from bot.testing.github_state import Json, Person, State
+from bot.testing.github_state import Json, Person, State, permissions
 
 _PAGE = re.compile(r"(/organizations/[\w-]+)?/settings/apps/new")
 _OF_REPOSITORY = re.compile(r"/repos/([\w.-]+/[\w.-]+)(/.*)?")
@@ -180,6 +180,8 @@ class Apps:
                 raise ApiError(401, "Bad credentials")
             self._forget(credential)
             return Answered(204, None)
+        if (method, path) == ("GET", "/installation/repositories"):
+            return self._reached(credential)
         of_repository = re.fullmatch(r"/repos/([\w.-]+/[\w.-]+)/installation", path)
         if not of_repository and path.split("/")[1] != "app":
             return None
@@ -226,6 +228,14 @@ class Apps:
             "suspended_at": suspended,
             "repository_selection": "selected",
         }
+
+    def _reached(self, credential: str) -> Answered:
+        """List what a token is for. GitHub says of every right there that the token has it not."""
+        if (token := self._token(credential)) is None:
+            raise ApiError(401, "Bad credentials")
+        nothing = {"permissions": dict(permissions("none"))}
+        there = [self._state.repository(self._state.repositories[name]) | nothing for name in token.repositories]
+        return Answered(200, {"total_count": len(there), "repository_selection": "selected", "repositories": there})
 
     def _account(self, one: Installation) -> Person:
         login = next(iter(one.repositories), "nobody/").partition("/")[0]

@@ -29,6 +29,8 @@ RENEWED_BEFORE = 300.0
 _SIGNED_FOR, _SIGNED_BACK, _SIGNATURE_KEPT = 300, 180, 120.0
 """Seconds that a signed claim holds, and lies back, so that a clock may be wrong; and is used again."""
 _INSTALLATION_KEPT = 600.0
+_REACH_KEPT = 60.0
+"""Seconds for which it is remembered which repositories there are: people search letter by letter."""
 _TOKENS_KNOWN = 1024
 _LEVELS = ("", "read", "write", "admin")
 
@@ -95,6 +97,8 @@ class App:
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._known: dict[Secret, Minted] = {}
         self._installations: dict[str, tuple[Installation, float]] = {}
+        self._reach: list[Repo] = []
+        self._reach_until = 0.0
         self._bot: Account | None = None
         api.renew = self.renew
 
@@ -226,6 +230,28 @@ class App:
             person = (await self._api.get(token, f"/users/{quote(f'{slug}[bot]')}")).read(Person)
             self._bot = Account("github", str(person.id), person.login)
         return self._bot
+
+    # --- what it reaches ----------------------------------------------------------------------------------------------
+
+    async def repositories(self) -> list[Repo]:
+        """Return the repositories that it may push to, of every place where it is installed, a hundred of each at most.
+
+        What GitHub says of a token's own rights there is no for each of them. Raises ProviderError.
+        """
+        if self._clock() >= self._reach_until:
+            there = (await self._api.get(self._jwt(), "/app/installations", {"per_page": 100})).read(list[Installation])
+            serving = (one for one in there if not one.suspended_at and _has(one.permissions, "contents", "write"))
+            found = await asyncio.gather(*(self._reached(one) for one in serving))
+            self._reach, self._reach_until = [repo for repos in found for repo in repos], self._clock() + _REACH_KEPT
+        return self._reach
+
+    async def _reached(self, there: Installation) -> list[Repo]:
+        token = Secret((await self._make(there, "")).token)
+        try:
+            shown = await self._api.get(token, "/installation/repositories", {"per_page": 100})
+            return [repo for repo in shown.read(list[Repo], "repositories") if not (repo.archived or repo.disabled)]
+        finally:
+            await self._revoke(token)
 
     # --- deliveries that did not arrive -------------------------------------------------------------------------------
 

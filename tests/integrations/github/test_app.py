@@ -222,6 +222,23 @@ async def test_without_a_place_the_token_reads_what_everybody_may_see(client: Gi
     assert app.tokens[0].permissions == {"metadata": "read"}
 
 
+async def test_the_repositories_of_every_installation_are_found(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    server.install(app, "acme/elsewhere")
+    for name in ("octo/hidden", "octo/readable", "octo/old"):
+        await server.repository(name, {"README.md": "Here\n"}, {})
+    suspended, reader = server.install(app, "octo/hidden"), server.install(app, "octo/readable")
+    suspended.suspended, reader.permissions = True, {"metadata": "read", "contents": "read"}
+    server.install(app, "octo/old")
+    server.archive("octo/old")
+    token = await given(client, "")
+    found = [repository.name for repository in await client.repositories("", token)]
+    assert found == [REPO, "octo/other", "acme/elsewhere"]
+    assert [repository.name for repository in await client.repositories("ELSE", token)] == ["acme/elsewhere"]
+    assert len(server.apps.alive(app)) == 1, "what was made to look is ended"
+
+
 # --- who it is ----------------------------------------------------------------------------------------------------------
 
 
