@@ -29,6 +29,9 @@ RENEWED_BEFORE = 300.0
 _SIGNED_FOR, _SIGNED_BACK, _SIGNATURE_KEPT = 300, 180, 120.0
 """Seconds that a signed claim holds, and lies back, so that a clock may be wrong; and is used again."""
 _INSTALLATION_KEPT = 600.0
+_INDISPENSABLE = ("contents", "issues", "pull_requests")
+_TOO_LITTLE_KEPT = 20.0
+"""Seconds for which a token is used that lacks what is indispensable."""
 _REACH_KEPT = 60.0
 """Seconds for which it is remembered which repositories there are: people search letter by letter."""
 _TOKENS_KNOWN = 1024
@@ -65,7 +68,7 @@ class Identity(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Minted:
-    """A token of ours. `place` is the one repository that it is for, "" for none; `until` is in Unix seconds."""
+    """A token of ours. `place` is the one repository that it is for, "" for none; it is used `until` then, in Unix seconds."""
 
     token: Secret
     place: str
@@ -150,7 +153,11 @@ class App:
     async def _mint(self, place: str, use: str) -> Minted:
         made = await unless(self._make(await self._installation(place), place), "missing", "invalid", "forbidden")
         made = made or await self._make_knowing_better(place)
-        return Minted(Secret(made.token), place, use, made.expires_at.timestamp(), made.permissions)
+        until = made.expires_at.timestamp()
+        if place and not all(_has(made.permissions, name, PERMISSIONS[name]) for name in _INDISPENSABLE):
+            self._installations.pop(place, None)  # people are told, and grant it at any moment
+            until = min(until, self._clock() + RENEWED_BEFORE + _TOO_LITTLE_KEPT)
+        return Minted(Secret(made.token), place, use, until, made.permissions)
 
     async def _make(self, installation: Installation, place: str) -> Made:
         body: dict[str, object] = {"permissions": {"metadata": "read"}}

@@ -1,8 +1,10 @@
 """The client as a GitHub App against a small GitHub: tokens, what they reach, and deliveries that are sent again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from bot.core.secret import Secret
 from bot.testing.github import Delivery, GitHubServer
 from bot.testing.github_app import GitHubApp
 from bot.testing.openapi import check_requests
+from integrations.github.api import Api
+from integrations.github.app import App
 from integrations.github.client import GitHub
 from integrations.github.manifest import PERMISSIONS
 
@@ -179,6 +183,32 @@ async def test_allowed_less_since_it_looked_it_goes_on_with_that(
     app.installations[0].permissions = {**PERMISSIONS, "checks": "read"}
     await given(client, use="run-1")
     assert "checks" not in app.tokens[-1].permissions
+
+
+async def test_what_is_granted_after_a_refusal_is_there_at_once(server: GitHubServer, app: GitHubApp) -> None:
+    now = time.time()
+    api = Api(server.api_url, 2)
+    ours = App(api, str(app.id), Secret(app.key), lambda: now)
+    app.installations[0].permissions = {**PERMISSIONS, "contents": "read"}
+    token = await ours.token(REPO, "")
+    assert (minted := ours.minted(token))
+    assert not minted.may_push(REPO)
+    assert await ours.token(REPO, "") == token
+    app.installations[0].permissions = dict(PERMISSIONS)
+    now += 30
+    assert (minted := ours.minted(await ours.token(REPO, "")))
+    assert minted.may_push(REPO)
+    await ours.close()
+    api.close()
+
+
+async def test_a_clock_that_is_wrong_is_said(server: GitHubServer, app: GitHubApp) -> None:
+    client = GitHub(settings(server, app), Us())
+    date = formatdate(time.time() + 700, usegmt=True)
+    server.fail("GET", "/app", status=401, headers={"date": date}, times=9)
+    with pytest.raises(ProviderError, match=r"The clock here is (69\d|700) s behind GitHub's"):
+        await client.check()
+    await client.close()
 
 
 async def test_suspended_since_it_looked_it_says_so(client: GitHub, app: GitHubApp) -> None:
