@@ -97,7 +97,10 @@ async def bots_token(services: Services, thread: Thread, use: str = "") -> Token
 
     Raises ProviderError.
     """
-    return await _bots(services, thread.service, thread.place, use)
+    try:
+        return await _bots(services, thread.service, thread.place, use)
+    except Refused:
+        return None
 
 
 async def _author(services: Services, trigger: Trigger, user: User, repository: Repository) -> Account | None:
@@ -130,13 +133,18 @@ async def _token(services: Services, user: User, service: str, place: str, use: 
     async def users() -> Secret:
         return _masked(services, service, await services.vault.get(user.id, service))
 
-    if bots := await _bots(services, service, place, use):
-        return bots, "bot"
-    await users()
+    try:
+        return await _bots(services, service, place, use), "bot"
+    except Refused as refused:
+        why = refused
+    try:
+        await users()
+    except Refused:
+        raise why from None  # the bot is not let in, and nobody has linked a token: the first says more
     return users, "user"
 
 
-async def _bots(services: Services, service: str, place: str, use: str) -> Token | None:
+async def _bots(services: Services, service: str, place: str, use: str) -> Token:
     integration = services.integrations[service]
 
     async def token() -> Secret:
@@ -145,10 +153,7 @@ async def _bots(services: Services, service: str, place: str, use: str) -> Token
             token = await services.vault.get(installed_in(place), service)
         return _masked(services, service, token)
 
-    try:
-        await token()
-    except Refused:
-        return None
+    await token()
     return token
 
 
