@@ -1,5 +1,6 @@
 """`onhand init github` as a process, with a small GitHub and a browser that follows the form."""
 
+import asyncio
 import json
 import os
 import re
@@ -44,13 +45,30 @@ def first_line(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline()
 
 
+async def test_a_code_that_is_spent_is_said_with_what_to_do(tmp_path: Path) -> None:
+    async with GitHubServer(tmp_path / "git") as server, httpx.AsyncClient(trust_env=False) as browser:
+        process = start(tmp_path, server)
+        try:
+            page = re.findall(r"http://[\d.:]+", first_line(process))[0]
+            state = re.findall(r"state=([\w-]+)", (await browser.get(page)).text)[0]
+            await browser.get(f"{page}/made", params={"code": "spent", "state": state})
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            process.wait()
+    assert process.returncode == 1
+    assert "run onhand init github again" in err
+    assert not (tmp_path / "onhand.toml").exists()
+
+
 async def test_the_app_is_made_in_the_browser_and_its_settings_are_written(tmp_path: Path) -> None:
     file = tmp_path / "onhand.toml"
     file.write_text("# kept\n[limits]\nsteps = 7\n\n[github]\ntimeout = 5  # seconds\n")
-    async with GitHubServer(tmp_path / "git") as server, httpx.AsyncClient(trust_env=False) as browser:
+    async with GitHubServer(tmp_path / "git") as server, httpx.AsyncClient(trust_env=False, timeout=5) as browser:
         process = start(tmp_path, server, "--organization", "acme", "--name", "Onhand of Acme")
         try:
             page = re.findall(r"http://[\d.:]+", first_line(process))[0]
+            _, ahead = await asyncio.open_connection("127.0.0.1", int(page.rpartition(":")[2]))
             assert (await browser.get(f"{page}/made", params={"code": "x", "state": "forged"})).status_code == 400
             form = unescape((await browser.get(page)).text)
             action, manifest = re.findall(r'action="([^"]+)"', form)[0], re.findall(r'value="(.*)"><button', form)[0]
@@ -60,6 +78,7 @@ async def test_the_app_is_made_in_the_browser_and_its_settings_are_written(tmp_p
         finally:
             process.kill()
             process.wait()
+        ahead.close()  # a browser's connection that brings no request holds nothing up
         assert process.returncode == 0, err
         (app,) = server.apps.apps.values()
         assert check_requests(server.requests, json.loads(DESCRIPTION.read_bytes())) == []
@@ -101,6 +120,11 @@ async def test_what_would_not_work_is_said_before_an_app_is_made(
         _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert named in err
+
+
+def test_a_file_that_cannot_be_written_is_said_before_an_app_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="folder that can be written to"):
+        settings_file.refuse_what_is_set(tmp_path / "none" / "onhand.toml", "github", ("app_id",))
 
 
 def test_nothing_that_is_set_is_overwritten(tmp_path: Path) -> None:

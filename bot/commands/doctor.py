@@ -18,6 +18,17 @@ _WORKER_HEARD_WITHIN = 60.0
 
 _TURNS_MISSED = 4
 
+_FOUND = {
+    "requests": "requests that nobody was working on, rung for again",
+    "positions": "places in the line, shown anew",
+    "boxes": "boxes and containers that no run used, removed",
+    "leases": "leases that killed workers left, cleared",
+    "missed": "deliveries that had not arrived, sent again or fetched",
+    "deliveries": "deliveries that no platform sends again any more, forgotten",
+    "mirrors": "mirrors of repositories and left-over files in them that nobody used, removed",
+}
+"""What each sweep counts."""
+
 
 class Finding(Struct, frozen=True):
     """What one check found."""
@@ -83,7 +94,7 @@ def of_sweeps(swept: Sequence[Sweep], now: float) -> Iterator[Finding]:
 def _sweep(name: str, last: Sweep | None, every: float, latest: float, now: float) -> Finding:
     if last is None:
         return Finding(f"sweep {name}", True, f"not yet; its turn is every {every:.0f} s")
-    detail = f"{_ago(now - last.at)}: found {last.found}, {last.total} in all"
+    detail = f"{_ago(now - last.at)}: found {last.found}, {last.total} in all ({_FOUND[name]})"
     if last.trouble:
         return Finding(f"sweep {name}", False, f"{detail}; it could not finish: {last.trouble}")
     if latest - last.at > _TURNS_MISSED * every + _WORKER_HEARD_WITHIN:

@@ -10,7 +10,7 @@ import html
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, HTTPServer, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,10 +22,13 @@ from bot.auth import tickets
 from bot.commands import settings_file
 from bot.config import Settings
 from bot.core.errors import ConfigError
+from bot.core.patience import patiently
 from bot.core.ports import Form, Registration
 
 _SET_BY_IT = ("token", "app_id", "private_key", "webhook_secret", "client_id", "client_secret", "bot_login")
 _A_DAY = 24 * 3600.0
+_LOOK_EVERY = 0.2
+"""Seconds between two looks whether the browser has brought the code."""
 _HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -68,13 +71,15 @@ def _make_app(
         raise ConfigError(f"{names} set already; unset that first (onhand config shows where it comes from)")
     settings_file.refuse_what_is_set(file, service, _SET_BY_IT)
     state = secrets.token_urlsafe(24)
-    with HTTPServer(("127.0.0.1", port), _Page) as server:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", port), _Page
+    ) as server:  # browsers open connections ahead and leave them idle
         address = f"http://127.0.0.1:{server.server_address[1]}"
         chosen = name or f"onhand {urlsplit(public_url).hostname}"[:34]
         form = registration.form(chosen, public_url, f"{address}/made", state, owner)
         click.echo(f"Open {address} in the browser in which you are signed in at {service} (Ctrl-C ends)")
         code = _until_made(server, form, state)
-    made = asyncio.run(registration.register(code))
+    made = asyncio.run(patiently(lambda: registration.register(code)))
     settings_file.add(file, service, made.values)
     click.echo(f"{file}: [{service}] {', '.join(made.values)} written")
     click.echo(made.next_step)
@@ -89,7 +94,7 @@ def _until_made(server: HTTPServer, form: Form, state: str) -> str:
     _Page.form = (
         f'<form method="post" action="{html.escape(form.address)}">{fields}<button>Make the app</button></form>'
     )
-    _Page.state, _Page.code = state, ""
+    _Page.state, _Page.code, server.timeout = state, "", _LOOK_EVERY
     while not _Page.code:
         server.handle_request()
     return _Page.code
@@ -112,8 +117,8 @@ class _Page(BaseHTTPRequestHandler):
         elif not given.get("code") or not hmac.compare_digest(given.get("state", "").encode(), self.state.encode()):
             self._answer(400, "This is not the answer to the form of this page; go back and begin again.")
         else:
-            _Page.code = given["code"]
             self._answer(200, "The app is made. Go on in the terminal; this page can be closed.")
+            _Page.code = given["code"]  # the process goes on, and ends, from here
 
     def _answer(self, status: int, text: str) -> None:
         body = f'<!doctype html><meta charset="utf-8"><title>onhand init</title>{text}'.encode()

@@ -13,7 +13,9 @@ from bot.core.secret import Secret
 
 
 def refuse_what_is_set(file: Path, section: str, names: Iterable[str]) -> None:
-    """Raise ConfigError if one of the values is in the file already: none is ever overwritten."""
+    """Raise ConfigError if one of the values is in the file already: none is ever overwritten. Or if it cannot be written."""
+    if not os.access(file.resolve().parent, os.W_OK):
+        raise ConfigError(f"{file}: expected a folder that can be written to; name another --file")
     there = _parsed(file, _text(file)).get(section, {})
     if found := sorted(set(names) & set(there)):
         raise ConfigError(

@@ -1,9 +1,12 @@
-"""The hidden mark on every message of ours where Markdown may hold HTML comments, by which it is found again. Pure."""
+"""By what we know our own: the hidden mark on messages where Markdown may hold HTML comments, the names of branches. Pure."""
 
 from urllib.parse import quote
 
 from bot.core.markdown import cut
 from bot.core.untrusted import clean
+
+BRANCH_PREFIX = "onhand/"
+"""What the names of our branches begin with; what follows is the thread's item, a hyphen and words."""
 
 _MARK = "<!-- onhand:"
 

@@ -48,8 +48,8 @@ class Status(Struct, frozen=True):
     """Where the change that is worked on stood, oldest first: there a forge can show how it stands as well."""
     quiet_minutes: int = 0
     """For how long nothing new has happened; it grows in steps, so that people see now and then that the work goes on."""
-    ahead: int = 0
-    """While it is queued: how many conversations wait for a run before this one."""
+    ahead: int | None = None
+    """While it is queued: how many conversations wait for a run before this one. None where it waits for nothing that we know."""
     question: str = ""
     """What we have to know before we can begin; the request waits for the answer."""
     choices: tuple[str, ...] = ()

@@ -53,7 +53,7 @@ def wait_of(headers: Mapping[str, str], window: str, now: float) -> float | None
     The window's headers are `{window}-remaining` and, in Unix seconds, `{window}-reset`. The platform's own clock counts,
     where it shows it; else `now`. A time that makes no sense counts as one that is not told.
     """
-    now = _date(headers.get("date", ""), now)
+    now = date_of(headers, now)
     if (after := headers.get("retry-after")) is not None:
         wait = seconds(after)
         return max(0.0, _date(after, now + UNTOLD) - now) if wait is None else wait
@@ -61,6 +61,11 @@ def wait_of(headers: Mapping[str, str], window: str, now: float) -> float | None
         return None
     end = seconds(headers.get(f"{window}-reset"))
     return UNTOLD if end is None else max(0.0, end - now)
+
+
+def date_of(headers: Mapping[str, str], otherwise: float) -> float:
+    """Return the platform's own time, in Unix seconds, as an answer's headers tell it."""
+    return _date(headers.get("date", ""), otherwise)
 
 
 def _date(text: str, otherwise: float) -> float:

@@ -108,9 +108,13 @@ def lasting(status: Status) -> str:
 
 
 def _queued(status: Status, handle: str) -> list[str]:
-    before = f"{status.ahead} request{' is' if status.ahead == 1 else 's are'} before yours"
-    first = f"On it: {before}{lasting(status)}." if status.ahead else f"On it{lasting(status)}."
-    return [f"{first} I will write here how it goes.", line(status.step), _details(status)]
+    place = "" if status.ahead is None else f": {_place(status.ahead)}"
+    return [f"On it{place}{lasting(status)}. I will write here how it goes.", line(status.step), _details(status)]
+
+
+def _place(ahead: int) -> str:
+    """Say a place in the line; the first waits as well, for a run of somebody else's to end."""
+    return f"{ahead} request{' is' if ahead == 1 else 's are'} before yours" if ahead else "yours is next in line"
 
 
 def _running(status: Status, handle: str) -> list[str]:

@@ -13,7 +13,7 @@ from bot.core.outbound import Change, Outcome
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Proposal, Sandbox, Services, Templated
 from bot.core.secret import Secret
-from bot.flows.identity import Grant, recheck
+from bot.flows.identity import Grant, recheck, signed_in
 from bot.flows.landing import Landing, land
 from bot.flows.report import Reporter
 from bot.flows.runlog import ConversationLog
@@ -71,7 +71,9 @@ async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, chan
         await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
         return token
 
-    landing = await land(checkout, place.source, change, place.branch, spare, token)
+    landing = await signed_in(
+        place.forge, token, lambda _: land(checkout, place.source, change, place.branch, spare, token)
+    )
     await log.append(Draft(Landed(run=run_id, change=landing.change, branch=landing.branch, why=landing.why)))
     return landing
 

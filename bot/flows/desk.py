@@ -137,7 +137,7 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
         if not request.needs_run:
             answered = await _answer(reporter, log.state, request)
         elif not _under_way(log.state, request):
-            await reporter.show(request, Status("queued", ahead=await _ahead(services)))
+            await reporter.show(request, Status("queued", ahead=await _ahead(services) or None))
         name = await _name(services, request, grant.token)
     finally:
         await reacting

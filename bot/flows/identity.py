@@ -2,12 +2,16 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bot.core.errors import NeedsAccount, Refused
 from bot.core.inbound import Account, Repository, Thread, Trigger
-from bot.core.ports import Installer, Services, User, installed_in
+from bot.core.patience import renewing
+from bot.core.ports import Forge, Installer, Renewer, Services, User, installed_in
 from bot.core.secret import Secret
 from bot.flows.whereabouts import forge_of
+
+T = TypeVar("T")
 
 Token = Callable[[], Awaitable[Secret]]
 """Gives the token of this moment: it may be short-lived, so it is asked for anew before every call."""
@@ -75,12 +79,28 @@ async def _may_write(services: Services, repository: Repository, grant: Grant) -
     return await forge_of(services, repository).may_write(repository, grant.author, await grant.code())
 
 
+async def signed_in(forge: Forge, token: Token, ask: Callable[[Secret], Awaitable[T]]) -> T:
+    """Have git do what it does with the token of this moment, and once more with a new one where that has ended meanwhile.
+
+    Raises what `ask` raises.
+    """
+
+    async def renew(ended: Secret) -> Secret | None:
+        renewed = await forge.renew(ended) if isinstance(forge, Renewer) else None
+        return await token() if renewed else None  # masked, as every token is that is given out here
+
+    return await renewing(ask, await token(), renew)
+
+
 async def bots_token(services: Services, thread: Thread, use: str = "") -> Token | None:
     """Return with what the bot itself may speak in a thread; None where it has no token, or is not let in.
 
     Raises ProviderError.
     """
-    return await _bots(services, thread.service, thread.place, use)
+    try:
+        return await _bots(services, thread.service, thread.place, use)
+    except Refused:
+        return None
 
 
 async def _author(services: Services, trigger: Trigger, user: User, repository: Repository) -> Account | None:
@@ -113,13 +133,18 @@ async def _token(services: Services, user: User, service: str, place: str, use: 
     async def users() -> Secret:
         return _masked(services, service, await services.vault.get(user.id, service))
 
-    if bots := await _bots(services, service, place, use):
-        return bots, "bot"
-    await users()
+    try:
+        return await _bots(services, service, place, use), "bot"
+    except Refused as refused:
+        why = refused
+    try:
+        await users()
+    except Refused:
+        raise why from None  # the bot is not let in, and nobody has linked a token: the first says more
     return users, "user"
 
 
-async def _bots(services: Services, service: str, place: str, use: str) -> Token | None:
+async def _bots(services: Services, service: str, place: str, use: str) -> Token:
     integration = services.integrations[service]
 
     async def token() -> Secret:
@@ -128,10 +153,7 @@ async def _bots(services: Services, service: str, place: str, use: str) -> Token
             token = await services.vault.get(installed_in(place), service)
         return _masked(services, service, token)
 
-    try:
-        await token()
-    except Refused:
-        return None
+    await token()
     return token
 
 

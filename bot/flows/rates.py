@@ -44,7 +44,7 @@ async def _loop(services: Services, conversation_id: str, request: RequestState)
     if len(times) < most or times[0] - times[most - 1] > length or now >= (until := times[0] + length):
         return None
     return TooMany(
-        f"I was asked {most} times here within {length / 60:.0f} minutes; that looks like a loop, "
+        f"I was asked {most} times here within {length / 60:.0f} minute{'s' if length != 60 else ''}; that looks like a loop, "
         f"so I take nothing more in this thread until {_clock(until)}.",
         "loop",
         until,

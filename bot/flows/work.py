@@ -112,10 +112,15 @@ class Run:
         return await admit(self._services, self._main.trigger, repository, self._state.id, self._site.look)
 
     async def _refuse(self, error: UserError) -> None:
+        """Say why it does not go on. Raises ProviderError where that cannot be said now: we may be let in again."""
         logger.info("run %s is refused: %s", self._state.id, error)
         if token := await bots_token(self._services, self._main.trigger.thread, self._state.id):
             delivered = Delivered(Outcome("refused", error.word, error.text))
             await self._reporter(token).show(self._main, self._standing(delivered))
+        elif self._services.clock() - self._log.news_at < COMES_BACK:
+            raise ProviderError("forbidden", f"run {self._state.id} cannot be ended with a word: {error}")
+        else:
+            logger.warning("run %s ends without a word in %s: %s", self._state.id, self._main.trigger.thread.key, error)
         await self._log.append(Draft(Closed(requests=[self._main.seq], ending="refused")))
 
     # --- the agent at work

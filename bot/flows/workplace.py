@@ -8,12 +8,11 @@ import msgspec
 from bot.core.conversation import State
 from bot.core.errors import Refused
 from bot.core.inbound import Repository, Trigger
+from bot.core.marks import BRANCH_PREFIX
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Forge, Services, Source
-from bot.flows.identity import Grant
+from bot.flows.identity import Grant, signed_in
 from bot.flows.whereabouts import forge_of, known
-
-BRANCH_PREFIX = "onhand/"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Work
     """Fetch, and return the workplace with the commit to start from: where our branch stands, or its base if it is gone."""
 
     async def fetch(source: Source) -> str:
-        return await checkout.fetch(source, await grant.code())
+        return await signed_in(place.forge, grant.code, lambda token: checkout.fetch(source, token))
 
     source = place.source
     try:

@@ -126,6 +126,14 @@ class Hosting:
         self.create(fork, {}, self.head(name))
         self.git(fork, "fetch", "--quiet", str(self.path(name)), "+refs/heads/*:refs/heads/*")
 
+    def rename(self, old: str, new: str) -> None:
+        """Keep a repository under another name; who asks for the old one is sent on."""
+        self.path(new).parent.mkdir(parents=True, exist_ok=True)
+        self.path(old).rename(self.path(new))
+        self.moved[old] = new
+        for places in self.narrowed.values():
+            places.update({new} if old in places else ())
+
     def hook(self, name: str, event: str, script: str) -> None:
         """Run a shell script as a hook, such as `pre-receive`: what it prints, git shows after `remote:`."""
         path = self.path(name) / "hooks" / event

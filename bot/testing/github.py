@@ -154,6 +154,12 @@ class GitHubServer:
         """Archive a repository."""
         self.state.repositories[name].archived = True
 
+    async def rename(self, old: str, new: str) -> None:
+        """Give a repository another name, for people, Apps and git."""
+        self.state.rename(old, new)
+        self.apps.rename(old, new)
+        await asyncio.to_thread(self.git.rename, old, new)
+
     def hook(self, url: str, secret: str) -> None:
         """Deliver what happens to this address from now on, signed with the secret."""
         self._hooks.append((url, Secret(secret)))

@@ -84,7 +84,6 @@ class Routes:
         table: list[tuple[str, str, Handler]] = [
             ("GET", "/user", self._user),
             ("GET", "/user/repos", self._own_repositories),
-            ("GET", "/installation/repositories", self._installed),
             ("GET", r"/users/(?P<login>[^/]+)", self._person),
             ("GET", repo, self._repository),
             ("GET", rf"{repo}/collaborators/(?P<login>[^/]+)/permission", self._permission),
@@ -135,10 +134,6 @@ class Routes:
     def _own_repositories(self, asked: Asked) -> Answered:
         known = [r for r in list(self._state.repositories.values()) if r.permission(asked.by.login) != "none"]
         return Answered(200, [self._state.repository(repository, asked.by.login) for repository in known])
-
-    def _installed(self, asked: Asked) -> Answered:
-        shown = self._own_repositories(asked).body
-        return Answered(200, {"total_count": len(shown), "repositories": shown})
 
     def _permission(self, asked: Asked, place: str, login: str) -> Answered:
         repository = self._repo(asked, place)

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bot.testing.git_server import Hosting
 from bot.testing.github_api import Answered, ApiError
-from bot.testing.github_state import Json, Person, State
+from bot.testing.github_state import Json, Person, State, permissions
 
 _PAGE = re.compile(r"(/organizations/[\w-]+)?/settings/apps/new")
 _OF_REPOSITORY = re.compile(r"/repos/([\w.-]+/[\w.-]+)(/.*)?")
@@ -117,6 +117,13 @@ class Apps:
         self.apps[app.id] = app
         return app
 
+    def rename(self, old: str, new: str) -> None:
+        """Know a repository under its new name in all installations and tokens."""
+        for app in self.apps.values():
+            reaching: list[Installation | Token] = [*app.installations, *app.tokens]
+            for reach in reaching:
+                reach.repositories = [new if name == old else name for name in reach.repositories]
+
     def alive(self, app: GitHubApp) -> list[Token]:
         """The tokens that still open something."""
         return [token for token in app.tokens if self._token(token.value) is not None]
@@ -173,6 +180,8 @@ class Apps:
                 raise ApiError(401, "Bad credentials")
             self._forget(credential)
             return Answered(204, None)
+        if (method, path) == ("GET", "/installation/repositories"):
+            return self._reached(credential)
         of_repository = re.fullmatch(r"/repos/([\w.-]+/[\w.-]+)/installation", path)
         if not of_repository and path.split("/")[1] != "app":
             return None
@@ -189,6 +198,7 @@ class Apps:
                 "id": app.id,
                 "slug": app.slug,
                 "name": app.slug,
+                "html_url": f"{self._state.web}/apps/{app.slug}",
                 "permissions": app.permissions,
                 "events": app.events,
             }
@@ -213,10 +223,23 @@ class Apps:
         suspended = self._state.now() if one.suspended else None
         return {
             "id": one.id,
+            "account": self._state.person(self._account(one)),
             "permissions": one.permissions,
             "suspended_at": suspended,
             "repository_selection": "selected",
         }
+
+    def _reached(self, credential: str) -> Answered:
+        """List what a token is for. GitHub says of every right there that the token has it not."""
+        if (token := self._token(credential)) is None:
+            raise ApiError(401, "Bad credentials")
+        nothing = {"permissions": dict(permissions("none"))}
+        there = [self._state.repository(self._state.repositories[name]) | nothing for name in token.repositories]
+        return Answered(200, {"total_count": len(there), "repository_selection": "selected", "repositories": there})
+
+    def _account(self, one: Installation) -> Person:
+        login = next(iter(one.repositories), "nobody/").partition("/")[0]
+        return self._state.people.get(login) or Person(login, 1, "Organization")
 
     def _make_token(self, app: GitHubApp, number: int, body: Json) -> Answered:
         there = next((one for one in app.installations if one.id == number), None)

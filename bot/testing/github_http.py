@@ -172,12 +172,15 @@ class Front:
         with suppress(ValueError):
             body = json.loads(raw) if raw else None
         query = dict(parse_qsl(scope["query_string"].decode()))
-        path = unquote(scope["path"]).removeprefix(PREFIX)
+        path = self._state.by_name(unquote(scope["path"]).removeprefix(PREFIX))
         request = Request(scope["method"], path, query, headers, body, login)
         person = self._state.people.get(login)
         return request, Asked(person, query, body if isinstance(body, dict) else {}) if person else None, credential
 
     async def _answer(self, request: Request, asked: Asked | None, credential: str) -> tuple[int, Any, dict[str, str]]:
+        if moved := self._state.sent_on(request.path):
+            query = f"?{urlencode(request.query)}" if request.query else ""
+            return 301, {"message": "Moved Permanently"}, {"location": f"{moved}{query}"}
         try:
             of_apps = self._apps.answer(credential, request.method, request.path, request.query, request.body)
             if of_apps is not None:

@@ -1,6 +1,7 @@
 """What the stand-in of GitHub remembers, and the JSON shapes in which GitHub shows it in its API and in webhooks."""
 
 import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -108,6 +109,8 @@ class State:
         self.tokens: dict[str, str] = {}
         """Logins by token."""
         self.repositories: dict[str, Repository] = {}
+        self.moved: dict[str, str] = {}
+        """Present names of repositories by their earlier ones."""
         self.remarks: dict[int, Remark] = {}
         self.reactions: list[tuple[int, str, str, str]] = []
         """Id, target such as `issues/1` or `issues/comments/7`, content, login."""
@@ -123,6 +126,26 @@ class State:
     def now(self) -> str:
         """The time as GitHub writes it."""
         return datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a repository another name; whoever asks for the old one is sent on."""
+        self.repositories[new] = repository = self.repositories.pop(old)
+        repository.name, self.moved[old] = new, new
+        kept: list[Remark | Check] = [*self.remarks.values(), *self.checks.values()]
+        for one in kept:
+            one.repository = new if one.repository == old else one.repository
+
+    def by_name(self, path: str) -> str:
+        """Return a path of the API as the one below the repository's name, if it goes by its id."""
+        for repository in list(self.repositories.values()):
+            path = re.sub(rf"^/repositories/{repository.id}(?=/|$)", f"/repos/{repository.name}", path)
+        return path
+
+    def sent_on(self, path: str) -> str:
+        """Return where GitHub sends a request on that names a repository by an earlier name; "" for all others."""
+        found = re.fullmatch(r"/repos/([^/]+/[^/]+)(/.*)?", path)
+        new = self.moved.get(found[1]) if found else None
+        return f"{self.api}/repositories/{self.repositories[new].id}{found[2] or ''}" if found and new else ""
 
     def add_remark(self, kind: str, repository: str, number: int, author: Person, body: str | None) -> Remark:
         """Remember something that was said."""

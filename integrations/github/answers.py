@@ -12,10 +12,14 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from bot.core.errors import ProviderError
-from bot.core.refusals import read, refusal, wait_of
+from bot.core.refusals import date_of, read, refusal, wait_of
 from integrations.github.payloads import Item, Maker, Person, Place
 
 T = TypeVar("T")
+
+
+_CLOCKS_DIFFER = 60.0
+"""Seconds."""
 
 
 class Said(Struct, frozen=True):
@@ -155,4 +159,9 @@ def refused(answer: Answer, what: str, now: float) -> ProviderError:
         said = answer.read(Said)
     limited = answer.status == 403 and (wait is not None or "rate limit" in said.message.lower())
     told = f"{said.message[:300]} {msgspec.json.encode(said.errors).decode() if said.errors else ''}"
+    behind = date_of(answer.headers, now) - now
+    if answer.status == 401 and abs(behind) > _CLOCKS_DIFFER:  # an App signs in with the time
+        told += (
+            f"The clock here is {abs(behind):.0f} s {'behind' if behind > 0 else 'ahead of'} GitHub's; set it right."
+        )
     return refusal("GitHub", answer.status, what, told, "limited" if limited else None, wait)

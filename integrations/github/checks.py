@@ -4,10 +4,12 @@ It carries the number of its thread and its topic as its external id: by that it
 brought back to the conversation. https://docs.github.com/rest/checks/runs
 """
 
+import re
 from typing import Any
 
 from bot.core.inbound import Thread
 from bot.core.markdown import cut, harmless
+from bot.core.marks import BRANCH_PREFIX
 from bot.core.outbound import Call, Ending, SetCheck, Status
 
 VERBS = {"stop": "End what I am doing here", "retry": "Start the last request again"}
@@ -78,3 +80,9 @@ def item_of(external_id: str) -> str:
     """Return the number of the issue or pull request in whose conversation the check was made; "" for no mark of ours."""
     item, slash, _ = external_id.partition("/")
     return item if slash and item.isascii() and item.isdecimal() and len(item) < 20 else ""
+
+
+def item_of_branch(branch: str) -> str:
+    """Return the number of the issue or pull request in whose conversation a branch was made; "" for one that is not ours."""
+    found = re.match(rf"{BRANCH_PREFIX}([0-9]{{1,19}})(?=-|$)", branch)
+    return found[1] if found else ""

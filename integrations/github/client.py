@@ -120,6 +120,9 @@ class GitHub(Platform):
         if self._app is not None:
             await self._app.give_back(use)
 
+    async def renew(self, token: Secret) -> Secret | None:
+        return await self._app.renew(token) if self._app else None
+
     async def check(self) -> str:
         if self._app is not None:
             return await self._app.check()
@@ -313,11 +316,10 @@ class GitHub(Platform):
 
     async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
         if self._app and self._app.minted(token):
-            installed = await self._api.get(token, "/installation/repositories", {"per_page": 100})
-            repos = installed.read(list[Repo], "repositories")
+            mine = await self._app.repositories()
         else:
             repos = (await self._api.get(token, "/user/repos", {"per_page": 100, "sort": "pushed"})).read(list[Repo])
-        mine = (repo for repo in repos if repo.permissions is None or repo.permissions.push)
+            mine = [repo for repo in repos if repo.permissions is None or repo.permissions.push]
         return [Repository(self.name, repo.full_name) for repo in mine if query.casefold() in repo.full_name.casefold()]
 
     def repository_at(self, address: str) -> Repository | None:

@@ -104,6 +104,15 @@ class CheckRun(Struct, frozen=True):
     app: Maker | None = None
 
 
+class CheckSuite(Struct, frozen=True):
+    """All check runs of one App at a commit."""
+
+    head_branch: str | None = None
+    pull_requests: tuple[Item, ...] | None = None
+    latest_check_runs_count: int | None = None
+    app: Maker | None = None
+
+
 class Pressed(Struct, frozen=True):
     """A button of a check run."""
 
@@ -125,6 +134,7 @@ class Payload(Struct, frozen=True):
     requested_reviewer: Person | None = None
     changes: Changes | None = None
     check_run: CheckRun | None = None
+    check_suite: CheckSuite | None = None
     requested_action: Pressed | None = None
 
     @property

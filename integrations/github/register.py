@@ -5,10 +5,16 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
+from bot.core.errors import ProviderError
 from bot.core.ports import Form, Registered
 from bot.core.secret import Secret
 from integrations.github.api import NOBODY, Api
 from integrations.github.manifest import manifest
+
+_SPENT = (
+    "GitHub does not take the code of the new App: it is good once, and for an hour. "
+    "Delete the App where its owner's settings show it, and run onhand init github again"
+)
 
 
 class Conversion(Struct, frozen=True):
@@ -38,6 +44,8 @@ class Registration:
         api = Api(self._api_url, self._timeout)
         try:
             answer = await api.request(NOBODY, "POST", f"/app-manifests/{quote(code, safe='')}/conversions")
+        except ProviderError as error:
+            raise ProviderError("missing", _SPENT) if error.word == "missing" else error from None
         finally:
             api.close()
         made = answer.read(Conversion)

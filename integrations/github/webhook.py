@@ -171,12 +171,22 @@ def _review_requested(payload: Payload, us: Us) -> Trigger | str:
 
 def _pressed(payload: Payload, us: Us) -> Trigger | str:
     """The button stop or retry of a check run of ours."""
-    return _button(payload, us, payload.requested_action.identifier if payload.requested_action else None)
+    return _of_a_check(payload, us, payload.requested_action.identifier if payload.requested_action else None)
 
 
 def _run_again(payload: Payload, us: Us) -> Trigger | str:
     """A check run of ours that is to be run again: retry."""
-    return _button(payload, us, "retry")
+    return _of_a_check(payload, us, "retry")
+
+
+def _all_run_again(payload: Payload, us: Us) -> Trigger | str:
+    """All checks at a commit, ours among them, that are to be run again: retry of what made the branch."""
+    suite = payload.check_suite
+    if suite is None:
+        raise Rejected("body", "expected a check suite in the payload")
+    pull = next((str(pull.number) for pull in suite.pull_requests or ()), "")
+    item = checks.item_of_branch(suite.head_branch or "") or pull
+    return _button(payload, us, "retry", suite.app, "" if suite.latest_check_runs_count == 0 else item)
 
 
 TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
@@ -197,6 +207,7 @@ TRIGGERS: dict[tuple[str, str], Callable[[Payload, Us], Trigger | str]] = {
     ("pull_request_review_comment", "edited"): _review_comment,
     ("check_run", "requested_action"): _pressed,
     ("check_run", "rerequested"): _run_again,
+    ("check_suite", "rerequested"): _all_run_again,
 }
 """What may ask us for work, by event and action. A row reads it, or says in a word why it asks for nothing."""
 
@@ -219,6 +230,8 @@ IGNORED: dict[tuple[str, str], str] = {
     ("pull_request_review_comment", "deleted"): "deleted",
     ("check_run", "created"): "check",
     ("check_run", "completed"): "check",
+    ("check_suite", "requested"): "check",
+    ("check_suite", "completed"): "check",
 }
 """What is known to ask for nothing, and why. Whatever has no row anywhere is `not_used`."""
 
@@ -259,19 +272,22 @@ def _set(payload: Payload, us: Us, by: By, request: Request) -> Trigger | str:
     return _trigger(payload, request, meaning, by=by)
 
 
-def _button(payload: Payload, us: Us, verb: str | None) -> Trigger | str:
-    """A verb that somebody asks for in the thread for which we made a check run. What other Apps made steers nothing."""
-    run, sender = payload.check_run, payload.sender or Person()
+def _of_a_check(payload: Payload, us: Us, verb: str | None) -> Trigger | str:
+    run = payload.check_run
     if run is None:
         raise Rejected("body", "expected a check run in the payload")
-    if not us.made(run.app):
+    return _button(payload, us, verb, run.app, checks.item_of(run.external_id or ""))
+
+
+def _button(payload: Payload, us: Us, verb: str | None, app: Maker | None, item: str) -> Trigger | str:
+    """A verb that somebody asks for in the thread for which we made a check run. What other Apps made steers nothing."""
+    if not us.made(app):
         return "other_app"
     if reason := _not_by_a_person(payload, us):
         return reason
-    item = checks.item_of(run.external_id or "")
     if not item or verb not in checks.VERBS:
         return "other_button"
-    place = _place(payload)
+    place, sender = _place(payload), payload.sender or Person()
     return Trigger(
         thread=Thread(SERVICE, place, item),
         actor=Account(SERVICE, str(sender.id), clean(sender.login)),

@@ -9,7 +9,9 @@ from bot.core.errors import Conflict, LeaseLost, ProviderError, Refused, Sandbox
 from bot.core.events import Draft, ModelReply, RunStarted
 from bot.core.outbound import OpenChange, Say
 from bot.core.ports import Model
+from bot.core.secret import Secret
 from bot.flows import desk
+from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
 
 
@@ -132,6 +134,30 @@ async def test_a_push_that_fails_is_said(world, error: Exception, said: str) -> 
     seq = await world.admit()
     await world.run()
     assert said in world.said()[f"status:{seq}"]
+
+
+async def _shut_out(place: str, use: str = "") -> Secret | None:
+    raise Refused("not_installed", "I am not installed there.")
+
+
+async def test_shut_out_meanwhile_it_goes_on_when_it_is_let_in_again(world) -> None:
+    seq = await world.admit()
+    world.forge.token = _shut_out
+    with pytest.raises(ProviderError, match="not installed"):
+        await world.run()
+    assert (await world.state()).requests[seq].phase == "admitted"
+    del world.forge.token
+    await world.run("worker/2")
+    assert (await world.state()).requests[seq].phase == "closed"
+    assert "ended finished" in world.said()[f"status:{seq}"]
+
+
+async def test_shut_out_for_good_it_ends_without_a_word(world) -> None:
+    seq = await world.admit()
+    world.forge.token = _shut_out
+    world.use(clock=lambda: time.time() + COMES_BACK + 1)
+    await world.run()
+    assert (await world.state()).requests[seq].phase == "closed"
 
 
 async def test_a_model_out_of_its_script_is_a_clear_failure(world) -> None:

@@ -114,6 +114,19 @@ async def test_an_apps_tokens_open_one_repository_and_none_is_left_alive(place: 
     assert check_requests(place.github.requests, API) == []
 
 
+async def test_a_token_that_ends_in_gits_hands_is_made_anew(place: AppPlace) -> None:
+    place.script(bash(MEND_CALC), finish())
+    held = [place.github.hold("GET", rf"/.*service=git-{service}-pack") for service in ("upload", "receive")]
+    number = await place.github.issue(place.name, "alice", f"add is wrong in {place.name}", "@onhand please fix it")
+    for one in held:
+        await one.met()
+        for token in place.app.tokens:
+            place.github.revoke(token.value)
+        one.release()
+    await place.ended(number)
+    assert place.by_the_bot() == (1, 1)
+
+
 async def test_a_delivery_that_failed_while_we_were_away_is_sent_again_and_worked_on_once(place: AppPlace) -> None:
     place.script(bash(MEND_CALC), finish())
     await end(place, "web")

@@ -226,9 +226,19 @@ async def test_doctor_says_what_each_sweep_did_and_what_could_not_finish(built: 
     assert found["worker"].ok
     assert found["sweep leases"].ok
     assert "found 2, 2 in all" in found["sweep leases"].detail
+    assert "leases that killed workers left" in found["sweep leases"].detail
     assert not found["sweep boxes"].ok
     assert "no engine" in found["sweep boxes"].detail
     assert found["sweep missed"].ok, "its first turn is still to come"
+
+
+async def test_doctor_says_in_words_what_every_sweep_finds(built: bootstrap.Built) -> None:
+    names = [sweep.__name__ for sweep, _ in sweeps.TURNS]
+    for name in names:
+        await built.services.sweeps.note(name, 1)
+    found = await findings(built, time.time())
+    said = {found[f"sweep {name}"].detail.partition("1 in all (")[2] for name in names}
+    assert len(said - {""}) == len(names), "each its own"
 
 
 async def test_doctor_misses_a_worker_that_has_not_swept_for_long(built: bootstrap.Built) -> None:

@@ -188,6 +188,18 @@ class Templated(Protocol):
 
 
 @runtime_checkable
+class Renewer(Protocol):
+    """A Forge whose tokens can end before their time, which git finds out by itself."""
+
+    async def renew(self, token: Secret) -> Secret | None:
+        """Return the token in the place of one of ours that is not taken any more, None where there is none.
+
+        Raises ProviderError, Refused.
+        """
+        ...
+
+
+@runtime_checkable
 class Picker(Protocol):
     """An Integration on which people choose a repository from a list that can be searched."""
 

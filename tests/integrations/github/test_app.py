@@ -1,8 +1,10 @@
 """The client as a GitHub App against a small GitHub: tokens, what they reach, and deliveries that are sent again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ from bot.core.secret import Secret
 from bot.testing.github import Delivery, GitHubServer
 from bot.testing.github_app import GitHubApp
 from bot.testing.openapi import check_requests
+from integrations.github.api import Api
+from integrations.github.app import App
 from integrations.github.client import GitHub
 from integrations.github.manifest import PERMISSIONS
 
@@ -172,10 +176,97 @@ async def test_installed_anew_it_goes_on(client: GitHub, app: GitHubApp, server:
     assert len(app.tokens) == 2
 
 
+async def test_allowed_less_since_it_looked_it_goes_on_with_that(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    await given(client)
+    app.installations[0].permissions = {**PERMISSIONS, "checks": "read"}
+    await given(client, use="run-1")
+    assert "checks" not in app.tokens[-1].permissions
+
+
+async def test_what_is_granted_after_a_refusal_is_there_at_once(server: GitHubServer, app: GitHubApp) -> None:
+    now = time.time()
+    api = Api(server.api_url, 2)
+    ours = App(api, str(app.id), Secret(app.key), lambda: now)
+    app.installations[0].permissions = {**PERMISSIONS, "contents": "read"}
+    token = await ours.token(REPO, "")
+    assert (minted := ours.minted(token))
+    assert not minted.may_push(REPO)
+    assert await ours.token(REPO, "") == token
+    app.installations[0].permissions = dict(PERMISSIONS)
+    now += 30
+    assert (minted := ours.minted(await ours.token(REPO, "")))
+    assert minted.may_push(REPO)
+    await ours.close()
+    api.close()
+
+
+async def test_a_clock_that_is_wrong_is_said(server: GitHubServer, app: GitHubApp) -> None:
+    client = GitHub(settings(server, app), Us())
+    date = formatdate(time.time() + 700, usegmt=True)
+    server.fail("GET", "/app", status=401, headers={"date": date}, times=9)
+    with pytest.raises(ProviderError, match=r"The clock here is (69\d|700) s behind GitHub's"):
+        await client.check()
+    await client.close()
+
+
+async def test_suspended_since_it_looked_it_says_so(client: GitHub, app: GitHubApp) -> None:
+    await given(client)
+    app.installations[0].suspended = True
+    with pytest.raises(Refused, match="suspended"):
+        await client.token(REPO, "run-1")
+
+
+async def test_taken_out_of_its_repositories_since_it_looked_it_says_so(client: GitHub, app: GitHubApp) -> None:
+    await given(client)
+    app.installations[0].repositories = ["octo/other"]
+    with pytest.raises(Refused, match=f"not installed on {REPO}"):
+        await client.token(REPO, "run-1")
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_renamed_repositorys_token_is_for_the_name_that_it_has_now(
+    client: GitHub, app: GitHubApp, server: GitHubServer, known: bool
+) -> None:
+    if known:
+        await given(client)
+    await server.rename(REPO, "octo/renamed")
+    token = await given(client, use="run-1")
+    assert app.tokens[-1].repositories == ["octo/renamed"]
+    assert all("contents" in one.permissions for one in server.apps.alive(app)), "the one for the name is ended"
+    assert (await client.source(PLACE, "", token)).url == f"{server.web_url}/octo/renamed.git"
+
+
+async def test_without_a_place_an_installation_that_is_not_suspended_serves(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    app.installations[0].suspended = True
+    server.install(app, "acme/elsewhere")
+    assert await given(client, "")
+
+
 async def test_without_a_place_the_token_reads_what_everybody_may_see(client: GitHub, app: GitHubApp) -> None:
     token = await given(client, "")
     assert (await client.account("octo-alice", token)).login == "octo-alice"
     assert app.tokens[0].permissions == {"metadata": "read"}
+
+
+async def test_the_repositories_of_every_installation_are_found(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    server.install(app, "acme/elsewhere")
+    for name in ("octo/hidden", "octo/readable", "octo/old"):
+        await server.repository(name, {"README.md": "Here\n"}, {})
+    suspended, reader = server.install(app, "octo/hidden"), server.install(app, "octo/readable")
+    suspended.suspended, reader.permissions = True, {"metadata": "read", "contents": "read"}
+    server.install(app, "octo/old")
+    server.archive("octo/old")
+    token = await given(client, "")
+    found = [repository.name for repository in await client.repositories("", token)]
+    assert found == [REPO, "octo/other", "acme/elsewhere"]
+    assert [repository.name for repository in await client.repositories("ELSE", token)] == ["acme/elsewhere"]
+    assert len(server.apps.alive(app)) == 1, "what was made to look is ended"
 
 
 # --- who it is ----------------------------------------------------------------------------------------------------------
@@ -209,6 +300,20 @@ async def test_check_says_which_app_it_is_and_what_it_lacks(
     app.events.remove("check_run")
     assert await client.check() == (
         "App onhand-acme, installed at 2 places; it lacks issues: write, the event check_run"
+    )
+
+
+async def test_check_says_where_people_have_to_do_something(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    app.installations[0].suspended = True
+    server.install(app, "acme/elsewhere").permissions["checks"] = "read"
+    assert await client.check() == (
+        "App onhand-acme, installed at 2 places; suspended at octo; acme has still to accept checks: write"
+    )
+    app.installations.clear()
+    assert (await client.check()).endswith(
+        f"at 0 places; install it: {server.web_url}/apps/onhand-acme/installations/new"
     )
 
 

@@ -65,6 +65,7 @@ def test_a_queued_request_hears_that_it_was_seen() -> None:
 
 
 def test_a_request_in_line_says_how_many_are_before_it() -> None:
+    assert said(Status("queued", ahead=0)).startswith("On it: yours is next in line. I will")
     assert said(Status("queued", ahead=1)).startswith("On it: 1 request is before yours. I will")
     assert said(Status("queued", ahead=3)).startswith("On it: 3 requests are before yours. I will")
 

@@ -33,6 +33,11 @@ EXPECTED: dict[str, str] = {
     "check_run.requested_action__without_a_mark_of_ours": "other_button",
     "check_run.rerequested__of_another_app": "other_app",
     "check_run.rerequested__ours": "button",
+    "check_suite.rerequested__of_a_fork": "other_button",
+    "check_suite.rerequested__of_a_pull_request": "button",
+    "check_suite.rerequested__of_another_app": "other_app",
+    "check_suite.rerequested__of_our_branch": "button",
+    "check_suite.rerequested__without_a_check_of_ours": "other_button",
     "issue_comment.created__author_was_deleted": "mention",
     "issue_comment.created__by_a_bot": "bot",
     "issue_comment.created__by_a_mannequin_on_enterprise": "mention",
@@ -348,12 +353,27 @@ def test_a_review_request_says_that_a_review_is_wanted() -> None:
         ("check_run.requested_action__stop", "stop", "octo-alice"),
         ("check_run.requested_action__retry", "retry", "octo-bob"),
         ("check_run.rerequested__ours", "retry", "octo-alice"),
+        ("check_suite.rerequested__of_a_pull_request", "retry", "octo-alice"),
     ],
 )
 def test_a_button_is_a_verb_in_the_thread_of_its_check(name: str, verb: str, who: str) -> None:
     found = trigger(name)
     assert found.thread == Thread("github", "octo-maintainer/Hello-World", "2")
     assert (found.request, found.actor.login) == (webhook.Request(verb), who)  # type: ignore[arg-type]
+
+
+def test_all_checks_of_our_branch_run_again_retry_what_made_it() -> None:
+    found = trigger("check_suite.rerequested__of_our_branch")
+    assert (found.thread.item, found.request.verb) == ("12", "retry")
+
+
+@pytest.mark.parametrize(
+    "branch", ["onhand/", "onhand/x-1", "onhand/12x", "onhand/1٢-x", "other/12-x", "onhand/" + "1" * 20]
+)
+def test_a_branch_that_is_not_named_as_ours_are_leads_to_the_pull_request(branch: str) -> None:
+    payload = json.loads(RECORDED["check_suite.rerequested__of_our_branch"].body)
+    payload["check_suite"]["head_branch"] = branch
+    assert posted("check_suite", payload).triggers[0].thread.item == "2"
 
 
 @pytest.mark.parametrize("app", ["25811", ""])
