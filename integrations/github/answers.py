@@ -115,6 +115,19 @@ class Happened(Struct, frozen=True):
     source: Reference | None = None
 
 
+class Commit(Struct, frozen=True):
+    """A commit."""
+
+    sha: str
+
+
+class Branch(Struct, frozen=True):
+    """A branch, and where it stands."""
+
+    name: str
+    commit: Commit
+
+
 class Side(Struct, frozen=True):
     """One side of a pull request. `repo` is null when the fork is gone, and missing where a server knows no forks."""
 

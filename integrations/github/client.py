@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from bot.core.errors import ConfigError, ProviderError
+from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
@@ -209,11 +209,24 @@ class GitHub(Platform):
             return await self._new_change(path, {**text, "head": call.head, "base": call.base}, call.draft, token)
         except ProviderError as error:
             there = next(iter(await self._pulls(call, "open", token)), None) if error.word == "invalid" else None
+            base = await self._base_now(call, token) if error.word == "invalid" and there is None else call.base
+            if base != call.base:
+                return await self._open_change(structs.replace(call, base=base), receipt, token)
             if there is None:
                 raise
         if carries_mark(there.body or ""):
             return await self._edit_change(path, str(there.number), text, token)
         return _receipt_of_pull(there)
+
+    async def _base_now(self, call: OpenChange, token: Secret) -> str:
+        """Return how the branch is called today to which a change was meant to go: GitHub leads from an old name to the new."""
+        found = await code.branch(self._api, token, path_of(call.repository.name), call.base)
+        if found is None:
+            text = (
+                f"There is no branch `{call.base}` any more to propose the work for; it is on the branch `{call.head}`."
+            )
+            raise Refused("branch", text)
+        return found.name
 
     async def _new_change(self, path: str, wanted: dict[str, str], draft: bool, token: Secret) -> Receipt:
         try:

@@ -13,7 +13,7 @@ from bot.core.ports import Source
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.github import webhook
-from integrations.github.answers import Content, Pull, Repo
+from integrations.github.answers import Branch, Content, Pull, Repo
 from integrations.github.api import Api
 
 _TEMPLATE_FOLDERS = (".github", "", "docs")
@@ -31,7 +31,9 @@ async def source(api: Api, token: Secret, web: str, repository: Repository, numb
     if pull is not None and pull.state == "open":
         return _source_of_pull(web, repository, repo, pull)
     base = pull.base.ref if pull is not None else repo.default_branch
-    return Source(repository, _git(web, repo.full_name), base, commit=await _stands(api, token, place, base))
+    there = await branch(api, token, place, base)
+    named, commit = (there.name, there.commit.sha) if there else (base, "")
+    return Source(repository, _git(web, repo.full_name), named, commit=commit)
 
 
 def _source_of_pull(web: str, repository: Repository, repo: Repo, pull: Pull) -> Source:
@@ -67,10 +69,10 @@ def _git(web: str, name: str) -> str:
     return f"{web}/{name}.git"
 
 
-async def _stands(api: Api, token: Secret, place: str, branch: str) -> str:
-    """Return the commit of a branch; nothing when there is no such branch."""
-    found = await unless(api.get(token, f"{place}/branches/{quote(branch)}"), "missing")
-    return found.read(str, "commit", "sha") if found else ""
+async def branch(api: Api, token: Secret, place: str, name: str) -> Branch | None:
+    """Return a branch of the repository at a path, under its new name where it was renamed. Raises ProviderError."""
+    found = await unless(api.get(token, f"{place}/branches/{quote(name)}"), "missing")
+    return found.read(Branch) if found else None
 
 
 async def template(api: Api, token: Secret, repository: Repository) -> str:

@@ -250,6 +250,27 @@ async def test_a_pull_request_whose_answer_was_lost_is_found(
     assert await client.find(change(topic="change:other"), token) is None
 
 
+async def test_a_base_that_was_renamed_meanwhile_is_followed(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    await asyncio.to_thread(server.git.git, REPO, "branch", "-m", "main", "trunk")
+    branches = f"/repos/{REPO}/branches"
+    server.fail(
+        "GET", f"{branches}/main", status=301, headers={"location": f"{server.api_url}{branches}/trunk"}, times=2
+    )
+    first = await client.perform(change(), None, token)
+    assert [p.pull.base for p in server.pulls(REPO) if p.pull] == ["trunk"]
+    assert await client.perform(change(title="Mend it well"), None, token) == first, "its answer may have been lost"
+
+
+async def test_a_base_that_is_gone_is_said_to_be_so(server: GitHubServer, client: GitHub, token: Secret) -> None:
+    await push(server, "onhand/1-x")
+    await asyncio.to_thread(server.git.git, REPO, "branch", "-m", "main", "trunk")
+    with pytest.raises(Refused, match=r"no branch `main` any more.*`onhand/1-x`"):
+        await client.perform(change(), None, token)
+
+
 async def test_a_branch_without_commits_is_said_to_be_so(server: GitHubServer, client: GitHub, token: Secret) -> None:
     with pytest.raises(ProviderError) as refused:
         await client.perform(change(head="nowhere"), None, token)
