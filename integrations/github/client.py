@@ -169,19 +169,21 @@ class GitHub(Platform):
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
         place, number = path_of(call.thread.place), number_in(call.thread.item)
         body = {"body": marked(call.text, call.topic, _LONGEST)}
-        if receipt and (edited := await unless(self._edit(place, receipt.id, body, token), "missing")):
+        if receipt and (edited := await unless(self._edit(call, receipt, body, token), "missing")):
             return edited
-        if receipt and (other := await self._find_message(call, token)):  # it was said anew, and the answer was lost
-            return await self._edit(place, other.id, body, token)
+        # it was said anew and the answer was lost, or it moved to another repository with its issue
+        if receipt and (other := await self._find_message(call, token)):
+            return await self._edit(call, other, body, token)
         if call.beneath:  # else somebody has deleted it, and it is said anew
             above = f"{place}/pulls/{number}/comments/{number_in(call.beneath)}/replies"
             if said := await unless(self._write(token, "POST", above, body, _REPLY), "missing", "invalid"):
                 return said  # else the remark is gone, and the answer goes below the whole
         return await self._write(token, "POST", f"{place}/issues/{number}/comments", body)
 
-    async def _edit(self, place: str, number: str, body: dict[str, str], token: Secret) -> Receipt:
-        kind, prefix = ("pulls", _REPLY) if number.startswith(_REPLY) else ("issues", "")
-        path = f"{place}/{kind}/comments/{number_in(number.removeprefix(_REPLY))}"
+    async def _edit(self, call: Say, receipt: Receipt, body: dict[str, str], token: Secret) -> Receipt:
+        kind, prefix = ("pulls", _REPLY) if receipt.id.startswith(_REPLY) else ("issues", "")
+        place = path_of(code.name_at(self._web, receipt.url) or call.thread.place)
+        path = f"{place}/{kind}/comments/{number_in(receipt.id.removeprefix(_REPLY))}"
         return await self._write(token, "PATCH", path, body, prefix)
 
     async def _write(self, token: Secret, verb: str, path: str, body: dict[str, str], prefix: str = "") -> Receipt:

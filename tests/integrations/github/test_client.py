@@ -91,6 +91,24 @@ async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_tim
     assert len(server.comments(REPO, 1)) == 1
 
 
+async def test_a_message_that_moved_with_its_issue_is_edited_where_it_is_now(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.repository("octo/other", {"a": "a"}, {"onhand-bot": "write"})
+    for place in (REPO, "octo/other"):
+        await server.issue(place, "octo-alice", "A bug")
+    first = await client.perform(say("One"), None, token)
+    await server.delete_comment(int(first.id), "octo-alice")
+    moved = await server.comment("octo/other", 1, "onhand-bot", f"{mark('status:1')}\nOne")
+    there = {"location": f"{server.api_url}/repos/octo/other/issues/1/comments"}
+    server.fail("GET", f"/repos/{REPO}/issues/1/comments", status=301, headers=there)
+    receipt = await client.perform(say("Two"), first, token)
+    assert receipt.id == str(moved)
+    await client.perform(say("Three"), receipt, token)
+    assert server.comments(REPO, 1) == []
+    assert [c.body for c in server.comments("octo/other", 1)] == [f"{mark('status:1')}\nThree"]
+
+
 async def test_an_answer_goes_beneath_the_remark_that_asked(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
