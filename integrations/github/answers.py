@@ -68,6 +68,7 @@ class Repo(Struct, frozen=True):
 
     full_name: str
     default_branch: str = "main"
+    private: bool = True
     archived: bool = False
     disabled: bool = False
     permissions: Permissions | None = None

@@ -76,8 +76,21 @@ async def branch(api: Api, token: Secret, place: str, name: str) -> Branch | Non
 
 
 async def template(api: Api, token: Secret, repository: Repository) -> str:
-    """Return the pull request template from the first of the usual places that has one. At most four requests."""
-    place = path_of(repository.name)
+    """Return the pull request template: the repository's own, else that of its owner's public repository `.github`.
+
+    At most nine requests.
+    https://docs.github.com/communities/setting-up-your-project-for-healthy-contributions/creating-a-default-community-health-file
+    """
+    own, owners = path_of(repository.name), path_of(f"{repository.name.partition('/')[0]}/.github")
+    if text := await _template_in(api, token, own):
+        return text
+    found = await unless(api.get(token, owners), "missing", "forbidden")
+    shared = found is not None and not found.read(Repo).private
+    return await _template_in(api, token, owners) if shared else ""
+
+
+async def _template_in(api: Api, token: Secret, place: str) -> str:
+    """Return the template from the first of the usual folders that has one."""
     for folder in _TEMPLATE_FOLDERS:
         found = await unless(api.get(token, f"{place}/contents/{folder}"), "missing")
         for entry in found.read(list[Content]) if found else ():

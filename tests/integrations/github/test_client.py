@@ -431,6 +431,17 @@ async def test_the_template_is_found_in_the_usual_places(
     assert await client.template(PLACE, token) == "## What\n"
 
 
+async def test_without_its_own_the_owners_template_counts_where_everybody_may_read_it(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.repository("octo/.github", {"pull_request_template.md": "## Ours\n"}, {"onhand-bot": "read"})
+    assert await client.template(PLACE, token) == "## Ours\n"
+    inside = {"pull_request_template.md": "## Inside\n"}
+    await server.repository("acme/.github", inside, {"onhand-bot": "read"}, private=True)
+    await server.repository("acme/app", {"a": "a"}, {"onhand-bot": "write"})
+    assert await client.template(Repository("github", "acme/app"), token) == ""
+
+
 async def test_inside_a_pull_request_its_branch_is_the_place(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
