@@ -285,7 +285,7 @@ async def test_a_base_that_was_renamed_meanwhile_is_followed(
 async def test_a_base_that_is_gone_is_said_to_be_so(server: GitHubServer, client: GitHub, token: Secret) -> None:
     await push(server, "onhand/1-x")
     await asyncio.to_thread(server.git.git, REPO, "branch", "-m", "main", "trunk")
-    with pytest.raises(Refused, match=r"no branch `main` any more.*`onhand/1-x`"):
+    with pytest.raises(Refused, match="no branch `main` any more"):
         await client.perform(change(), None, token)
 
 
