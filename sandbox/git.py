@@ -56,6 +56,7 @@ _PASSED_ON = (
 )
 
 _MEANINGS: tuple[tuple[str, ProviderWord], ...] = (
+    (r"internal server error|fatal error in commit_refs", "unavailable"),  # GitHub's own trouble, said of each ref
     (r"authentication failed|could not read (username|password)|error: 401|invalid credentials", "unauthorized"),
     (r"error: 429|too many requests", "limited"),
     (r"\[rejected\]|non-fast-forward|fetch first|cannot lock ref|failed to update ref", "conflict"),

@@ -48,6 +48,7 @@ def not_laid_out(error: GitError | OSError, source: Source) -> Exception:
 _STANDS_IN_THE_WAY = re.compile(r"directory file conflict|'refs/heads/([^']+)' exists; cannot create")
 _RULES = re.compile(r"GH006|GH013|protected branch|repository rule", re.IGNORECASE)
 _SECRETS = re.compile(r"push protection|push cannot contain secrets", re.IGNORECASE)
+_REJECTED = re.compile(r"^ ! \[remote rejected\] .*? \((.+)\)$", re.MULTILINE)
 _REMOTE = re.compile(r"^remote:[ \t]*(?:error:[ \t]*)?(\S.*)$", re.MULTILINE)
 
 
@@ -71,4 +72,13 @@ def why_not_pushed(failed: GitError, source: Source, branch: str) -> ProviderErr
         return Refused("protected", text)
     if "hook declined" in failed.said:
         return Refused("declined", f"A check of the repository declined the push to `{branch}`: {told}.")
-    return failed.for_provider()
+    return _why_rejected(failed, branch, told)
+
+
+def _why_rejected(failed: GitError, branch: str, told: str) -> ProviderError | Refused:
+    """Return what a push means that was refused for a reason beside it, such as a right that the token lacks for a file."""
+    error = failed.for_provider()
+    if error.word == "forbidden" and (found := _REJECTED.search(failed.said)):
+        more = f" {told}." if told else ""
+        return Refused("protected", f"The forge did not take the push to `{branch}`: {found[1]}.{more}")
+    return error

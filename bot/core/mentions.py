@@ -75,10 +75,25 @@ def read_request(before: str, after: str) -> Request:
     first = re.match(r"[A-Za-z]*", rest)
     word, more = (first[0].lower(), rest[first.end() :]) if first else ("", rest)
     verb: Verb = "work"
-    if word in _VERBS and word != "work" and (word == "plan" or _COURTESY.fullmatch(more)):
+    if word in _VERBS and word != "work" and (word == "plan" or _COURTESY.fullmatch(_newly_said(more))):
         verb = word  # type: ignore[assignment]  # checked against the Literal on the line above
     said = rest if verb == "work" else more
     return Request(verb, f"{before}{said}".strip(), options)
+
+
+def _newly_said(text: str) -> str:
+    """Return a text without its quotes, and without what a mail program puts below an answer."""
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.rstrip() == "--" or (line.startswith("On ") and _introduces_quote(lines[number : number + 2])):
+            lines = lines[:number]
+            break
+    return "\n".join(line for line in lines if not line.lstrip().startswith(">"))
+
+
+def _introduces_quote(lines: list[str]) -> bool:
+    """Whether it is `On Tue, 3 Nov 2026 NAME <ADDRESS> wrote:`, which may be broken over two lines."""
+    return any(line.rstrip().endswith("wrote:") for line in lines)
 
 
 def _may_be_in(text: str, handles: tuple[str, ...]) -> bool:

@@ -131,11 +131,13 @@ def _ended(status: Status, handle: str) -> list[str]:
     if outcome.ending == "finished":
         headline = f"**Done:** {change}" if change else "**Done.**"
         return [headline, _open_tasks(status.tasks), _figures(status), unseen, said]
+    late = outcome.ending == "refused" and status.steps > 0
+    headline = _HEADLINES["failed" if late else outcome.ending]
     reason = _REASONS.get(outcome.reason, "")
     after = _NEXT.get(outcome.ending, "").format(handle=handle)
     so_far = f"The work so far: {change}" if change else ""
-    shown = status.tasks if outcome.ending != "refused" else ()
-    return [_HEADLINES[outcome.ending], reason, so_far, _task_list(shown), after, _figures(status), unseen, said]
+    shown = status.tasks if late or outcome.ending != "refused" else ()
+    return [headline, reason, so_far, _task_list(shown), after, _figures(status), unseen, said]
 
 
 def _asking(status: Status, handle: str) -> list[str]:

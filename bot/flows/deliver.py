@@ -11,15 +11,17 @@ from bot.core.errors import ProviderError, Refused
 from bot.core.events import Draft, Landed
 from bot.core.outbound import Change, Outcome
 from bot.core.patience import patiently
-from bot.core.ports import Checkout, Proposal, Sandbox, Services, Templated
+from bot.core.ports import Checkout, Proposal, Sandbox, Services, Source, Templated
 from bot.core.secret import Secret
 from bot.flows.identity import Grant, recheck, signed_in
-from bot.flows.landing import Landing, land
+from bot.flows.landing import Landing, keep, land
 from bot.flows.report import Reporter
 from bot.flows.runlog import ConversationLog
 from bot.flows.workplace import Workplace, spare_branch
 
 logger = logging.getLogger(__name__)
+
+CLOSED = "This was merged or closed meanwhile."
 
 COMPLETE = ("finished", "limit")
 """Endings whose work is offered to people, rather than only kept."""
@@ -71,11 +73,25 @@ async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, chan
         await log.refresh()  # raises LeaseLost: whoever slept through the lease pushes nothing
         return token
 
-    landing = await signed_in(
-        place.forge, token, lambda _: land(checkout, place.source, change, place.branch, spare, token)
-    )
+    async def push() -> Landing:
+        if await _closed(place, grant):
+            return await keep(checkout, place.source, change, spare, token, CLOSED)
+        return await land(checkout, place.source, change, place.branch, spare, token)
+
+    landing = await signed_in(place.forge, token, lambda _: push())
     await log.append(Draft(Landed(run=run_id, change=landing.change, branch=landing.branch, why=landing.why)))
     return landing
+
+
+async def _closed(place: Workplace, grant: Grant) -> bool:
+    """Whether the change was merged or closed meanwhile in which the work was asked for: nobody would see what is pushed there."""
+    if not place.inside_change or not place.source.head:
+        return False
+
+    async def look() -> Source:
+        return await place.forge.source(place.source.repository, place.trigger.thread.item, await grant.code())
+
+    return not (await patiently(look)).head
 
 
 async def handed_out(checkout: Checkout, state: State, place: Workplace) -> Landing | None:

@@ -41,6 +41,11 @@ async def land(checkout: Checkout, source: Source, change: Change, branch: str, 
         return Landing(await _push(checkout, source, change, branch, token), branch)
     except (Refused, ProviderError) as error:
         why = _why(error, source, branch)
+    return await keep(checkout, source, change, spare, token, why)
+
+
+async def keep(checkout: Checkout, source: Source, change: Change, spare: str, token: Token, why: str) -> Landing:
+    """Keep the commits on a branch of our own or as a patch, because of `why`. Raises as `land` does."""
     if not source.head_url:
         try:
             await patiently(_pushing(checkout, source, change, spare, token))

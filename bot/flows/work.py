@@ -148,7 +148,14 @@ class Run:
             landing = await self._landing(place, grant, outcome)
             return await deliver(self._services, self._log, place, landing, grant, outcome)
         except Exception as error:  # noqa: BLE001  the request must have an ending whatever happens
-            return Delivered(self._outcome_of(error))
+            return Delivered(self._naming_the_branch(self._outcome_of(error)))
+
+    def _naming_the_branch(self, outcome: Outcome) -> Outcome:
+        """Return the ending of work that could not be shown, with where it is if it was pushed."""
+        landed = self._state.landed
+        if landed is None or not landed.branch:
+            return outcome
+        return msgspec.structs.replace(outcome, text=f"{outcome.text} The work is on the branch `{landed.branch}`.")
 
     async def _landing(self, place: Workplace, grant: Grant, outcome: Outcome) -> Landing | None:
         checkout = self._shop.checkout

@@ -72,6 +72,7 @@ class Repo(Struct, frozen=True):
 
     full_name: str
     default_branch: str = "main"
+    private: bool = True
     archived: bool = False
     disabled: bool = False
     permissions: Permissions | None = None
@@ -117,6 +118,19 @@ class Happened(Struct, frozen=True):
     """Something in the timeline of an issue."""
 
     source: Reference | None = None
+
+
+class Commit(Struct, frozen=True):
+    """A commit."""
+
+    sha: str
+
+
+class Branch(Struct, frozen=True):
+    """A branch, and where it stands."""
+
+    name: str
+    commit: Commit
 
 
 class Side(Struct, frozen=True):

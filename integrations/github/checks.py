@@ -33,7 +33,7 @@ def render(thread: Thread, status: Status, topic: str, handle: str) -> list[Call
     """Return a check for every head of the change that was worked on."""
     outcome = status.outcome
     ending = outcome.ending if outcome else None
-    _, title, verb = _SHOWN[ending]
+    _, title, verb = _SHOWN["failed" if ending == "refused" and status.steps else ending]
     said = harmless(cut(outcome.text.strip(), _LONGEST_TEXT)) if outcome else ""
     return [
         SetCheck(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from bot.core.errors import ConfigError, ProviderError
+from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
@@ -172,19 +172,21 @@ class GitHub(Platform):
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
         place, number = path_of(call.thread.place), number_in(call.thread.item)
         body = {"body": marked(call.text, call.topic, _LONGEST)}
-        if receipt and (edited := await unless(self._edit(place, receipt.id, body, token), "missing")):
+        if receipt and (edited := await unless(self._edit(call, receipt, body, token), "missing")):
             return edited
-        if receipt and (other := await self._find_message(call, token)):  # it was said anew, and the answer was lost
-            return await self._edit(place, other.id, body, token)
+        # it was said anew and the answer was lost, or it moved to another repository with its issue
+        if receipt and (other := await self._find_message(call, token)):
+            return await self._edit(call, other, body, token)
         if call.beneath:  # else somebody has deleted it, and it is said anew
             above = f"{place}/pulls/{number}/comments/{number_in(call.beneath)}/replies"
             if said := await unless(self._write(token, "POST", above, body, _REPLY), "missing", "invalid"):
                 return said  # else the remark is gone, and the answer goes below the whole
         return await self._write(token, "POST", f"{place}/issues/{number}/comments", body)
 
-    async def _edit(self, place: str, number: str, body: dict[str, str], token: Secret) -> Receipt:
-        kind, prefix = ("pulls", _REPLY) if number.startswith(_REPLY) else ("issues", "")
-        path = f"{place}/{kind}/comments/{number_in(number.removeprefix(_REPLY))}"
+    async def _edit(self, call: Say, receipt: Receipt, body: dict[str, str], token: Secret) -> Receipt:
+        kind, prefix = ("pulls", _REPLY) if receipt.id.startswith(_REPLY) else ("issues", "")
+        place = path_of(code.name_at(self._web, receipt.url) or call.thread.place)
+        path = f"{place}/{kind}/comments/{number_in(receipt.id.removeprefix(_REPLY))}"
         return await self._write(token, "PATCH", path, body, prefix)
 
     async def _write(self, token: Secret, verb: str, path: str, body: dict[str, str], prefix: str = "") -> Receipt:
@@ -212,11 +214,24 @@ class GitHub(Platform):
             return await self._new_change(path, {**text, "head": call.head, "base": call.base}, call.draft, token)
         except ProviderError as error:
             there = next(iter(await self._pulls(call, "open", token)), None) if error.word == "invalid" else None
+            base = await self._base_now(call, token) if error.word == "invalid" and there is None else call.base
+            if base != call.base:
+                return await self._open_change(structs.replace(call, base=base), receipt, token)
             if there is None:
                 raise
         if carries_mark(there.body or ""):
             return await self._edit_change(path, str(there.number), text, token)
         return _receipt_of_pull(there)
+
+    async def _base_now(self, call: OpenChange, token: Secret) -> str:
+        """Return how the branch is called today to which a change was meant to go: GitHub leads from an old name to the new."""
+        found = await code.branch(self._api, token, path_of(call.repository.name), call.base)
+        if found is None:
+            text = (
+                f"There is no branch `{call.base}` any more to propose the work for; it is on the branch `{call.head}`."
+            )
+            raise Refused("branch", text)
+        return found.name
 
     async def _new_change(self, path: str, wanted: dict[str, str], draft: bool, token: Secret) -> Receipt:
         try:

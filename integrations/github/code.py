@@ -13,7 +13,7 @@ from bot.core.ports import Source
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.github import webhook
-from integrations.github.answers import Content, Pull, Repo
+from integrations.github.answers import Branch, Content, Pull, Repo
 from integrations.github.api import Api
 
 _TEMPLATE_FOLDERS = (".github", "", "docs")
@@ -31,7 +31,9 @@ async def source(api: Api, token: Secret, web: str, repository: Repository, numb
     if pull is not None and pull.state == "open":
         return _source_of_pull(web, repository, repo, pull)
     base = pull.base.ref if pull is not None else repo.default_branch
-    return Source(repository, _git(web, repo.full_name), base, commit=await _stands(api, token, place, base))
+    there = await branch(api, token, place, base)
+    named, commit = (there.name, there.commit.sha) if there else (base, "")
+    return Source(repository, _git(web, repo.full_name), named, commit=commit)
 
 
 def _source_of_pull(web: str, repository: Repository, repo: Repo, pull: Pull) -> Source:
@@ -67,15 +69,28 @@ def _git(web: str, name: str) -> str:
     return f"{web}/{name}.git"
 
 
-async def _stands(api: Api, token: Secret, place: str, branch: str) -> str:
-    """Return the commit of a branch; nothing when there is no such branch."""
-    found = await unless(api.get(token, f"{place}/branches/{quote(branch)}"), "missing")
-    return found.read(str, "commit", "sha") if found else ""
+async def branch(api: Api, token: Secret, place: str, name: str) -> Branch | None:
+    """Return a branch of the repository at a path, under its new name where it was renamed. Raises ProviderError."""
+    found = await unless(api.get(token, f"{place}/branches/{quote(name)}"), "missing")
+    return found.read(Branch) if found else None
 
 
 async def template(api: Api, token: Secret, repository: Repository) -> str:
-    """Return the pull request template from the first of the usual places that has one. At most four requests."""
-    place = path_of(repository.name)
+    """Return the pull request template: the repository's own, else that of its owner's public repository `.github`.
+
+    At most nine requests.
+    https://docs.github.com/communities/setting-up-your-project-for-healthy-contributions/creating-a-default-community-health-file
+    """
+    own, owners = path_of(repository.name), path_of(f"{repository.name.partition('/')[0]}/.github")
+    if text := await _template_in(api, token, own):
+        return text
+    found = await unless(api.get(token, owners), "missing", "forbidden")
+    shared = found is not None and not found.read(Repo).private
+    return await _template_in(api, token, owners) if shared else ""
+
+
+async def _template_in(api: Api, token: Secret, place: str) -> str:
+    """Return the template from the first of the usual folders that has one."""
     for folder in _TEMPLATE_FOLDERS:
         found = await unless(api.get(token, f"{place}/contents/{folder}"), "missing")
         for entry in found.read(list[Content]) if found else ():

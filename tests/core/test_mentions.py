@@ -21,6 +21,14 @@ HANDLES = ["@onhand", "@onhand-bot"]
         ("@onhand Stop, please!", Request("stop", ", please!")),
         ("That is wrong. @onhand retry", Request("retry", "That is wrong.")),
         ("@onhand stop using tabs", Request("work", "stop using tabs")),
+        ("@onhand stop\n\n> I am **working** on it", Request("stop", "> I am **working** on it")),
+        ("@onhand stop\r\n-- \r\nAlice, Acme", Request("stop", "-- \nAlice, Acme")),
+        (
+            "@onhand stop\n\nOn Tue, 3 Nov 2026 bot\n***@***.***> wrote:\n\nWorking",
+            Request("stop", "On Tue, 3 Nov 2026 bot\n***@***.***> wrote:\n\nWorking"),
+        ),
+        ("@onhand stop `make`", Request("work", "stop `make`")),
+        ("@onhand stop\n\nand never do it again", Request("work", "stop\n\nand never do it again")),
         ("@onhand status", Request("status")),
         ("@onhand plan the move to sqlite", Request("plan", "the move to sqlite")),
         ("@onhand model=fast budget=2 fix it", Request("work", "fix it", {"model": "fast", "budget": "2"})),
@@ -96,6 +104,7 @@ def test_hidden_characters_do_not_make_or_break_a_mention() -> None:
         "- ",
         "model=x ",
         "~~~\n",
+        "stop\nOn \n",
     ],
 )
 def test_reading_is_linear_in_hostile_text(part: str) -> None:

@@ -229,6 +229,29 @@ async def test_a_patch_whose_box_is_lost_before_it_is_shown_is_made_again_from_t
     assert world.said()[f"status:{seq}:patch"] == "From cccc: the work, ********\n"
 
 
+async def test_where_no_change_may_be_opened_the_branch_with_the_work_is_named(world) -> None:
+    world.forge.fail(OpenChange, ProviderError("forbidden", "Resource not accessible by personal access token"))
+    seq = await world.admit()
+    await world.run()
+    [branch] = world.pushes.pushed
+    assert "ended failed: My token does not have the right" in world.said()[f"status:{seq}"]
+    assert f"The work is on the branch `{branch}`." in world.said()[f"status:{seq}"]
+
+
+async def test_a_change_that_was_merged_meanwhile_gets_no_more_commits(world) -> None:
+    async def source(repository: Any, number: str, token: Any) -> Source:
+        merged = bool(world.boxes.made and "make test" in world.boxes.living["box-1"].commands)
+        return Source(repository, "", "main", head="" if merged else "topic")
+
+    world.forge.source = source
+    seq = await world.admit(change=True)
+    await world.run()
+    [branch] = world.pushes.pushed
+    assert branch.startswith("onhand/12-")
+    assert "This was merged or closed meanwhile." in world.said()[f"status:{seq}"]
+    assert f"`{branch}`" in world.said()[f"status:{seq}"]
+
+
 async def test_work_in_a_fork_that_takes_no_push_is_a_masked_patch(world) -> None:
     world.forge.source = closed_fork
     seq = await world.admit(change=True)

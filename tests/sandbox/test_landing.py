@@ -1,13 +1,14 @@
 """Where commits land at a forge that is not always ours to write to: a real git server, a real box, the story `land`."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bot.core.errors import Refused
+from bot.core.errors import ProviderError, Refused
 from bot.core.inbound import Repository
 from bot.core.outbound import Change
 from bot.core.ports import Sandbox, Source
@@ -248,6 +249,53 @@ async def test_what_a_forge_declines_for_its_content_is_shown_nowhere_else(
     with pytest.raises(Refused, match=said.partition(": ")[2].rstrip(".")) as refused:
         await landed(checkout, source, change, BRANCH)
     assert refused.value.word == word
+
+
+def no_to_every_ref(reason: str) -> str:
+    """Return a `proc-receive` hook that declines each ref with a reason of its own, as GitHub does (githooks(5))."""
+    return f"""exec {sys.executable} -c '
+import os, sys
+def packet(text): os.write(1, b"%04x" % (len(text) + 4) + text if text else b"0000")
+def packets():
+    while size := int(sys.stdin.buffer.read(4), 16):
+        yield sys.stdin.buffer.read(size - 4)
+list(packets())
+packet(b"version=1"), packet(b"")
+refs = [line.split()[2] for line in packets()]
+for ref in refs:
+    packet(b"ng " + ref + b" " + bytes.fromhex("{reason.encode().hex()}"))
+packet(b"")
+'"""
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "refusing to allow a Personal Access Token to create or update workflow `.github/ci.yml` without `workflow` scope",
+        "refusing to allow a GitHub App to create or update workflow `.github/ci.yml` without `workflows` permission",
+        "push declined due to email privacy restrictions",
+    ],
+)
+async def test_what_the_token_may_not_push_is_said_in_the_forges_words_and_becomes_a_patch(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox, reason: str
+) -> None:
+    await asyncio.to_thread(server.hosting.git, NAME, "config", "receive.procReceiveRefs", "refs/heads")
+    await asyncio.to_thread(server.hosting.hook, NAME, "proc-receive", no_to_every_ref(reason))
+    landing = await landed(checkout, source, await work(checkout, source, BRANCH, box, "echo c >c.py"), BRANCH)
+    assert (landing.branch, "c.py" in landing.patch) == ("", True)
+    assert f"`{BRANCH}`: {reason}." in landing.why
+
+
+@pytest.mark.parametrize("reason", ["Internal Server Error", "fatal error in commit_refs"])
+async def test_a_forge_that_fails_in_the_middle_of_a_push_is_waited_for(
+    server: GitServer, checkout: GitCheckout, source: Source, box: Sandbox, reason: str
+) -> None:
+    change = await work(checkout, source, BRANCH, box, "echo c >c.py")
+    await asyncio.to_thread(server.hosting.git, NAME, "config", "receive.procReceiveRefs", "refs/heads")
+    await asyncio.to_thread(server.hosting.hook, NAME, "proc-receive", no_to_every_ref(reason))
+    with pytest.raises(ProviderError) as failed:
+        await checkout.push(source, change, BRANCH, TOKEN)
+    assert failed.value.word == "unavailable"
 
 
 # --- repositories of every kind --------------------------------------------------------------------------------------

@@ -91,6 +91,24 @@ async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_tim
     assert len(server.comments(REPO, 1)) == 1
 
 
+async def test_a_message_that_moved_with_its_issue_is_edited_where_it_is_now(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.repository("octo/other", {"a": "a"}, {"onhand-bot": "write"})
+    for place in (REPO, "octo/other"):
+        await server.issue(place, "octo-alice", "A bug")
+    first = await client.perform(say("One"), None, token)
+    await server.delete_comment(int(first.id), "octo-alice")
+    moved = await server.comment("octo/other", 1, "onhand-bot", f"{mark('status:1')}\nOne")
+    there = {"location": f"{server.api_url}/repos/octo/other/issues/1/comments"}
+    server.fail("GET", f"/repos/{REPO}/issues/1/comments", status=301, headers=there)
+    receipt = await client.perform(say("Two"), first, token)
+    assert receipt.id == str(moved)
+    await client.perform(say("Three"), receipt, token)
+    assert server.comments(REPO, 1) == []
+    assert [c.body for c in server.comments("octo/other", 1)] == [f"{mark('status:1')}\nThree"]
+
+
 async def test_an_answer_goes_beneath_the_remark_that_asked(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -250,6 +268,27 @@ async def test_a_pull_request_whose_answer_was_lost_is_found(
     assert await client.find(change(topic="change:other"), token) is None
 
 
+async def test_a_base_that_was_renamed_meanwhile_is_followed(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    await asyncio.to_thread(server.git.git, REPO, "branch", "-m", "main", "trunk")
+    branches = f"/repos/{REPO}/branches"
+    server.fail(
+        "GET", f"{branches}/main", status=301, headers={"location": f"{server.api_url}{branches}/trunk"}, times=2
+    )
+    first = await client.perform(change(), None, token)
+    assert [p.pull.base for p in server.pulls(REPO) if p.pull] == ["trunk"]
+    assert await client.perform(change(title="Mend it well"), None, token) == first, "its answer may have been lost"
+
+
+async def test_a_base_that_is_gone_is_said_to_be_so(server: GitHubServer, client: GitHub, token: Secret) -> None:
+    await push(server, "onhand/1-x")
+    await asyncio.to_thread(server.git.git, REPO, "branch", "-m", "main", "trunk")
+    with pytest.raises(Refused, match="no branch `main` any more"):
+        await client.perform(change(), None, token)
+
+
 async def test_a_branch_without_commits_is_said_to_be_so(server: GitHubServer, client: GitHub, token: Secret) -> None:
     with pytest.raises(ProviderError) as refused:
         await client.perform(change(head="nowhere"), None, token)
@@ -390,6 +429,17 @@ async def test_the_template_is_found_in_the_usual_places(
 ) -> None:
     await asyncio.to_thread(server.git.commit, REPO, {path: "## What\n"}, "Add a template")
     assert await client.template(PLACE, token) == "## What\n"
+
+
+async def test_without_its_own_the_owners_template_counts_where_everybody_may_read_it(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.repository("octo/.github", {"pull_request_template.md": "## Ours\n"}, {"onhand-bot": "read"})
+    assert await client.template(PLACE, token) == "## Ours\n"
+    inside = {"pull_request_template.md": "## Inside\n"}
+    await server.repository("acme/.github", inside, {"onhand-bot": "read"}, private=True)
+    await server.repository("acme/app", {"a": "a"}, {"onhand-bot": "write"})
+    assert await client.template(Repository("github", "acme/app"), token) == ""
 
 
 async def test_inside_a_pull_request_its_branch_is_the_place(

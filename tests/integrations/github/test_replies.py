@@ -98,6 +98,15 @@ def test_every_other_ending_says_what_happened_and_names_the_run(ending: str) ->
     assert "`r-1`" in text
 
 
+def test_what_was_refused_after_work_is_not_called_not_started() -> None:
+    assert ended("refused").startswith("**I did not start.**")
+    tasks = (Task("mend it", "done"),)
+    late = ended("refused", "The right to write is gone.", steps=3, tasks=tasks)
+    assert late.startswith("**I could not finish this.**")
+    assert "- [x] mend it" in late
+    assert "try again" not in late
+
+
 def test_a_failure_says_why_and_what_to_do_next() -> None:
     text = ended("failed", reason="model")
     assert "language model" in text
