@@ -212,12 +212,17 @@ class _Processes:
     async def kill(self) -> None:
         """End every process; what is gone already is fine."""
         pid = self.pid or await self._unnoted()
-        if pid:
-            send(SIGKILL, halt(lambda: [pid, *descendants(pid, set())]))
+        doomed = (lambda: [pid, *descendants(pid, set())]) if pid else self._strays
+        send(SIGKILL, await asyncio.to_thread(halt, doomed))
         for _ in range(1000):
             if not _started(pid):
                 break
             await asyncio.sleep(0.002)
+
+    def _strays(self) -> list[int]:
+        """Return what a dead server without walls has left: nobody looks after it, and it knows its home by the box's folder."""
+        home = b"\0HOME=" + os.fsencode(self._folder.path / "home") + b"\0"
+        return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if home in _environment(pid)]
 
     def _living(self) -> int:
         if pid := self.pid:
@@ -240,6 +245,14 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split() if pid else []
     except OSError:
         return []
+
+
+def _environment(pid: int) -> bytes:
+    """Return the environment with which a process was started, none of one that is not ours."""
+    try:
+        return b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return b""
 
 
 def _started(pid: int) -> int:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -289,6 +291,18 @@ async def test_a_box_that_died_is_started_again_with_its_files(local: Sandboxes,
     again = await local.attach(dying.state)
     assert await again.read("kept") == b"work"
     await again.close()
+
+
+async def test_what_a_dead_server_without_walls_has_left_ends_with_its_box(process: Sandboxes) -> None:
+    box = await process.create({})
+    stray = int((await box.run("setsid sleep 300 >/dev/null 2>&1 & echo $!")).output)
+    server = int((await box.run("echo $PPID")).output)
+    os.kill(server, signal.SIGKILL)
+    await box.remove()
+    with pytest.raises(ProcessLookupError):
+        while True:  # init has yet to bury it
+            os.kill(stray, 0)
+            await asyncio.sleep(0.01)
 
 
 async def test_a_box_that_hid_its_socket_is_started_again_with_its_files(local: Sandboxes, box: Sandbox) -> None:
