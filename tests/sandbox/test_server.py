@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bot.core.errors import SandboxError, SandboxGone
@@ -300,7 +301,7 @@ async def test_what_a_dead_server_without_walls_has_left_ends_with_its_box(proce
     os.kill(server, signal.SIGKILL)
     await box.remove()
     async with asyncio.timeout(30):
-        while Path(f"/proc/{stray}").exists():  # init has yet to bury it
+        while psutil.pid_exists(stray):  # init has yet to bury it
             await asyncio.sleep(0.01)
 
 
