@@ -17,7 +17,7 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from bot.core.errors import ConfigError
 from bot.store.migrations import HEAD
-from bot.store.sqlite import Sqlite, driver_connection
+from bot.store.sqlite import CLOCK, Sqlite, driver_connection
 
 T = TypeVar("T")
 
@@ -144,7 +144,7 @@ def _compiled(statement: Update | Insert, names: tuple[str, ...]) -> tuple[str, 
 
 
 class clock_of_database(FunctionElement[float]):  # noqa: N801 -- reads as an SQL function where it is used
-    """The database's own clock at this moment, in Unix seconds."""
+    """The database's own clock at this moment, in seconds: for how long something is yet to last, not when it was."""
 
     type = Double()
     inherit_cache = True
@@ -152,7 +152,7 @@ class clock_of_database(FunctionElement[float]):  # noqa: N801 -- reads as an SQ
 
 @compiles(clock_of_database, "sqlite")
 def _sqlite_clock(_element: Any, _compiler: Any, **_: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
+    return f"{CLOCK}()"
 
 
 @compiles(clock_of_database, "postgresql")

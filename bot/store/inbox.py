@@ -11,10 +11,11 @@ from bot.core.errors import Unavailable
 from bot.core.events import Asked, Draft
 from bot.core.inbound import Account, Delivery, Thread, Trigger
 from bot.core.ports import Accepted
+from bot.store import leases
 from bot.store.acceptance import Prepared, accept_group, prepare
 from bot.store.bulk import Overtaken
 from bot.store.clean import Clean, storable
-from bot.store.database import Database, clock_of_database
+from bot.store.database import Database
 from bot.store.log import Line, line
 from bot.store.tables import conversations, deliveries, requests
 from bot.store.whisper import Whisper
@@ -48,7 +49,7 @@ class SqlInbox:
                 requests.c.phase != "closed",
                 # one that was asked in the future was stored by a machine whose clock is ahead, nobody knows how old it is
                 (requests.c.asked_at <= now - older_than) | (requests.c.asked_at > now),
-                conversations.c.lease_until.is_(None) | (conversations.c.lease_until <= clock_of_database()),
+                leases.free(),
             )
             .order_by(requests.c.asked_at, requests.c.conversation_id, requests.c.seq)
         )

@@ -1,13 +1,21 @@
 """Who works on a conversation right now. Only the database's clock counts, so machines may disagree."""
 
-from sqlalchemy import Update, select, update
+from sqlalchemy import ColumnElement, Update, select, update
 
 from bot.core.errors import OnhandError
 from bot.store.database import Database, clock_of_database
 from bot.store.tables import conversations
 
+_LONGEST = 60.0
+"""Seconds. A lease with longer to go is of a time before the database's clock was set back, or its machine started anew."""
+
 _SOON = 0.05
 """What `take` answers when the lease ran out between its two looks."""
+
+
+def free() -> ColumnElement[bool]:
+    """Return the condition that nobody holds a conversation."""
+    return conversations.c.lease_holder.is_(None) | _over()
 
 
 class SqlLeases:
@@ -19,10 +27,9 @@ class SqlLeases:
     async def take(self, conversation_id: str, holder: str, seconds: float) -> float:
         """See the port; its holder may take it again. Raises OnhandError if there is no such conversation."""
         lease = conversations.c
-        free = (
-            lease.lease_holder.is_(None) | (lease.lease_holder == holder) | (lease.lease_until <= clock_of_database())
-        )
-        if await self._write(_extended(conversation_id, holder, seconds).where(free)):
+        if await self._write(
+            _extended(conversation_id, holder, seconds).where(free() | (lease.lease_holder == holder))
+        ):
             return 0.0
         left = select(lease.lease_until - clock_of_database()).where(lease.id == conversation_id)
         row = await self._database.read(lambda connection: connection.execute(left).one_or_none())
@@ -41,12 +48,17 @@ class SqlLeases:
         await self._write(update(conversations).where(mine).values(lease_holder=None, lease_until=None))
 
     async def clear(self, older_than: float) -> int:
-        old = conversations.c.lease_until <= clock_of_database() - older_than
-        cleared = update(conversations).where(old).values(lease_holder=None, lease_until=None)
+        cleared = update(conversations).where(_over(older_than)).values(lease_holder=None, lease_until=None)
         return await self._database.write(lambda connection: connection.execute(cleared).rowcount, durable=False)
 
     async def _write(self, statement: Update) -> bool:
         return await self._database.write(lambda connection: connection.execute(statement).rowcount > 0, durable=False)
+
+
+def _over(ago: float = 0.0) -> ColumnElement[bool]:
+    """Return the condition that a lease ran out so many seconds ago."""
+    left = conversations.c.lease_until - clock_of_database()
+    return (left <= -ago) | (left > _LONGEST)
 
 
 def _extended(conversation_id: str, holder: str, seconds: float) -> Update:

@@ -32,6 +32,9 @@ CHECKPOINT_EVERY = 1500
 each: one that grows takes twice as long to sync."""
 _PAGES_A_COMMIT = 4
 
+CLOCK = "onhand_clock"
+"""The function of SQL that tells the time for leases. SQLite's own follows the time of day, which may be set."""
+
 
 class Sqlite:
     """The driver for `sqlite:///path`."""
@@ -168,6 +171,14 @@ def driver_connection(connection: Connection) -> Any:
     return connection.connection.driver_connection
 
 
+def _uptime() -> float:
+    """Return for how many seconds this machine runs; all processes that share a file agree on that, whoever sets the clock."""
+    try:
+        return float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:  # not Linux
+        return time.monotonic()
+
+
 def _use_wal(raw: Any, deadline: float) -> None:
     """Turn write-ahead logging on. SQLite does not wait for another process that does the same at this moment, so we do."""
     while True:
@@ -188,6 +199,7 @@ def sqlite_engine(url: URL, busy_seconds: float, *, begin: str, checkpoints: boo
     @event.listens_for(engine, "connect")
     def _set_up(raw: Any, _record: Any) -> None:
         raw.isolation_level = None  # no hidden BEGIN of the driver's
+        raw.create_function(CLOCK, 0, _uptime)
         _use_wal(raw, time.monotonic() + _OPEN_SECONDS)
         raw.execute("PRAGMA synchronous = NORMAL")
         raw.execute("PRAGMA foreign_keys = ON")

@@ -59,6 +59,14 @@ async def test_a_process_whose_clock_is_wrong_sees_the_same_lease(
     await ahead.close()
 
 
+async def test_a_lease_of_a_time_when_the_clock_was_ahead_binds_nobody(store: Store, conversation: str) -> None:
+    """As after a restart of the machine that counts how long it runs, or of one whose clock was set back."""
+    await store.leases.take(conversation, "a", 3600)
+    assert await store.leases.clear(older_than=3600) == 1
+    await store.leases.take(conversation, "a", 3600)
+    assert await store.leases.take(conversation, "b", 30) == 0.0
+
+
 async def test_there_is_no_lease_on_nothing(store: Store) -> None:
     with pytest.raises(OnhandError, match="no conversation"):
         await store.leases.take("no such conversation", "a", 30)

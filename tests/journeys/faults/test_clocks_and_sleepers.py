@@ -12,7 +12,6 @@ from bot.commands.service import free_port
 from tests.journeys.conftest import Service
 from tests.journeys.faults.conftest import SQLITE, Begin, place_at
 from tests.journeys.faults.test_killed_workers import EDIT, PROPOSE, PUSH, SAY, once, standing
-from tests.journeys.faults.test_redis import has
 from tests.journeys.steps import MEND_CALC, bash, finish
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(180)]
@@ -28,17 +27,15 @@ def shifted(need: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("killed", ["the worker that is ahead", "the worker that is behind"])
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 async def test_clocks_that_differ_by_two_minutes_delay_nothing(
-    begin: Begin, tmp_path: Path, postgres: Any, need: Any, killed: str
+    begin: Begin, tmp_path: Path, postgres: Any, need: Any, database: str, killed: str
 ) -> None:
-    """Two web processes and two workers, one of each ahead; one worker is killed in the middle.
-
-    On PostgreSQL: whoever shares a SQLite file shares a machine, and so a clock.
-    """
-    url = postgres.create(f"clocks-{uuid.uuid4().hex[:8]}", "migrated")
-    slow = [bash("sleep 1"), bash(MEND_CALC), finish()]
+    """Two web processes and two workers, one of each ahead; one worker is killed amid its runs."""
+    shared = {"ONHAND_DATABASE_URL": postgres.create(f"clocks-{uuid.uuid4().hex[:8]}", "migrated")}
+    slow = [bash("sleep 3"), bash(MEND_CALC), finish()]
     async with (
-        begin(script=slow, web=shifted(need), ONHAND_DATABASE_URL=url) as service,
+        begin(script=slow, web=shifted(need), **(shared if database == "postgresql" else {})) as service,
         place_at(service, tmp_path) as place,
     ):
         plain = dict(service.environment)
@@ -50,20 +47,23 @@ async def test_clocks_that_differ_by_two_minutes_delay_nothing(
         service.start("worker-ahead", "worker")
         await place.until(lambda: f"-{service.processes['worker-ahead'].pid} is ready" in service.logs())
         service.environment.update(plain)
+        names = ["worker", "worker-ahead"]
+        name = names.pop(killed.endswith("ahead"))
+        victim, other = service.processes.pop(name), service.processes[names[0]]
+        other.send_signal(signal.SIGSTOP)  # so that the victim has something to lose
         for _ in range(4):
             await place.issue()
-        await place.until(lambda: all_have(place, 4, "run"), 30)
-        victim = service.processes.pop("worker-ahead" if killed.endswith("ahead") else "worker")
+        begun = service.folder / f"{name}.log"
+        await place.until(lambda: begun.read_text().count(" begins") == 4, 30)
+        other.send_signal(signal.SIGCONT)
+        await asyncio.sleep(1)  # in which the other may want what is not its own
         victim.kill()
-        for number in range(1, 5):
-            await place.until(lambda number=number: closed(place, number), 30)
+        async with asyncio.timeout(30):
+            for number in range(1, 5):
+                await place.until(lambda number=number: closed(place, number), 30)
         victim.wait()
         assert [len(place.said(number)) for number in range(1, 5)] == [1] * 4
         assert len(place.pulls()) == 4
-
-
-async def all_have(place: Any, count: int, action: str) -> bool:
-    return all([await has(place, number, action) for number in range(1, count + 1)])
 
 
 async def closed(place: Any, number: int) -> bool:
