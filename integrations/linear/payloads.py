@@ -123,6 +123,7 @@ class Data(Issue, frozen=True):
     externalUser: Any = None  # noqa: N815
     labels: Sequence[Label] | None = None
     labelIds: Sequence[str] | None = None  # noqa: N815
+    createdAt: str | None = None  # noqa: N815
     updatedAt: str | None = None  # noqa: N815
     editedAt: str | None = None  # noqa: N815
 

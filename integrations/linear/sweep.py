@@ -4,6 +4,8 @@ They are read as their webhooks are, and come with the same meaning, so what did
 meanwhile is not found: nothing tells afterwards which delivery it would have been.
 """
 
+import math
+import time
 from datetime import UTC, datetime
 
 from msgspec.structs import replace
@@ -18,6 +20,9 @@ from integrations.linear.payloads import Activity, Data, Payload, Session
 
 _AT_ONCE = 5.0
 """Seconds within which a session's first prompt comes after it."""
+_SETTLED = 60.0
+"""Seconds after which a comment has surely begun its session. Where agents are used, a younger one is left to its delivery and
+to the next look: answered by a comment, it would leave its session silent."""
 
 
 async def missed(api: Api, token: Secret, since: float, us: webhook.Us) -> tuple[Delivery, ...]:
@@ -30,7 +35,8 @@ async def missed(api: Api, token: Secret, since: float, us: webhook.Us) -> tuple
         prompts = await api.ask(token, documents.PROMPTS, {"since": begin}, list[Activity], "nodes")
         payloads += (_prompted(prompt) for prompt in prompts if not _begins(prompt))
     comments = await api.ask(token, documents.COMMENTS, {"since": begin, "handle": us.handle}, list[Data], "nodes")
-    payloads += (_commented(comment) for comment in comments if _counts(comment))
+    latest = time.time() - _SETTLED if us.app_user_id else math.inf
+    payloads += (_commented(c) for c in comments if _counts(c) and moment(c.createdAt) <= latest)
     return deliveries.missed(payloads, lambda payload: webhook.read(payload, "", us))
 
 

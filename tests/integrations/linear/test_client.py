@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -364,7 +365,7 @@ async def test_a_sessions_context_came_with_it(server, client, token, alice) -> 
 
 async def test_what_was_missed_is_read_as_its_delivery_would_have_been(server, client, alice) -> None:
     issue = server.issue("ENG", "Add is wrong")
-    begin = time.time() - 1
+    begin, settled = time.time() - 300, datetime.fromtimestamp(time.time() - 120, UTC).isoformat()
     session = await server.mention(issue, alice, "@onhand fix it")
     session["createdAt"] = "2026-01-01T00:00:00Z"
     late = await server.mention(issue, alice, "@onhand plan it")
@@ -373,6 +374,9 @@ async def test_what_was_missed_is_read_as_its_delivery_would_have_been(server, c
     await server.comment(issue, alice, "nothing for you, `@onhand`")
     edited = await server.comment(issue, alice, "@onhand and here")
     edited["editedAt"] = "2026-01-01T00:00:00Z"
+    for comment in server.comments.values():
+        comment["createdAt"] = settled
+    await server.comment(issue, alice, "@onhand this may be a session in a moment")
     found = (await client.catch_up(begin)).read
     meanings = [delivery.triggers[0].meaning for delivery in found]
     assert meanings[0] == f"linear:comment:{late['comment']['id']}"
@@ -380,6 +384,7 @@ async def test_what_was_missed_is_read_as_its_delivery_would_have_been(server, c
     assert texts[:2] == ["it", "and mind the tests"]
     assert "look here" in texts
     assert "and here" not in texts
+    assert "this may be a session in a moment" not in texts
     assert len({delivery.id for delivery in found}) == len(set(meanings))
 
 
