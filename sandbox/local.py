@@ -212,12 +212,17 @@ class _Processes:
     async def kill(self) -> None:
         """End every process; what is gone already is fine."""
         pid = self.pid or await self._unnoted()
-        doomed = (lambda: [pid, *descendants(pid, set())]) if pid else self._strays
-        send(SIGKILL, await asyncio.to_thread(halt, doomed))
+        await asyncio.to_thread(self._kill, pid)
         for _ in range(1000):
             if not _started(pid):
                 break
             await asyncio.sleep(0.002)
+
+    def _kill(self, pid: int) -> None:
+        doomed = halt(lambda: [pid, *descendants(pid, set())]) if pid else []
+        if not self.stopped:  # dead, or about to die: then what it had below it is nobody's
+            doomed += halt(self._strays)
+        send(SIGKILL, doomed)
 
     def _strays(self) -> list[int]:
         """Return what a dead server without walls has left: nobody looks after it, and it knows its home by the box's folder."""

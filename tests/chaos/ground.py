@@ -5,7 +5,6 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -25,6 +24,7 @@ from bot.testing.models import ModelServer
 from tests.conftest import postgres_for_a_while
 from tests.journeys.steps import CANARIES, SAMPLE
 from tests.journeys.surroundings import environment
+from tests.processes import living, outliving
 
 REPOSITORIES = [f"acme/app-{letter}" for letter in "abcd"]
 PEOPLE = ["alice", "carol"]
@@ -67,7 +67,7 @@ class Ground:
     async def kill(self, name: str) -> int:
         """Kill a process at once, and start another in its place; return the pid of the killed one."""
         victim = self.processes[name]
-        if _living(victim):
+        if living(victim):
             victim.kill()
         else:
             self.died.append(f"{name} (pid {victim.pid})")
@@ -232,13 +232,6 @@ async def _remove_boxes(environment: Mapping[str, str]) -> None:
     await sandboxes.close()
 
 
-def _living(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-
-
 def _gone(process: psutil.Process, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while _living(process):
-        if time.monotonic() > deadline:
-            process.kill()
-        time.sleep(0.05)
+    while outliving([process], seconds):
+        process.kill()

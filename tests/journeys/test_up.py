@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from bot.commands.service import free_port
+from tests.processes import outliving
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 
@@ -52,11 +53,6 @@ def tree(process: asyncio.subprocess.Process) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-async def gone(processes: list[psutil.Process], seconds: float = 30.0) -> list[psutil.Process]:
-    _, alive = await asyncio.to_thread(psutil.wait_procs, processes, seconds)
-    return alive
-
-
 async def test_ctrl_c_ends_all_of_it_and_it_comes_up_again(tmp_path: Path) -> None:
     for _ in range(2):
         async with up(tmp_path / "home") as (process, url):
@@ -70,7 +66,7 @@ async def test_ctrl_c_ends_all_of_it_and_it_comes_up_again(tmp_path: Path) -> No
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(60):
                 assert await process.wait() == 0
-            assert await gone(children) == []
+            assert await asyncio.to_thread(outliving, children, 30.0) == []
     assert (tmp_path / "home" / "onhand.sqlite").exists()
     assert (tmp_path / "home" / "secret.keys").stat().st_mode & 0o777 == 0o600
 
@@ -80,7 +76,7 @@ async def test_nothing_stays_behind_when_it_is_killed(tmp_path: Path) -> None:
         children = tree(process)
         process.kill()
         await process.wait()
-        assert await gone(children) == []
+        assert await asyncio.to_thread(outliving, children, 30.0) == []
 
 
 @pytest.mark.parametrize("word", ["worker", "serve", "redis-server"])

@@ -1,0 +1,22 @@
+"""Processes that a test looks at: one that has ended counts as gone, whether or not an init has buried it yet."""
+
+import time
+from collections.abc import Iterable
+
+import psutil
+
+
+def living(process: psutil.Process) -> bool:
+    """Whether it still runs."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def outliving(processes: Iterable[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended, so long at most; return those that have not. Blocks."""
+    deadline, left = time.monotonic() + seconds, list(processes)
+    while (left := [process for process in left if living(process)]) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return left
