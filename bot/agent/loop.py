@@ -39,8 +39,8 @@ async def work(
     """Let the agent work on what is admitted in the log until the run ends; return how.
 
     The log must have a RunStarted. Called again on the log of a run that was cut off, it goes on from there. Cancelling
-    is safe at any moment. `images` are data URLs of images in the log, by address. Raises LeaseLost, and what else the log
-    raises.
+    is safe at any moment. `images` are data URLs of images in the log, by address. Raises SandboxGone when the box has
+    died, LeaseLost, and what else the log raises.
     """
     meter = Meter(log, limits, clock)
     agent = Agent(log, model, tools, meter.bound(sandbox), meter, images)
@@ -129,8 +129,8 @@ class Agent:
     async def _result(self, tool: Tool, action: Action) -> Observation:
         try:
             return await tool.execute(action, self._sandbox)
-        except SandboxGone as gone:
-            raise Failed("sandbox", "The sandbox is gone. Write `retry` to start again in a new one.") from gone
+        except SandboxGone:
+            raise
         except SandboxError as error:
             return Problem(error_id="sandbox", content=str(error))
         except UserError as error:

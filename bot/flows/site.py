@@ -19,6 +19,8 @@ from bot.flows.workplace import Workplace, find_workplace, start_from
 
 logger = logging.getLogger(__name__)
 
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds to wait for what starts boxes: an engine that is started anew takes all its boxes with it."""
 _LOST = "The sandbox was lost. This is a new one with a fresh working copy; what was not pushed is gone."
 
 
@@ -55,9 +57,10 @@ class Site:
         if (boxed := self._log.state.box) is not None:
             self._place = await self.place(grant)
             try:
-                self._box = await self._shop.sandboxes.attach(boxed.state)
-                await self._box.interrupt()  # an earlier holder that only sleeps has its command running still
-                return self._box
+                box = await self._shop.sandboxes.attach(boxed.state)
+                await box.interrupt()  # an earlier holder that only sleeps has its command running still
+                self._box = box
+                return box
             except SandboxGone:
                 if self._run.outcome is not None:
                     raise
@@ -71,10 +74,24 @@ class Site:
             self._place = replace(place, base=boxed.base, branch=boxed.branch) if boxed else place
         return self._place
 
+    async def revive(self, grant: Grant) -> Sandbox:
+        """Return the run's box after it died: started again with its files; a new one where they are gone. Raises as `enter`."""
+        await self._let_go()
+        for pause in _PAUSES:
+            try:
+                return await self.enter(grant)
+            except SandboxGone:
+                raise
+            except SandboxError as error:
+                logger.warning("the box of %s cannot be started now: %s", self._log.conversation_id, error)
+                await asyncio.sleep(pause)
+        return await self.enter(grant)
+
     async def interrupt(self) -> None:
-        """End the command that is running in the box."""
+        """End the command that is running in the box; in one that died, none is."""
         if self._box is not None:
-            await self._box.interrupt()
+            with suppress(SandboxGone):
+                await self._box.interrupt()
 
     # --- afterwards
 
@@ -84,8 +101,7 @@ class Site:
             await end(self._finding)
         if self._coming is not None:
             await asyncio.shield(discard(self._coming))
-        if self._box is not None:
-            await self._box.close()
+        await self._let_go()
 
     async def clear(self) -> None:
         """Remove the box: whatever was worth keeping has been pushed."""
@@ -98,6 +114,11 @@ class Site:
         await self._log.append(Draft(Boxed(sandbox=boxed.sandbox, state="")))
 
     # --- inside
+
+    async def _let_go(self) -> None:
+        box, self._box = self._box, None
+        if box is not None:
+            await box.close()
 
     @property
     def _run(self) -> RunState:

@@ -3,20 +3,20 @@
 import asyncio
 import errno
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace as with_fields
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
-from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, Unavailable, UserError
+from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
 from bot.core.events import Closed, Draft, RunEnded, RunStarted
 from bot.core.outbound import Outcome, Status
 from bot.core.patience import patiently
-from bot.core.ports import Limits, Model, Services, Workshop
+from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows import images
 from bot.flows.background import gather
 from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
@@ -31,6 +31,11 @@ from bot.flows.whereabouts import known
 from bot.flows.workplace import Workplace
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_REVIVALS = 3
+"""How often a box that died is started again, for a run's work and for handing it out: something in it may kill it each time."""
 
 _WAITING = "the platform is busy or away; I try again by myself"
 _DISK_FULL = "My disk is full. Whoever runs onhand has to make room; then write `retry`."
@@ -164,7 +169,9 @@ class Run:
         if not self._wants_changes():
             return None
         box = await self._site.enter(grant)
-        return await hand_out(self._services, checkout, self._log, place, box, grant, outcome)
+        return await self._surviving(
+            grant, box, lambda box: hand_out(self._services, checkout, self._log, place, box, grant, outcome)
+        )
 
     def _wants_changes(self) -> bool:
         """Whether anything beside a plan was asked for, of what this run answers."""
@@ -225,8 +232,20 @@ class Run:
             shown = await told
         finally:
             await end(told)
-        limits = _limits(self._shop.limits, self._main)
-        return await loop.work(self._log, model, self._shop.tools, box, limits, self._services.clock, shown)
+        limits, tools, clock = _limits(self._shop.limits, self._main), self._shop.tools, self._services.clock
+        return await self._surviving(
+            grant, box, lambda box: loop.work(self._log, model, tools, box, limits, clock, shown)
+        )
+
+    async def _surviving(self, grant: Grant, box: Sandbox, work: Callable[[Sandbox], Awaitable[T]]) -> T:
+        """Do something in the run's box, again where the box dies meanwhile. Raises SandboxGone when it dies ever again."""
+        for _ in range(_REVIVALS):
+            try:
+                return await work(box)
+            except SandboxGone as gone:
+                logger.warning("the box of run %s died: %s", self._state.id, gone)
+                box = await self._site.revive(grant)
+        return await work(box)
 
     async def _told(self, grant: Grant) -> Mapping[str, str]:
         """Have what was said in the thread before in the log, and return its images."""

@@ -180,10 +180,15 @@ async def test_a_box_that_refuses_is_told_to_the_model(bench):
     assert bench.log.facts(Problem)[0].error_id == "sandbox"
 
 
-async def test_a_box_that_is_gone_fails_the_run(bench):
+async def test_with_another_box_in_place_of_one_that_died_it_goes_on_and_asks_nothing_twice(bench):
     bench.box.outputs = {"boom": SandboxGone("no such box")}
-    outcome = await bench.work([step(("bash", {"command": "boom"})), FINISH])
-    assert (outcome.ending, outcome.reason) == ("failed", "sandbox")
+    model = ScriptedModel([step(("bash", {"command": "boom"})), FINISH])
+    with pytest.raises(SandboxGone):
+        await bench.work(model)
+    bench.box.outputs = {}
+    assert (await bench.work(model)).ending == "finished"
+    assert [problem.error_id for problem in bench.log.facts(Problem)] == ["interrupted"]
+    assert [command for command, *_ in bench.box.commands] == ["boom"]
 
 
 async def test_a_tool_that_breaks_does_not_break_the_run(bench):

@@ -65,9 +65,14 @@ class Box:
     interrupted: bool = False
     hold: Any = None
     """An asyncio.Event that a command waits for, if there is one."""
+    deaths: int = 0
+    """How many commands it has yet to die of."""
 
     async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:  # noqa: ASYNC109
         self.commands.append(command)
+        if self.deaths:
+            self.deaths -= 1
+            raise SandboxGone(self.state)
         if self.hold is not None:
             await self.hold.wait()
         return CommandResult("ok\n", 0, "/workspace", 0.0)
@@ -87,13 +92,14 @@ class Boxes:
         self.living: dict[str, Box] = {}
         self.made = 0
         self.hold: Any = None
+        self.deaths = 0
 
     async def check(self) -> str:
         return "memory"
 
     async def create(self, labels: Mapping[str, str]) -> Sandbox:
         self.made += 1
-        box = self.living[f"box-{self.made}"] = Box(f"box-{self.made}", hold=self.hold)
+        box = self.living[f"box-{self.made}"] = Box(f"box-{self.made}", hold=self.hold, deaths=self.deaths)
         box.remove = self._remover(box.state)  # type: ignore[attr-defined]
         return box  # type: ignore[return-value]
 

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 
-from bot.core.errors import ProviderError, Refused, Unavailable
-from bot.core.events import Closed, Draft
+from bot.core.errors import ProviderError, Refused, SandboxError, SandboxGone, Unavailable
+from bot.core.events import Closed, Draft, Notice
 from bot.core.outbound import OpenChange
 from bot.core.ports import Source, User
 from bot.core.secret import Secret
+from bot.flows import site
 from bot.flows.identity import Grant
 from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
 from bot.flows.workplace import find_workplace
+from tests.flows.conftest import CONVERSATION, FINISH, RUN_THE_TESTS
 
 
 async def running(world) -> tuple[int, "asyncio.Task[float]"]:
@@ -170,6 +172,74 @@ async def test_work_that_was_lost_with_its_box_is_not_called_done(world) -> None
     await world.run("worker/2")
     assert "ended failed" in world.said()[f"status:{seq}"]
     assert world.forge.made(OpenChange) == []
+
+
+async def test_a_box_that_dies_is_started_again_and_the_run_goes_on(world) -> None:
+    world.boxes.deaths = 3
+    world.script = [RUN_THE_TESTS, RUN_THE_TESTS, RUN_THE_TESTS, FINISH]
+    seq = await world.admit()
+    await world.run()
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    assert world.boxes.made == 1
+    assert len(world.forge.made(OpenChange)) == 1
+
+
+async def test_a_box_that_dies_of_everything_ends_the_run_and_its_work_is_kept(world) -> None:
+    world.boxes.deaths = 100
+    world.script = [RUN_THE_TESTS] * 100
+    seq = await world.admit()
+    await world.run()
+    said = world.said()[f"status:{seq}"]
+    assert "ended failed" in said
+    assert "The sandbox failed" in said
+    [branch] = world.pushes.pushed
+    assert branch in said
+
+
+async def test_a_box_that_died_with_its_files_is_replaced_and_the_model_is_told(world) -> None:
+    async def gone(state: str) -> Any:
+        world.boxes.deaths = 0
+        raise SandboxGone(state)
+
+    world.boxes.deaths, world.boxes.attach = 1, gone
+    seq = await world.admit()
+    await world.run()
+    assert world.boxes.made == 2
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    facts = [event.fact for event in await world.store.log.read(CONVERSATION)]
+    assert [fact.reason for fact in facts if isinstance(fact, Notice)] == ["sandbox_lost", "end"]
+
+
+async def test_an_engine_that_is_started_anew_is_waited_for(world, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(site, "_PAUSES", (0.0, 0.0, 0.0))
+    world.boxes.deaths, away, attach = 1, [1, 2, 3], world.boxes.attach
+
+    async def busy(state: str) -> Any:
+        if away:
+            away.pop()
+            raise SandboxError("Docker does not answer")
+        return await attach(state)
+
+    world.boxes.attach = busy
+    seq = await world.admit()
+    await world.run()
+    assert "ended finished" in world.said()[f"status:{seq}"]
+
+
+async def test_a_box_that_dies_while_its_work_is_handed_out_hands_it_out_once_more(world) -> None:
+    taken, take = list[str](), world.pushes.take
+
+    async def dying(source: Source, base: str, branch: str, box: Any, message: str) -> Any:
+        taken.append(box.state)
+        if len(taken) == 1:
+            raise SandboxGone("the box has closed the connection")
+        return await take(source, base, branch, box, message)
+
+    world.pushes.take = dying
+    seq = await world.admit()
+    await world.run()
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    assert taken == ["box-1", "box-1"]
 
 
 async def test_what_was_pushed_is_proposed_without_the_box(world) -> None:
