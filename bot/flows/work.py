@@ -168,9 +168,8 @@ class Run:
             return before
         if not self._wants_changes():
             return None
-        box = await self._site.enter(grant)
         return await self._surviving(
-            grant, box, lambda box: hand_out(self._services, checkout, self._log, place, box, grant, outcome)
+            grant, lambda box: hand_out(self._services, checkout, self._log, place, box, grant, outcome)
         )
 
     def _wants_changes(self) -> bool:
@@ -227,25 +226,26 @@ class Run:
 
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
         told = asyncio.create_task(self._told(grant))
+        limits, tools, clock = _limits(self._shop.limits, self._main), self._shop.tools, self._services.clock
+
+        async def at_work(box: Sandbox) -> Outcome:
+            return await loop.work(self._log, model, tools, box, limits, clock, await told)
+
         try:
-            box = await self._site.enter(grant)
-            shown = await told
+            return await self._surviving(grant, at_work)
         finally:
             await end(told)
-        limits, tools, clock = _limits(self._shop.limits, self._main), self._shop.tools, self._services.clock
-        return await self._surviving(
-            grant, box, lambda box: loop.work(self._log, model, tools, box, limits, clock, shown)
-        )
 
-    async def _surviving(self, grant: Grant, box: Sandbox, work: Callable[[Sandbox], Awaitable[T]]) -> T:
+    async def _surviving(self, grant: Grant, work: Callable[[Sandbox], Awaitable[T]]) -> T:
         """Do something in the run's box, again where the box dies meanwhile. Raises SandboxGone when it dies ever again."""
+        enter = self._site.enter
         for _ in range(_REVIVALS):
             try:
-                return await work(box)
+                return await work(await enter(grant))
             except SandboxGone as gone:
                 logger.warning("the box of run %s died: %s", self._state.id, gone)
-                box = await self._site.revive(grant)
-        return await work(box)
+                enter = self._site.revive
+        return await work(await enter(grant))
 
     async def _told(self, grant: Grant) -> Mapping[str, str]:
         """Have what was said in the thread before in the log, and return its images."""

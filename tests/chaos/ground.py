@@ -24,7 +24,7 @@ from bot.testing.models import ModelServer
 from tests.conftest import postgres_for_a_while
 from tests.journeys.steps import CANARIES, SAMPLE
 from tests.journeys.surroundings import environment
-from tests.processes import living, outliving
+from tests.processes import kill_box, living, outliving
 
 REPOSITORIES = [f"acme/app-{letter}" for letter in "abcd"]
 PEOPLE = ["alice", "carol"]
@@ -86,6 +86,15 @@ class Ground:
             for kept in self.redis.folder.glob("*.aof"):
                 kept.unlink()
         await self.redis.start()
+
+    async def kill_box(self, which: float) -> None:
+        """Kill all that runs in one of the boxes that there are now; `which` (0 to 1) says in which."""
+        sandboxes = bootstrap.open_sandboxes(config.load(self.environment))
+        states = sorted(state for state, _ in await sandboxes.list())
+        await sandboxes.close()
+        if states:
+            state = states[int(which * len(states))]
+            await asyncio.to_thread(kill_box, self.folder / "home" / "boxes", sandboxes.name, state)
 
     def logs(self) -> str:
         return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.log")))

@@ -17,6 +17,9 @@ from tests.chaos.ground import PEOPLE, REPOSITORIES, Ground
 GAP = (0.3, 2.2)
 """Seconds between two kills, at least and at most."""
 
+_SHARES = {"web": 0.08, "redis": 0.12, "redis, emptied": 0.15, "box": 0.25}
+"""What a kill falls on, up to which share of all of them; the others fall on workers."""
+
 _BUSY = ("queued", "running", "waiting")
 
 
@@ -59,11 +62,15 @@ class Storm:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _kill_all(self) -> None:
+        chance = Random(self.seed + 3)
         for number, (gap, what) in enumerate(self._plan(), 1):
             await asyncio.sleep(gap)
             if what.startswith("redis"):
                 self.happened.append(Kill(time.time(), what))
                 await self.ground.kill_redis(empty=what == "redis, emptied")
+            elif what == "box":
+                self.happened.append(Kill(time.time(), what))
+                await self.ground.kill_box(chance.random())
             else:
                 at = time.time()
                 self.happened.append(Kill(at, what.partition("-")[0], await self.ground.kill(what)))
@@ -72,11 +79,11 @@ class Storm:
                 self.tell(f"kill {number}/{self.kills} {dict(counted)}, {self.asked} mentions so far")
 
     def _plan(self) -> Iterator[tuple[float, str]]:
-        """Yield when and what, settled by the seed: workers mostly, sometimes the web process, sometimes Redis."""
+        """Yield when and what, settled by the seed: workers mostly, sometimes the web process, Redis, or a box."""
         chance = Random(self.seed)
         for _ in range(self.kills):
             gap, kind, which = chance.uniform(*GAP), chance.random(), chance.choice(self.ground.workers)
-            yield gap, "web" if kind < 0.08 else "redis" if kind < 0.12 else "redis, emptied" if kind < 0.15 else which
+            yield gap, next((what for what, below in _SHARES.items() if kind < below), which)
 
     # --- people
 

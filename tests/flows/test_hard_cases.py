@@ -184,6 +184,21 @@ async def test_a_box_that_dies_is_started_again_and_the_run_goes_on(world) -> No
     assert len(world.forge.made(OpenChange)) == 1
 
 
+async def test_a_box_that_dies_while_it_is_furnished_is_replaced(world) -> None:
+    put, deaths = world.pushes.put, [SandboxGone("there is no box")]
+
+    async def furnish(*given: Any) -> None:
+        if deaths:
+            raise deaths.pop()
+        await put(*given)
+
+    world.pushes.put = furnish
+    seq = await world.admit()
+    await world.run()
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    assert world.boxes.made == 2
+
+
 async def test_a_box_that_dies_of_everything_ends_the_run_and_its_work_is_kept(world) -> None:
     world.boxes.deaths = 100
     world.script = [RUN_THE_TESTS] * 100

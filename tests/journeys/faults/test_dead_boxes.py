@@ -1,18 +1,14 @@
 """SIGKILL of everything in a box in the middle of a command: it is started again with its files, and the run goes on."""
 
 import asyncio
-import json
-import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 
-from sandbox.home import box_of
-from tests.journeys.conftest import Service
 from tests.journeys.faults.conftest import Begin, place_at
 from tests.journeys.faults.test_killed_workers import WITHIN_SECONDS, once
 from tests.journeys.steps import MEND_CALC, bash, finish
+from tests.processes import kill_box
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 
@@ -28,7 +24,8 @@ async def test_a_box_that_dies_in_the_middle_of_a_command_is_started_again(
         await place.until(lambda: has(place, "action", "run"))
         await asyncio.sleep(1)  # the command is begun
         [boxed] = [event for event in await place.events(number) if event.get("observation") == "boxed"]
-        await asyncio.to_thread(kill, service, sandbox, boxed["extras"]["state"])
+        boxes = service.folder / "home" / "boxes"
+        await asyncio.to_thread(kill_box, boxes, sandbox, boxed["extras"]["state"])
         await place.until(lambda: has(place, "observation", "closed"), WITHIN_SECONDS)
         await once(place, number, replies=3)
         assert place.tests_pass(place.pulls()[0].pull.head, tmp_path)
@@ -36,10 +33,3 @@ async def test_a_box_that_dies_in_the_middle_of_a_command_is_started_again(
 
 async def has(place, key: str, value: str) -> bool:
     return any(event.get(key) == value for event in await place.events(1))
-
-
-def kill(service: Service, sandbox: str, state: str) -> None:
-    if sandbox == "docker":
-        subprocess.run(["docker", "kill", f"onhand-{json.loads(state)['box']}"], check=True, capture_output=True)
-    else:
-        psutil.Process(box_of(service.folder / "home" / "boxes", state).facts()["pid"]).kill()
