@@ -83,7 +83,7 @@ async def _within_reach() -> AsyncIterator[None]:
         async with asyncio.timeout(_PATIENCE):
             yield
     except (RedisError, OSError) as error:
-        raise Unavailable(f"Redis is out of reach: {error}") from error
+        raise Unavailable(f"Redis is out of reach: {str(error) or 'no answer in time'}") from error
 
 
 class _Ring(NamedTuple):

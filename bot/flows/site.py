@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -30,7 +31,7 @@ class Site:
     def __init__(self, services: Services, shop: Workshop, log: ConversationLog, trigger: Trigger) -> None:
         self._services, self._shop, self._log, self._trigger = services, shop, log, trigger
         self._coming: asyncio.Task[Sandbox] | None = None
-        """An empty box; `_new_box` takes it over."""
+        """An empty box, until `_new_box` has furnished it."""
         self._finding: asyncio.Task[Workplace] | None = None
         """Where the work goes; `_workplace` takes it over."""
         self._box: Sandbox | None = None
@@ -57,7 +58,7 @@ class Site:
         if (boxed := self._log.state.box) is not None:
             self._place = await self.place(grant)
             try:
-                box = await self._shop.sandboxes.attach(boxed.state)
+                box = await self._started(lambda: self._shop.sandboxes.attach(boxed.state))
                 await box.interrupt()  # an earlier holder that only sleeps has its command running still
                 self._box = box
                 return box
@@ -74,18 +75,11 @@ class Site:
             self._place = replace(place, base=boxed.base, branch=boxed.branch) if boxed else place
         return self._place
 
-    async def revive(self, grant: Grant) -> Sandbox:
-        """Return the run's box after it died: started again with its files; a new one where they are gone. Raises as `enter`."""
-        await self._let_go()
-        for pause in _PAUSES:
-            try:
-                return await self.enter(grant)
-            except SandboxGone:
-                raise
-            except SandboxError as error:
-                logger.warning("the box of %s cannot be started now: %s", self._log.conversation_id, error)
-                await asyncio.sleep(pause)
-        return await self.enter(grant)
+    async def lose(self) -> None:
+        """Let go of a box that died: who enters has it started again with its files, or replaced where they are gone."""
+        box, self._box = self._box, None
+        if box is not None:
+            await box.close()
 
     async def interrupt(self) -> None:
         """End the command that is running in the box; in one that died, none is."""
@@ -101,7 +95,7 @@ class Site:
             await end(self._finding)
         if self._coming is not None:
             await asyncio.shield(discard(self._coming))
-        await self._let_go()
+        await self.lose()
 
     async def clear(self) -> None:
         """Remove the box: whatever was worth keeping has been pushed."""
@@ -114,11 +108,6 @@ class Site:
         await self._log.append(Draft(Boxed(sandbox=boxed.sandbox, state="")))
 
     # --- inside
-
-    async def _let_go(self) -> None:
-        box, self._box = self._box, None
-        if box is not None:
-            await box.close()
 
     @property
     def _run(self) -> RunState:
@@ -139,19 +128,38 @@ class Site:
     def _make_box(self) -> asyncio.Task[Sandbox]:
         return asyncio.create_task(self._shop.sandboxes.create(labels_of(self._log.conversation_id)))
 
+    async def _arrival(self) -> Sandbox:
+        """Return the box that is coming; one that could not be made is made anew. Raises as `Sandboxes.create`."""
+        if self._coming is None or (self._coming.done() and self._coming.exception()):
+            self._coming = self._make_box()
+        return await asyncio.shield(self._coming)
+
+    async def _started(self, start: Callable[[], Awaitable[Sandbox]]) -> Sandbox:
+        """Return a box when it can be started. Raises SandboxGone at once; SandboxError when it could not for half a minute."""
+        for pause in _PAUSES:
+            try:
+                return await start()
+            except SandboxGone:
+                raise
+            except SandboxError as error:
+                logger.warning("a box of %s cannot be started now: %s", self._log.conversation_id, error)
+                await asyncio.sleep(pause)
+        return await start()
+
     async def _new_box(self, grant: Grant, lost: bool) -> Sandbox:
         """Make a box, and fetch the code meanwhile."""
         checkout = self._shop.checkout
-        coming, self._coming = self._coming or self._make_box(), None
+        self._coming = self._coming or self._make_box()
         try:
             place = await self._workplace(grant)
             self._place = place = await start_from(checkout, place, grant)
-            self._box = box = await asyncio.shield(coming)
+            self._box = box = await self._started(self._arrival)
             await checkout.put(place.source, place.base, place.branch, box, place.author, place.co_author)
         except BaseException:
-            self._box = None
+            coming, self._box, self._coming = self._coming, None, None
             await asyncio.shield(discard(coming))
             raise
+        self._coming = None
         kind, at_head = self._shop.sandboxes.name, place.at_head(self._log.state)
         boxed = Boxed(sandbox=kind, state=box.state, base=place.base, branch=place.branch, at_head=at_head)
         news = [Draft(Notice(content=_LOST, reason="sandbox_lost"))] if lost else []

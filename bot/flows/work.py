@@ -238,14 +238,13 @@ class Run:
 
     async def _surviving(self, grant: Grant, work: Callable[[Sandbox], Awaitable[T]]) -> T:
         """Do something in the run's box, again where the box dies meanwhile. Raises SandboxGone when it dies ever again."""
-        enter = self._site.enter
         for _ in range(_REVIVALS):
             try:
-                return await work(await enter(grant))
+                return await work(await self._site.enter(grant))
             except SandboxGone as gone:
                 logger.warning("the box of run %s died: %s", self._state.id, gone)
-                enter = self._site.revive
-        return await work(await enter(grant))
+                await self._site.lose()
+        return await work(await self._site.enter(grant))
 
     async def _told(self, grant: Grant) -> Mapping[str, str]:
         """Have what was said in the thread before in the log, and return its images."""

@@ -225,20 +225,22 @@ async def test_a_box_that_died_with_its_files_is_replaced_and_the_model_is_told(
     assert [fact.reason for fact in facts if isinstance(fact, Notice)] == ["sandbox_lost", "end"]
 
 
-async def test_an_engine_that_is_started_anew_is_waited_for(world, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("when", ["create", "attach"])
+async def test_an_engine_that_is_started_anew_is_waited_for(world, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     monkeypatch.setattr(site, "_PAUSES", (0.0, 0.0, 0.0))
-    world.boxes.deaths, away, attach = 1, [1, 2, 3], world.boxes.attach
+    world.boxes.deaths, away, start = 1, [1, 2, 3], getattr(world.boxes, when)
 
-    async def busy(state: str) -> Any:
+    async def busy(given: Any) -> Any:
         if away:
             away.pop()
             raise SandboxError("Docker does not answer")
-        return await attach(state)
+        return await start(given)
 
-    world.boxes.attach = busy
+    setattr(world.boxes, when, busy)
     seq = await world.admit()
     await world.run()
     assert "ended finished" in world.said()[f"status:{seq}"]
+    assert not away
 
 
 async def test_a_box_that_dies_while_its_work_is_handed_out_hands_it_out_once_more(world) -> None:
