@@ -55,7 +55,7 @@ class Connection(asyncio.BufferedProtocol):
         return Peer(*struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
     async def hello(self, key: Secret) -> None:
-        """Show the key. Raises SandboxError when it is not the right one."""
+        """Show the key. Raises SandboxError when it is not the right one, SandboxGone when nobody looks at it."""
         answer = self._expect(_HELLO, MAX_LINE)
         shown = key.reveal().encode()
         self._write(line({"version": VERSION}, len(shown)), shown)
@@ -64,8 +64,8 @@ class Connection(asyncio.BufferedProtocol):
     async def ask(self, op: str, body: bytes, patience: float, most: int = MAX_LINE, **fields: object) -> Answer:
         """Send a request and return the answer.
 
-        `patience` is in seconds; `most` is the longest body that is taken. Raises SandboxError for a refusal and for no
-        answer in time, SandboxGone when the other end is lost.
+        `patience` is in seconds; `most` is the longest body that is taken. Raises SandboxError for a refusal, SandboxGone
+        when the other end is lost or does not answer in time.
         """
         self._last = number = self._last + 1
         answer = self._expect(number, most)
@@ -96,7 +96,8 @@ class Connection(asyncio.BufferedProtocol):
             async with asyncio.timeout(patience):
                 fields, body = await answer
         except TimeoutError:
-            raise SandboxError(f"the box did not answer within {patience:.0f} s") from None
+            self.close()
+            raise SandboxGone(f"the box did not answer within {patience:.0f} s") from None
         if "error" in fields:
             raise SandboxError(body.decode("utf-8", "replace") or fields["error"])
         return fields, body

@@ -59,13 +59,15 @@ class Site:
             self._place = await self.place(grant)
             try:
                 box = await self._started(lambda: self._shop.sandboxes.attach(boxed.state))
-                await box.interrupt()  # an earlier holder that only sleeps has its command running still
-                self._box = box
-                return box
             except SandboxGone:
                 if self._run.outcome is not None:
                     raise
                 lost = self._run.steps > 0
+            else:
+                await box.resume()  # in case somebody has stopped it
+                await box.interrupt()  # an earlier holder that only sleeps has its command running still
+                self._box = box
+                return box
         return await self._new_box(grant, lost)
 
     async def place(self, grant: Grant) -> Workplace:

@@ -63,6 +63,7 @@ class Box:
     state: str
     commands: list[str] = field(default_factory=list)
     interrupted: bool = False
+    resumed: bool = False
     hold: Any = None
     """An asyncio.Event that a command waits for, if there is one."""
     deaths: int = 0
@@ -79,6 +80,9 @@ class Box:
 
     async def interrupt(self) -> None:
         self.interrupted = True
+
+    async def resume(self) -> None:
+        self.resumed = True
 
     async def close(self) -> None: ...
 

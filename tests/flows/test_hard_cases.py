@@ -184,6 +184,27 @@ async def test_a_box_that_dies_is_started_again_and_the_run_goes_on(world) -> No
     assert len(world.forge.made(OpenChange)) == 1
 
 
+async def test_a_box_that_dies_again_while_it_is_entered_keeps_its_files(world) -> None:
+    world.boxes.deaths, attach, dying = 1, world.boxes.attach, [SandboxGone("the box has closed the connection")]
+
+    async def attached(state: str) -> Any:
+        box = await attach(state)
+
+        async def interrupt() -> None:
+            if dying:
+                raise dying.pop()
+
+        box.interrupt = interrupt
+        return box
+
+    world.boxes.attach = attached
+    seq = await world.admit()
+    await world.run()
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    assert world.boxes.made == 1
+    assert not dying
+
+
 async def test_a_box_that_dies_while_it_is_furnished_is_replaced(world) -> None:
     put, deaths = world.pushes.put, [SandboxGone("there is no box")]
 

@@ -18,7 +18,7 @@ from bot.core.errors import SandboxError, SandboxGone
 from bot.core.ports import Sandbox, Sandboxes
 from bot.core.secret import Secret
 from sandbox.box import Box
-from sandbox.connection import connect
+from sandbox.connection import Connection, connect
 from sandbox.home import box_of, new_box
 from sandbox.inside.output import KEEP, Output
 from sandbox.inside.wire import MAX_LINE, VERSION, frame, parse
@@ -291,6 +291,49 @@ async def test_a_box_that_died_is_started_again_with_its_files(local: Sandboxes,
     with pytest.raises(SandboxGone):
         await dying.run("true", timeout=5)
     again = await local.attach(dying.state)
+    assert await again.read("kept") == b"work"
+    await again.close()
+
+
+async def _stopped_and_entered_again(sandboxes: Sandboxes) -> None:
+    box = await sandboxes.create({})
+    await box.write("kept", b"work")
+    await box.pause()
+    with pytest.raises(SandboxGone, match="did not answer"):
+        await box.run("true", timeout=0.1)
+    again = await sandboxes.attach(box.state)
+    await again.resume()
+    assert (await again.run("cat kept")).output == "work"
+    await again.close()
+
+
+async def test_a_box_that_was_stopped_goes_on_when_it_is_entered_again(
+    local: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.box._SLACK", 0.5)
+    await _stopped_and_entered_again(local)
+
+
+@pytest.mark.docker
+async def test_a_container_that_was_paused_goes_on_when_it_is_entered_again(
+    docker: Sandboxes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.box._SLACK", 0.5)
+    await _stopped_and_entered_again(docker)
+
+
+async def test_a_server_that_greets_nobody_is_started_again(local: Sandboxes, monkeypatch: pytest.MonkeyPatch) -> None:
+    box = await local.create({})
+    await box.write("kept", b"work")
+    await box.close()
+    hello = Connection.hello
+
+    async def slow(self: Connection, key: Secret) -> None:
+        monkeypatch.setattr(Connection, "hello", hello)
+        await self._within(asyncio.get_running_loop().create_future(), 0.01)
+
+    monkeypatch.setattr(Connection, "hello", slow)
+    again = await local.attach(box.state)
     assert await again.read("kept") == b"work"
     await again.close()
 
