@@ -121,7 +121,8 @@ class BellWorker(Worker):
         await self.heart_beat()
         if self.allow_pick_jobs and self._free > 0:
             for job_id in await self._take():
-                self.tasks[job_id] = asyncio.create_task(self.run_job(job_id, timestamp_ms()))
+                if job_id not in self.tasks or self.tasks[job_id].done():  # else only its claim had run out
+                    self.tasks[job_id] = asyncio.create_task(self.run_job(job_id, timestamp_ms()))
         for job_id, task in [(job_id, task) for job_id, task in self.tasks.items() if task.done()]:
             del self.tasks[job_id]
             task.result()  # a job's own errors were caught at its door

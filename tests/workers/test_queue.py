@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from arq import Retry
+from arq.constants import in_progress_key_prefix
 from arq.worker import func
 
-from bot.bus import RUNS, RedisBus, connect
+from bot.bus import RUNS, RedisBus, bell, connect
 from bot.core.errors import Unavailable
 from tests.journeys.faults.proxy import Proxy
 from workers.queue import BellWorker
@@ -110,6 +111,33 @@ async def test_a_job_that_asks_for_later_comes_then(bus: RedisBus, redis_url: st
     async with worker(redis_url, job):
         await until(lambda: len(times) == 2)
     assert 2.1 < times[1] - times[0] < 5.0
+
+
+async def test_a_job_whose_claim_runs_out_while_it_is_at_work_is_not_begun_again(bus: RedisBus, redis_url: str) -> None:
+    begun, gate = list[str](), asyncio.Event()
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        begun.append(conversation)
+        await gate.wait()
+        if len(begun) == 1:
+            raise Retry(defer=0.01)
+
+    async with worker(redis_url, job):
+        await bus.run("c1", 1)
+        await until(lambda: begun)
+        [job_id] = await bus.redis.zrange(RUNS, 0, -1)
+        await bus.redis.delete(in_progress_key_prefix + job_id.decode())
+        await bus.redis.zadd(RUNS, {job_id: 1})
+        await bus.redis.lpush(bell(RUNS), 1)
+        while await bus.redis.zscore(RUNS, job_id) == 1:  # it was looked at
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.2)  # nothing is what should happen now
+        assert begun == ["c1"]
+        gate.set()
+        await until(lambda: len(begun) == 2)
+        while await bus.redis.zcard(RUNS):
+            await asyncio.sleep(0.005)
+    assert begun == ["c1", "c1"]
 
 
 async def test_a_drained_job_is_taken_by_another_worker_at_once(bus: RedisBus, redis_url: str) -> None:

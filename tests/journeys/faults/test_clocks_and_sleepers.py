@@ -49,15 +49,15 @@ async def test_clocks_that_differ_by_two_minutes_delay_nothing(
         service.environment.update(plain)
         names = ["worker", "worker-ahead"]
         name = names.pop(killed.endswith("ahead"))
-        victim, other = service.processes.pop(name), service.processes[names[0]]
+        victim, other = service.processes[name], service.processes[names[0]]
         other.send_signal(signal.SIGSTOP)  # so that the victim has something to lose
         for _ in range(4):
             await place.issue()
         begun = service.folder / f"{name}.log"
-        await place.until(lambda: begun.read_text().count(" begins") == 4, 30)
+        await place.until(lambda: begun.read_text().count(" begins") == 4)
         other.send_signal(signal.SIGCONT)
         await asyncio.sleep(1)  # in which the other may want what is not its own
-        victim.kill()
+        service.processes.pop(name).kill()
         async with asyncio.timeout(30):
             for number in range(1, 5):
                 await place.until(lambda number=number: closed(place, number), 30)
