@@ -193,6 +193,7 @@ async def test_a_box_that_dies_again_while_it_is_entered_keeps_its_files(world) 
         async def interrupt() -> None:
             if dying:
                 raise dying.pop()
+            assert box.resumed, "somebody may have stopped it"
 
         box.interrupt = interrupt
         return box

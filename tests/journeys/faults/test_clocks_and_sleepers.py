@@ -54,7 +54,7 @@ async def test_clocks_that_differ_by_two_minutes_delay_nothing(
         for _ in range(4):
             await place.issue()
         begun = service.folder / f"{name}.log"
-        await place.until(lambda: begun.read_text().count(" begins") == 4)
+        await place.until(lambda: begun.read_text().count(" begins") == 4, 30)
         other.send_signal(signal.SIGCONT)
         await asyncio.sleep(1)  # in which the other may want what is not its own
         service.processes.pop(name).kill()
