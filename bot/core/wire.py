@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from bot.core.events import Action, Event, Fact, Observation, Unknown
 
@@ -18,10 +19,10 @@ OBSERVATIONS: dict[str, type[Observation]] = {child.kind: child for child in Obs
 
 
 def encode(fact: Fact) -> dict[str, Any]:
-    """Return the wire shape of a fact, without the envelope."""
+    """Return the wire shape of a fact, without the envelope. Structs that stand in it are left to the encoder of the whole."""
     if isinstance(fact, Unknown):
         return fact.body
-    fields = msgspec.to_builtins(fact)
+    fields = structs.asdict(fact)
     if isinstance(fact, Action):
         return {"action": fact.kind, "args": fields}
     return {"observation": fact.kind, "content": fields.pop("content"), "extras": fields}

@@ -19,9 +19,6 @@ log = logging.getLogger(__name__)
 _SEARCH_SECONDS = 2.0
 """Slack shows an error to a person who has waited 3 s."""
 
-_STORE_SECONDS = 6.0
-"""A database that has not taken a delivery by then says nothing: one that is locked is given up before. GitHub waits 10 s."""
-
 
 class Receipt(Struct, frozen=True):
     """What to answer the provider."""
@@ -68,13 +65,7 @@ async def accept(services: Services, delivery: Delivery) -> Receipt:
     if not triggers:
         return Receipt("ignored", delivery.event, reason="not_our_thread")
     delivery = structs.replace(delivery, triggers=triggers)
-    try:
-        async with asyncio.timeout(_STORE_SECONDS):
-            accepted = await services.inbox.accept(delivery)
-    except TimeoutError:
-        raise Unavailable(
-            f"the database has said nothing for {_STORE_SECONDS:.0f} s; it may be stored, send it again"
-        ) from None
+    accepted = await services.inbox.accept(delivery)
     await _ring(services, delivery, accepted.fresh + accepted.unanswered)
     if accepted.fresh:
         return Receipt("accepted", delivery.event, tuple(dict.fromkeys(cid for cid, _ in accepted.fresh)))

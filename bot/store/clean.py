@@ -29,7 +29,7 @@ class Clean:
             text = msgspec.json.encode(value).decode()
             if "\\u0000" not in text and self._redact(text) == text:
                 return text, value
-        value = self._each(value)
+        value = self._each(msgspec.to_builtins(value))
         return msgspec.json.encode(value).decode(), value
 
     def _each(self, value: Any) -> Any:

@@ -22,6 +22,8 @@ from bot.store.whisper import Whisper
 
 _LARGEST_GROUP = 256
 _TRIES = 10
+_PATIENCE = 6.0
+"""A database that has not taken a delivery by then says nothing: one that is locked is given up before. GitHub waits 10 s."""
 
 
 class SqlInbox:
@@ -29,13 +31,17 @@ class SqlInbox:
 
     def __init__(self, database: Database, clock: Callable[[], float], clean: Clean, whisper: Whisper) -> None:
         self._database, self._clock, self._clean, self._whisper = database, clock, clean, whisper
-        self._groups = Batches(self._store_all, _LARGEST_GROUP)
+        self._groups = Batches(self._store_all, _LARGEST_GROUP, _PATIENCE)
 
     async def accept(self, delivery: Delivery) -> Accepted:
-        """See the port. Raises Unavailable: then nothing of it is stored. Deliveries that come at once share a commit."""
+        """See the port. Deliveries that come at once share a commit."""
         at = self._clock()
         asked = [self._prepare(trigger) for trigger in delivery.triggers]
-        accepted = await self._groups.do(prepare(delivery, asked, at))
+        try:
+            accepted = await self._groups.do(prepare(delivery, asked, at))
+        except TimeoutError:
+            silent = f"the database has said nothing for {_PATIENCE:.0f} s; it may be stored, send it again"
+            raise Unavailable(silent) from None
         for conversation, seq in accepted.fresh:
             self._whisper.tell(conversation, seq)
         return accepted

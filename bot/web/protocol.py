@@ -1,6 +1,9 @@
-"""What uvicorn does not limit: how much of a request is kept that is not body, and how long one takes to come."""
+"""What uvicorn does not limit: how much of a request is kept that is not body, and how long one takes to come. And what it does
+at every answer that can be had for less: a timer for the connection, and a write for the head alone.
+"""
 
 import asyncio
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,18 +22,23 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _fruitless = 0
     _since: float | None = None
-    """When the request that is coming began; None between two of them, for which uvicorn has a limit."""
+    """When the request that is coming began; None when it has come."""
+    _idle_since: float | None = None
+    """When the last answer was complete; None while one is owed."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._since = self.loop.time()
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         self._fruitless += len(data)
+        self._idle_since = None
         super().data_received(data)
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and (cycle.response_complete or not cycle.more_body):
             self._fruitless, self._since = 0, None  # nearly always: all of it came at once
+            if cycle.response_complete:  # it was answered before
+                self._idle_since = self.loop.time()
         elif self._since is None:
             self._since = self.loop.time()
         elif self._fruitless > LONGEST_HEAD and not self.transport.is_closing():
@@ -40,10 +48,56 @@ class BoundedProtocol(HttpToolsProtocol):
         self._fruitless = 0
         super().on_body(body)
 
+    def on_response_complete(self) -> None:
+        """Do as uvicorn does, but for its timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._since is None:
+            self._idle_since = self.loop.time()
+
     def end_slow(self) -> None:
-        """Refuse a request that has not come in time."""
-        if self._since is not None and self.loop.time() - self._since > SLOWEST and not self.transport.is_closing():
+        """Refuse a request that has not come in time; close a connection that nobody has used for long."""
+        if self.transport.is_closing():
+            return
+        now = self.loop.time()
+        if self._since is not None and now - self._since > SLOWEST:
             self.send_400_response(f"expected the whole request within {SLOWEST:.0f} s")
+        elif self._idle_since is not None and now - self._idle_since > self.timeout_keep_alive:
+            self.transport.close()
+
+
+class _Joining:
+    """A transport that holds what is written until the next piece comes, and never beyond this turn of the loop."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send this behind what is held; hold it where nothing is."""
+        if self._held:
+            data, self._held = self._held + data, b""
+            self._transport.write(data)
+        elif data:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Close when all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        data, self._held = self._held, b""
+        if data:
+            self._transport.write(data)
 
 
 async def end_slow_requests(server: uvicorn.Server, every: float = _LOOK_EVERY) -> None:

@@ -65,3 +65,23 @@ async def test_a_caller_that_is_cancelled_leaves_the_others(desk: Desk) -> None:
     desk.open.set()
     assert await two == 20
     assert one.cancelled() or one.cancelling()
+
+
+async def test_who_has_waited_for_long_is_sent_away_and_the_work_goes_on(desk: Desk) -> None:
+    batches = Batches(desk.work, 1, patience=0.3)
+    first, behind = asyncio.create_task(batches.do(1)), asyncio.create_task(batches.do(2))
+    ends = await asyncio.gather(first, behind, return_exceptions=True)
+    assert [type(end) for end in ends] == [TimeoutError, TimeoutError]
+    late = asyncio.create_task(batches.do(3))
+    await asyncio.sleep(0)
+    desk.open.set()
+    assert await late == 30
+    assert desk.given == [[1], [2], [3]], "what was asked for is done even so"
+
+
+async def test_who_is_served_in_time_is_not_sent_away(desk: Desk) -> None:
+    batches = Batches(desk.work, 1, patience=0.6)
+    waiting = asyncio.create_task(batches.do(1))
+    await asyncio.sleep(0.3)
+    desk.open.set()
+    assert await waiting == 10

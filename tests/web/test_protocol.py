@@ -9,8 +9,10 @@ import uvicorn
 
 from bot.commands.service import free_port
 from bot.web import protocol
-from bot.web.protocol import LONGEST_HEAD, BoundedProtocol, end_slow_requests
+from bot.web.protocol import LONGEST_HEAD, BoundedProtocol, _Joining, end_slow_requests
 
+KEPT = 2
+"""Seconds for which a connection is kept that nobody uses."""
 POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 
 
@@ -29,7 +31,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
     port = free_port("127.0.0.1")
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http=BoundedProtocol, log_config=None, lifespan="off"))
+    options: dict[str, Any] = {"log_config": None, "lifespan": "off", "timeout_keep_alive": KEPT}
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=BoundedProtocol, **options))
     serving = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
@@ -103,3 +106,46 @@ async def test_a_connection_between_two_requests_is_left_alone(port: int, monkey
             assert (await reader.readuntil(b"\r\n\r\n%d" % size)).startswith(b"HTTP/1.1 200 ")
             await asyncio.sleep(1.0)
     writer.close()
+
+
+async def test_a_connection_that_nobody_uses_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SLOWEST", 3600.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(30):
+        for _ in range(2):  # it is used again before its time is up
+            writer.write(POST + b"content-length: 1\r\n\r\na")
+            assert (await reader.readuntil(b"\r\n\r\n1")).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(KEPT / 2)
+        writer.write(POST + b"content-length: 1\r\n\r\n")
+        await asyncio.sleep(2 * KEPT)
+        writer.write(b"a")
+        assert (await reader.readuntil(b"\r\n\r\n1")).startswith(b"HTTP/1.1 200 "), "it was closed amid a request"
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_head_and_body_of_an_answer_go_out_together() -> None:
+    transport = Written()
+    joining = _Joining(transport, asyncio.get_running_loop())  # type: ignore[arg-type]
+    for piece in (b"head ", b"body", b"", b"head of a stream"):
+        joining.write(piece)
+    assert transport.written == [b"head body"]
+    await asyncio.sleep(0)
+    assert transport.written == [b"head body", b"head of a stream"]
+    joining.write(b"last words")
+    joining.close()
+    await asyncio.sleep(0)
+    assert transport.written[2:] == [b"last words", None]
+
+
+class Written:
+    """What a transport was given; None where it was closed."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes | None] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.written.append(None)
