@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from bot.store.sqlite import driver_connection
 
 Rows = Sequence[Mapping[str, Any]]
+"""All with the same columns in the same order."""
 
 
 class Overtaken(Exception):
@@ -24,7 +25,7 @@ class Overtaken(Exception):
 
 
 def insert_all(connection: Connection, *into: tuple[Table, Rows]) -> None:
-    """Insert rows, all of a table with the same columns. Raises Overtaken.
+    """Insert rows. Raises Overtaken.
 
     Concurrent ones are waited for; sort the rows by key, so that nobody waits in a circle.
     """
@@ -32,7 +33,7 @@ def insert_all(connection: Connection, *into: tuple[Table, Rows]) -> None:
     try:
         if connection.dialect.name == "sqlite":
             for table, rows in some:
-                driver_connection(connection).executemany(_one(table, tuple(rows[0])), rows)
+                driver_connection(connection).executemany(_one(table, tuple(rows[0])), [_values(row) for row in rows])
         elif some:
             statement = _lists(tuple((table, tuple(rows[0])) for table, rows in some))
             connection.execute(_text(statement), {table.name: as_json(rows) for table, rows in some})
@@ -44,7 +45,7 @@ def insert_or(connection: Connection, otherwise: str, table: Table, rows: Rows) 
     """Insert rows, or do what `otherwise`, the rest of the statement, says. Return what it returns. Locks as above."""
     if connection.dialect.name == "sqlite":
         raw, statement = driver_connection(connection), f"{_one(table, tuple(rows[0]))} {otherwise}"
-        return [found for row in rows for found in raw.execute(statement, row)]
+        return [found for row in rows for found in raw.execute(statement, _values(row))]
     statement = f"{_list(table, tuple(rows[0]))} {otherwise}"
     return [tuple(found) for found in connection.execute(_text(statement), {table.name: as_json(rows)})]
 
@@ -54,7 +55,7 @@ def find(connection: Connection, *wanted: tuple[str, Table, Rows]) -> list[tuple
     if connection.dialect.name == "sqlite":
         raw = driver_connection(connection)
         queries = ((_select(columns, table, tuple(keys[0])), keys) for columns, table, keys in wanted)
-        return [found for query, keys in queries for key in keys for found in raw.execute(query, key)]
+        return [found for query, keys in queries for key in keys for found in raw.execute(query, _values(key))]
     statement = _search(tuple((columns, table, tuple(keys[0])) for columns, table, keys in wanted))
     return [tuple(found) for found in connection.execute(_text(statement), {t.name: as_json(k) for _, t, k in wanted})]
 
@@ -67,9 +68,14 @@ def as_json(value: Rows) -> str:
 _text = cache(text)
 
 
+def _values(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the values of a row in their order: to find each by its name takes the driver longer than to insert it."""
+    return tuple(row.values())
+
+
 @cache
 def _one(table: Table, names: tuple[str, ...]) -> str:
-    values = ", ".join(f":{name}" for name in names)
+    values = ", ".join("?" for _ in names)
     return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({values})"  # noqa: S608 -- our own names
 
 
@@ -93,7 +99,7 @@ def _lists(into: tuple[tuple[Table, tuple[str, ...]], ...]) -> str:
 
 @cache
 def _select(columns: str, table: Table, names: tuple[str, ...]) -> str:
-    return f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(f'{name} = :{name}' for name in names)}"  # noqa: S608
+    return f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(f'{name} = ?' for name in names)}"  # noqa: S608
 
 
 @cache

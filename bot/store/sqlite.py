@@ -168,7 +168,7 @@ class unavailable_sqlite:  # noqa: N801 -- reads as a statement where it is used
 
 def driver_connection(connection: Connection) -> Any:
     """Return the plain sqlite3 connection beneath."""
-    return connection.connection.driver_connection
+    return connection.connection.dbapi_connection
 
 
 def _uptime() -> float:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 Grown = Callable[[Mapping[str, int]], Awaitable[None]]
 """Is told, after the commit, to which seq the logs of some conversations have grown."""
 
-_BREATH = 0.01
+_BREATH = 0.05
 """Seconds between two tellings: a round trip for each event of a burst would cost more than writing it."""
 
 
