@@ -7,6 +7,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 
+_QUIET_TURNS = 2
+"""Turns of the loop without anybody new after which nobody else is about to ask: what came over a socket is read in one of them,
+and the task that it started asks in the next.
+"""
 _LOOKS = 6
 """How often in the time of a caller's patience it is looked whether that is at its end: a timer for each caller would cost more."""
 
@@ -42,6 +46,7 @@ class Batches(Generic[T, R]):
         watch = asyncio.create_task(self._watch(self._patience)) if self._patience else None
         try:
             while self._waiting:
+                await self._more_to_come()
                 self._at_work, self._waiting = self._waiting[: self._largest], self._waiting[self._largest :]
                 try:
                     results = await self._work([item for item, _, _ in self._at_work])
@@ -56,6 +61,14 @@ class Batches(Generic[T, R]):
         finally:
             if watch is not None:
                 watch.cancel()
+
+    async def _more_to_come(self) -> None:
+        """Let those join who are just about to ask."""
+        quiet = 0
+        while quiet < _QUIET_TURNS and len(self._waiting) < self._largest:
+            before = len(self._waiting)
+            await asyncio.sleep(0)
+            quiet = quiet + 1 if len(self._waiting) == before else 0
 
     async def _watch(self, patience: float) -> None:
         while True:

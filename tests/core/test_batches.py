@@ -85,3 +85,23 @@ async def test_who_is_served_in_time_is_not_sent_away(desk: Desk) -> None:
     await asyncio.sleep(0.3)
     desk.open.set()
     assert await waiting == 10
+
+
+async def test_who_is_about_to_ask_joins(desk: Desk) -> None:
+    desk.open.set()
+    batches = Batches(desk.work, 10)
+
+    async def ask_after(turns: int) -> None:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await batches.do(turns)
+
+    await asyncio.gather(*(ask_after(turns) for turns in (0, 1, 3, 9)))
+    assert desk.given == [[0, 1, 3], [9]]
+
+
+async def test_they_are_not_waited_for_when_the_batch_is_full(desk: Desk) -> None:
+    desk.open.set()
+    batches = Batches(desk.work, 2)
+    await asyncio.gather(*(batches.do(n) for n in range(4)))
+    assert desk.given == [[0, 1], [2, 3]]
