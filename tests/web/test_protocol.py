@@ -9,7 +9,7 @@ import uvicorn
 
 from bot.commands.service import free_port
 from bot.web import protocol
-from bot.web.protocol import LONGEST_HEAD, BoundedProtocol, _Joining, end_slow_requests
+from bot.web.protocol import LONGEST_HEAD, BoundedProtocol, end_slow_requests
 
 KEPT = 2
 """Seconds for which a connection is kept that nobody uses."""
@@ -122,30 +122,3 @@ async def test_a_connection_that_nobody_uses_is_closed(port: int, monkeypatch: p
         assert (await reader.readuntil(b"\r\n\r\n1")).startswith(b"HTTP/1.1 200 "), "it was closed amid a request"
         assert await reader.read() == b""
     writer.close()
-
-
-async def test_head_and_body_of_an_answer_go_out_together() -> None:
-    transport = Written()
-    joining = _Joining(transport, asyncio.get_running_loop())  # type: ignore[arg-type]
-    for piece in (b"head ", b"body", b"", b"head of a stream"):
-        joining.write(piece)
-    assert transport.written == [b"head body"]
-    await asyncio.sleep(0)
-    assert transport.written == [b"head body", b"head of a stream"]
-    joining.write(b"last words")
-    joining.close()
-    await asyncio.sleep(0)
-    assert transport.written[2:] == [b"last words", None]
-
-
-class Written:
-    """What a transport was given; None where it was closed."""
-
-    def __init__(self) -> None:
-        self.written: list[bytes | None] = []
-
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
-
-    def close(self) -> None:
-        self.written.append(None)
