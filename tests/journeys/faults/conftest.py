@@ -98,7 +98,7 @@ def scripted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     _need_sandbox(sandbox, need)
     folder = tmp_path_factory.mktemp("scripted")
     redis = EmbeddedRedis(folder)
-    more = {}
+    more = {"ONHAND_LIMITS__CONCURRENT_RUNS": "16"}  # in no test here does a run wait for another's end
     if database == "postgresql":
         server = request.getfixturevalue("postgres")
         more["ONHAND_DATABASE_URL"] = server.create(f"faults-{uuid.uuid4().hex[:8]}", "migrated")
