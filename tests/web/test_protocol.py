@@ -17,9 +17,9 @@ POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the number of bytes that came."""
+    """Answer with the number of bytes that came; at /early without waiting for them."""
     size = 0
-    while (message := await receive())["type"] == "http.request":
+    while scope["path"] != "/early" and (message := await receive())["type"] == "http.request":
         size += len(message["body"])
         if not message["more_body"]:
             break
@@ -121,4 +121,16 @@ async def test_a_connection_that_nobody_uses_is_closed(port: int, monkeypatch: p
         writer.write(b"a")
         assert (await reader.readuntil(b"\r\n\r\n1")).startswith(b"HTTP/1.1 200 "), "it was closed amid a request"
         assert await reader.read() == b""
+    writer.close()
+
+
+async def test_an_answer_may_come_before_the_request_has(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SLOWEST", 3600.0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with asyncio.timeout(30):
+        for _ in range(2):
+            writer.write(b"POST /early HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\na")
+            assert (await reader.readuntil(b"\r\n\r\n0")).startswith(b"HTTP/1.1 200 ")
+            writer.write(b"b")
+        assert await reader.read() == b"", "it is closed when nobody has used it for long"
     writer.close()
