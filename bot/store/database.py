@@ -113,7 +113,7 @@ def _check(connection: Connection) -> None:
 
 def insert_new(connection: Connection, table: Table, **values: Any) -> bool:
     """Insert a whole row unless one with an equal key is there. Whether it was new; a concurrent one is waited for."""
-    return connection.execute(_insert_new(connection.dialect.name, table), values).rowcount > 0
+    return execute_quickly(connection, _insert_new(connection.dialect.name, table), [values]) > 0
 
 
 @cache

@@ -79,9 +79,11 @@ def event_row(conversation_id: str, seq: int, at: float, line: Line) -> dict[str
     return {"conversation_id": conversation_id, "seq": seq, "at": at, "kind": kind, "body": line.body}
 
 
-def _make_conversation(connection: Connection, conversation_id: str, thread: str, title: str, at: float) -> None:
+def _make_conversation(connection: Connection, conversation_id: str, first: Draft, at: float) -> bool:
+    """Whether there was none of this id or thread."""
+    thread, title = _name(first, conversation_id)
     times = {"created_at": at, "updated_at": at}
-    insert_new(
+    return insert_new(
         connection, conversations, id=conversation_id, thread=thread, title=title, status="queued", last_seq=0, **times
     )
 
@@ -103,13 +105,11 @@ _ADVANCE = (
 def _append(connection: Connection, conversation_id: str, expected: int, lines: list[Line], at: float) -> list[Event]:
     step = {"of": conversation_id, "expected": expected, "last": expected + len(lines), "now": at}
     if not execute_quickly(connection, _ADVANCE, [step]):
-        found = connection.execute(
-            select(conversations.c.last_seq).where(conversations.c.id == conversation_id)
-        ).scalar()
-        if found is not None or expected:
+        if expected or not _make_conversation(connection, conversation_id, lines[0].draft, at):
+            found = connection.execute(
+                select(conversations.c.last_seq).where(conversations.c.id == conversation_id)
+            ).scalar()
             raise Conflict(conversation_id, expected, found or 0)
-        thread, title = _name(lines[0].draft, conversation_id)
-        _make_conversation(connection, conversation_id, thread, title, at)
         return _append(connection, conversation_id, expected, lines, at)
     rows = [event_row(conversation_id, seq, at, line) for seq, line in enumerate(lines, expected + 1)]
     execute_quickly(connection, _INSERT, rows)

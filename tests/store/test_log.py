@@ -110,6 +110,15 @@ async def test_the_first_append_makes_a_conversation_that_is_not_there(
     assert (record.thread, record.title, record.last_seq) == ("github:owner/repo#12", "Login fails", 1)
 
 
+async def test_a_thread_has_one_conversation_whatever_its_id(
+    store: Store, conversation: str, trigger: Callable[..., Trigger]
+) -> None:
+    with pytest.raises(Conflict):
+        await store.log.append("another", [Draft(Asked(trigger=trigger("2")), source="user")], expected=0)
+    assert await store.log.read("another") == []
+    assert len(await store.log.read(conversation)) == 1
+
+
 async def test_a_planted_secret_is_masked_wherever_it_stands(store: Store, trigger: Callable[..., Trigger]) -> None:
     drafts = [
         Draft(Asked(trigger=trigger(title=f"use {CANARY}"))),
