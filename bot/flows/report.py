@@ -31,7 +31,7 @@ COMES_BACK = 3600.0
 _REFUSED = 30.0
 """Seconds for which an ending is said again to a platform that refuses it: it may be in the middle of something."""
 _IN_FLIGHT = 10.0
-"""Seconds for which a call that another writer has begun is taken to be still under way."""
+"""Seconds for which a call that was begun may yet be carried out, though its answer was lost and nothing is to be found."""
 
 TROUBLE = {
     "unauthorized": "My token was not accepted. Whoever runs onhand has to renew it; then write `retry`.",
@@ -70,14 +70,15 @@ class Reporter:
         self, log: ConversationLog, integration: Integration, token: Token, clock: Callable[[], float]
     ) -> None:
         self._log, self._integration, self._token, self._clock = log, integration, token, clock
-        self._begun: set[str] = set()
-        """Topics that this very reporter has claimed: nobody else is at them."""
+        self._tried: dict[str, float] = {}
+        """When what this very reporter has begun was last given up without an answer, by topic; 0.0 where it was refused."""
 
     async def perform(self, call: Call) -> Receipt:
         """Do a call so that its topic has its effect exactly once, however often this is repeated and wherever it was cut off.
 
         A topic with a receipt is renewed (edited), by a run alone: the front desk begins a message and leaves it to the run. One
-        that was begun without a receipt, by this very call too, is looked for first. Raises ProviderError, LeaseLost.
+        that was begun without a receipt, by this very call too, is looked for first, as long as it may yet be carried out.
+        Raises ProviderError, LeaseLost.
         """
         return await patiently(lambda: self._try(call))
 
@@ -89,11 +90,13 @@ class Reporter:
         if known is not None and not self._log.holder:
             return known
         receipt = known
-        if receipt is None and await self._log.claim(call.topic):
-            self._begun.add(call.topic)
-        elif receipt is None:
+        if receipt is None and not await self._log.claim(call.topic):
             receipt = await self._lookup(call, token)
-        done = await self._integration.perform(call, receipt, token)
+        try:
+            done = await self._integration.perform(call, receipt, token)
+        except ProviderError as error:
+            self._tried[call.topic] = self._clock() if error.word == "unavailable" else 0.0
+            raise
         if done != known:
             await self._log.append(Draft(Called(topic=call.topic, receipt=done)))
         return done
@@ -102,12 +105,15 @@ class Reporter:
         receipt = self._log.state.topics.get(call.topic)  # it may have come with the refused claim
         if receipt is not None:
             return receipt
-        age = self._clock() - self._log.state.calling_at.get(call.topic, 0.0)
-        if not self._log.holder and call.topic not in self._begun and 0 <= age < _IN_FLIGHT:
-            raise ProviderError(
-                "unavailable", f"{call.topic} is being done by somebody else", retry_after=_IN_FLIGHT - age
-            )
-        return await self._integration.find(call, token)
+        tried = self._tried.get(call.topic)
+        begun = self._log.state.calling_at.get(call.topic, 0.0) if tried is None else tried
+        rest = begun + _IN_FLIGHT - self._clock()
+        in_flight = 0 < rest <= _IN_FLIGHT
+        if self._log.holder or tried is not None or not in_flight:  # else somebody else is at it
+            receipt = await self._integration.find(call, token)
+        if receipt is None and in_flight:
+            raise ProviderError("unavailable", f"{call.topic} may be under way still", retry_after=rest)
+        return receipt
 
     async def say(self, call: Call, since: float = 0.0) -> None:
         """Perform a call that only tells something. A thread that will never take it (locked, deleted) is given up, and logged.

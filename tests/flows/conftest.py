@@ -19,7 +19,7 @@ from bot.core.mentions import find_request
 from bot.core.outbound import Change, OpenChange, React, Say
 from bot.core.ports import AuthContext, CommandResult, Limits, Model, Rates, Sandbox, Services, Source, Us, Workshop
 from bot.core.secret import Secret
-from bot.flows import desk, intake, work
+from bot.flows import desk, intake, report, work
 from bot.store import Store
 from bot.testing.integrations import RecordingClient
 from bot.testing.models import ScriptedModel
@@ -235,6 +235,12 @@ class World:
     def said(self) -> dict[str, str]:
         """What stands at the provider now, by topic."""
         return dict(self.forge.messages)
+
+
+@pytest.fixture(autouse=True)
+def _soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was begun and is not found is waited for a second, not ten."""
+    monkeypatch.setattr(report, "_IN_FLIGHT", 1.0)
 
 
 @pytest.fixture
