@@ -162,16 +162,16 @@ class Connection(asyncio.BufferedProtocol):
 async def connect(path: Path, key: Secret) -> Connection:
     """Connect to the server at `path`. Raises SandboxGone when there is none, SandboxError when it refuses us."""
     loop = asyncio.get_running_loop()
-    folder = -1
+    opened = -1
     try:
-        folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
-        address = f"/proc/self/fd/{folder}/{path.name}"  # the path itself may be too long for a socket's address
-        _, connection = await loop.create_unix_connection(Connection, address)
+        # the path may be too long for a socket's address, and the box may have laid a link to one of ours there
+        opened = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        _, connection = await loop.create_unix_connection(Connection, f"/proc/self/fd/{opened}")
     except OSError as error:
         raise SandboxGone(f"there is no box at {path}: {error.strerror or error}") from None
     finally:
-        if folder >= 0:
-            os.close(folder)
+        if opened >= 0:
+            os.close(opened)
     try:
         await connection.hello(key)
     except BaseException:

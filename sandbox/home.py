@@ -79,8 +79,17 @@ class BoxFolder:
             raise SandboxGone(f"box {self.id} is gone: it has no folder in {self.path.parent}") from None
 
     def hand_over_key(self) -> None:
-        """Lay a copy of the key where the server takes it, once."""
-        _write(self.path / "run" / "key", self.key.reveal(), 0o644)
+        """Lay a copy of the key where the server takes it, once.
+
+        The box may have laid a link, a pipe or a folder there meanwhile: what is there is replaced, never opened.
+        """
+        draft, place = self.path / "key.new", self.path / "run" / "key"
+        _write(draft, self.key.reveal(), 0o644)
+        try:
+            draft.replace(place)
+        except IsADirectoryError:
+            delete(place)
+            draft.replace(place)
 
     def note(self, **facts: Any) -> None:
         """Write down what the backend has to remember, labels among it."""

@@ -117,9 +117,12 @@ class Session:
         run.deadline = run.began + run.timeout
         alone = self.shell.is_alone() and has_only(self._children, self.shell.pid)
         self.older = {self.shell.pid} if alone else set(descendants(os.getpid(), set()))
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        self.shell.start(run.file(run.command), run.file(run.stdin) if run.stdin else self._nothing, self._writer)
+        try:
+            self._reader, self._writer = os.pipe()
+            os.set_blocking(self._reader, False)
+            self.shell.start(run.file(run.command), run.file(run.stdin) if run.stdin else self._nothing, self._writer)
+        except OSError as error:  # it may open nothing more: the one that is started in its place may
+            raise SystemExit(f"the server cannot go on: {error}") from None
         self._loop.watch(self._reader, self._more)
 
     def _more(self) -> bool:

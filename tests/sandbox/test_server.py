@@ -357,6 +357,55 @@ async def test_a_box_that_hid_its_socket_is_started_again_with_its_files(local: 
     await again.close()
 
 
+_TRAPS = {
+    "a link to a file of this machine": "ln -sfn {victim} /run/onhand/key",
+    "a pipe": "mkfifo /run/onhand/key",
+    "a folder": "mkdir -p /run/onhand/key/deep",
+}
+
+
+async def _trapped(sandboxes: Sandboxes, trap: str, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o600)
+    box = await sandboxes.create({})
+    assert (await box.run(f"echo work >kept; {trap.format(victim=victim)}; rm /run/onhand/socket")).exit_code == 0
+    await box.close()
+    again = await sandboxes.attach(box.state)
+    assert await again.read("kept") == b"work\n"
+    assert (victim.read_text(), victim.stat().st_mode & 0o777) == ("precious", 0o600)
+    await again.close()
+
+
+@pytest.mark.parametrize("trap", _TRAPS.values(), ids=_TRAPS)
+async def test_a_box_cannot_lead_its_key_elsewhere(trap: str, local: Sandboxes, tmp_path: Path) -> None:
+    await _trapped(local, trap, tmp_path)
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("trap", _TRAPS.values(), ids=_TRAPS)
+async def test_a_container_cannot_lead_its_key_elsewhere(trap: str, docker: Sandboxes, tmp_path: Path) -> None:
+    await _trapped(docker, trap, tmp_path)
+
+
+async def test_a_link_in_place_of_the_socket_leads_nowhere(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as of_the_machine:
+        of_the_machine.bind(str(tmp_path / "other"))
+        of_the_machine.listen()
+        (tmp_path / "socket").symlink_to(tmp_path / "other")
+        with pytest.raises(SandboxGone, match="there is no box"):
+            await connect(tmp_path / "socket", Secret("1" * 64))
+
+
+async def test_a_server_that_may_open_nothing_more_gives_way_to_one_that_may(local: Sandboxes, box: Sandbox) -> None:
+    await box.run("echo work >kept; prlimit --pid 1 --nofile=4:4")
+    with pytest.raises(SandboxGone):
+        await box.run("true", timeout=5)
+    again = await local.attach(box.state)
+    assert (await again.run("cat kept")).output == "work\n"
+    await again.close()
+
+
 @pytest.mark.docker
 async def test_a_folder_whose_container_was_never_made_is_listed_and_removed(docker: Sandboxes, tmp_path: Path) -> None:
     folder = new_box(tmp_path / "boxes", {"conversation": "one"})  # here a worker was killed
