@@ -24,6 +24,7 @@ from sandbox.git import GitError, git, lines
 from sandbox.layout import Working, carry_in, in_box, lay_over
 from sandbox.lfs import kept_in_lfs
 from sandbox.mirror import (
+    HANGS_SECONDS,
     NETWORK_SECONDS,
     OURS,
     bring,
@@ -41,8 +42,8 @@ from sandbox.reasons import not_laid_out, unsafe, why_missing, why_not_pushed
 from sandbox.rebase import rebased
 from sandbox.shelf import Shelf, clear_up, lived_on
 
-_HANGS_SECONDS = 5.0
-"""For which another's fetch is waited for; one that takes longer may hang, and holds nobody up."""
+_FILLING_SECONDS = 10.0
+"""For which another that may be laying a commit out is waited for."""
 _MOST_OUT = 64 * 1024 * 1024
 _MOST_FILES = 10_000
 
@@ -58,7 +59,7 @@ class GitCheckout:
         async with self._mirror(source) as mirror:
             if _is_there(mirror, source):
                 return source.commit
-        async with held(mirror, ".fetching", _HANGS_SECONDS):  # what another brings need not be brought twice
+        async with held(mirror, ".fetching"):  # what another brings need not be brought twice
             if _is_there(mirror, source):
                 return source.commit
             try:
@@ -160,11 +161,11 @@ class GitCheckout:
         return self._folder / f"{readable}-{hashlib.sha256(source.url.encode()).hexdigest()[:16]}.git"
 
     @asynccontextmanager
-    async def _mirror(self, source: Source) -> AsyncIterator[Path]:
-        """Hold the mirror, made when new, against every other worker."""
+    async def _mirror(self, source: Source, seconds: float = HANGS_SECONDS) -> AsyncIterator[Path]:
+        """Hold the mirror, made when new, against every other worker, but for one that keeps it for longer than the seconds."""
         mirror = self._place(source)
         self._folder.mkdir(parents=True, exist_ok=True)
-        async with held(mirror):
+        async with held(mirror, seconds=seconds):
             if not (mirror / "HEAD").exists():
                 mirror.mkdir(mode=0o700, exist_ok=True)
                 await git(mirror, "init", "--quiet", "--bare", "--template=", "--initial-branch=none", ".")
@@ -175,7 +176,7 @@ class GitCheckout:
         shelf = Shelf(self._place(source), commit, base)
         shelf.touch()
         if not (shelf.tree if tree else shelf.index).exists():
-            async with self._mirror(source) as mirror:
+            async with self._mirror(source, _FILLING_SECONDS) as mirror:
                 await keep(mirror, f"{OURS}/put/{commit}", commit)
                 try:
                     await shelf.fill(tree=tree)

@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import math
 import os
 import secrets
 import time
@@ -19,6 +18,8 @@ OURS = "refs/onhand"
 """What branches of the forge are called in the mirror, and commits out of boxes."""
 NETWORK_SECONDS = 900.0
 """That a fetch or a push may take."""
+HANGS_SECONDS = 3.0
+"""For which another is waited for; one that takes longer may hang, or its process may have been stopped, and holds nobody up."""
 
 
 async def bring(mirror: Path, key: tuple[str, str, Secret], refs: set[str]) -> dict[str, str]:
@@ -86,8 +87,11 @@ def mirrored(ref: str) -> str:
 
 
 @asynccontextmanager
-async def held(mirror: Path, lock_name: str = ".lock", seconds: float = math.inf) -> AsyncIterator[float | None]:
-    """Hold a lock of the mirror; yield when it was last waited for and held, None if it is another's still after the seconds."""
+async def held(mirror: Path, lock_name: str = ".lock", seconds: float = HANGS_SECONDS) -> AsyncIterator[float | None]:
+    """Hold a lock of the mirror; yield when it was last waited for and held, None if it is another's still after the seconds.
+
+    Who only reads and adds goes on then: git itself keeps writers apart, and nobody removes anything while another holds it.
+    """
     lock = os.open(mirror.with_suffix(lock_name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     until = time.monotonic() + seconds
     try:

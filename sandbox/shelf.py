@@ -77,7 +77,8 @@ class Shelf:
             rest = await self._write_files(draft, inner / "index")
             await asyncio.to_thread(_hand_over, draft)
             (self.folder / "rest").write_bytes(b"".join(name + b"\0" for name in rest))
-            draft.rename(self.tree)
+            if not self.tree.exists():  # else another was quicker
+                draft.rename(self.tree)
         finally:
             if draft.exists():
                 await asyncio.to_thread(delete, draft)

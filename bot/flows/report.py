@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Any
 
 from bot.core.conversation import RequestState, RunState
 from bot.core.errors import ProviderError, Unavailable
@@ -14,6 +15,7 @@ from bot.core.ports import Integration
 from bot.core.secret import Secret
 from bot.flows.identity import Token
 from bot.flows.runlog import ConversationLog
+from bot.flows.tenure import end
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +25,8 @@ EDIT_EVERY = 5.0
 HEARTBEAT = 20 * 60.0
 """Seconds of silence after which a status is shown again; Linear takes an agent for dead after 30 minutes."""
 
-_LAST_WORD = 1.0
-"""Seconds that an edit which is under way may hold an ending up."""
+_LAST_WORD = 25.0
+"""Seconds that an edit which is under way may hold an ending up: as long as a platform's client waits for an answer."""
 
 COMES_BACK = 3600.0
 """Seconds since something new last happened for which a run comes back to a platform that may come right again."""
@@ -151,7 +153,7 @@ def quiet_minutes(since: float, now: float) -> int:
 
 
 async def _to_its_end(show: Callable[[], Awaitable[None]]) -> None:
-    """Call `show`; cancelled meanwhile, wait a moment for what cannot be called back: it must not arrive after the ending."""
+    """Call `show`; cancelled meanwhile, wait for what cannot be called back: it must not arrive after the ending."""
     showing = asyncio.ensure_future(show())
     try:
         await asyncio.shield(showing)
@@ -161,6 +163,15 @@ async def _to_its_end(show: Callable[[], Awaitable[None]]) -> None:
     finally:
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
+
+
+async def post_no_more(posting: "asyncio.Task[Any]") -> None:
+    """End what `keep_posted` does, when the edit that is under way has arrived. Who is cancelled meanwhile ends it soon."""
+    posting.cancel()
+    try:
+        await asyncio.wait({posting}, timeout=2 * _LAST_WORD)
+    finally:
+        await end(posting)
 
 
 async def keep_posted(

@@ -21,6 +21,8 @@ class ConversationLog:
         self.state = State()
         self.changed = asyncio.Event()
         """Set whenever events came in; whoever waits for it clears it."""
+        self._successor = ""
+        """The holder that has gone on in our place."""
         self._log = log
         self._one_at_a_time = asyncio.Lock()
 
@@ -63,6 +65,7 @@ class ConversationLog:
         return False
 
     async def _append(self, drafts: Sequence[Draft]) -> list[Event]:
+        self._require_lease()
         return self._take(await self._log.append(self.conversation_id, drafts, expected=self.state.seq))
 
     async def _catch_up(self) -> list[Event]:
@@ -73,10 +76,16 @@ class ConversationLog:
             self.state.apply(event)
             self.events.append(event)
             if self.holder and isinstance(event.fact, RunStarted) and event.fact.holder != self.holder:
-                raise LeaseLost(f"{event.fact.holder} goes on with conversation {self.conversation_id}")
+                self._successor = event.fact.holder
         if events:
             self.changed.set()
+        self._require_lease()
         return events
+
+    def _require_lease(self) -> None:
+        """Raise LeaseLost from when another holder was seen on: each task of this one has to hear of it."""
+        if self._successor:
+            raise LeaseLost(f"{self._successor} goes on with conversation {self.conversation_id}")
 
 
 def _is_news(event: Event) -> bool:

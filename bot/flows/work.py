@@ -23,7 +23,7 @@ from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, quiet_minutes, standing
+from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.site import Site
 from bot.flows.tenure import end, under_lease
@@ -222,7 +222,8 @@ class Run:
                 return stopped.result()
             return agent.result() if agent in done else _never(shown.result())
         finally:
-            await end(agent, stopped, shown)
+            await end(agent, stopped)
+            await post_no_more(shown)
 
     async def _agent(self, grant: Grant, model: Model) -> Outcome:
         told = asyncio.create_task(self._told(grant))

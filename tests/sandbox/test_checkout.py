@@ -1,6 +1,7 @@
 """The checkout against a real git server with authentication and real boxes: what it does, and what it prevents."""
 
 import asyncio
+import fcntl
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -213,6 +214,18 @@ async def test_a_fetch_that_hangs_holds_up_no_other(checkout: GitCheckout, tmp_p
         fault.release()
         with pytest.raises(ProviderError):
             await hanging
+
+
+async def test_a_worker_that_was_stopped_with_the_mirror_in_its_hands_holds_up_no_other(
+    checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    (mirror,) = checkout._folder.glob("*.git")
+    with mirror.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        async with asyncio.timeout(60):
+            assert await checkout.fetch(source, TOKEN) == base
+            await said(box, "echo more >>README.md")
+            assert await take(checkout, source, base, box) is not None
 
 
 async def test_a_wrong_token_is_unauthorized(checkout: GitCheckout, source: Source) -> None:
