@@ -1,15 +1,18 @@
 """One live box as the stories use it, the same for every backend: commands and files through a connection."""
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from bot.core.errors import SandboxGone
+from bot.core.errors import SandboxError, SandboxGone
 from bot.core.ports import CommandResult
 from bot.core.secret import Secret
 from sandbox.connection import Connection, Peer, connect
 from sandbox.inside.wire import MAX_LINE
+
+logger = logging.getLogger(__name__)
 
 _SLACK = 30.0  # seconds beyond a command's own limit, in which the server ends it
 _FILE_SECONDS = 120.0
@@ -97,6 +100,15 @@ class Box:
 
     async def interrupt(self) -> None:
         await (await self.connected()).ask("interrupt", b"", _SLACK)
+
+    async def start_over(self) -> None:
+        connection = await self.connected()
+        try:
+            await connection.ask("restart", b"", _SLACK)
+        except SandboxGone:
+            raise
+        except SandboxError as error:  # a box from before an upgrade
+            logger.warning("%s", error)
 
     async def read(self, path: str, *, limit: int = 64 * 1024 * 1024) -> bytes:
         connection = await self.connected()

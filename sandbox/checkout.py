@@ -86,19 +86,23 @@ class GitCheckout:
         mirror = self._place(source)
         known = mirror.exists() and await has(mirror, base)
         name = f".git/onhand-{secrets.token_hex(8)}.bundle"
-        done = await in_box(sandbox, scripts.HAND_OUT, base, name, "known" if known else "", stdin=message or "Work")
+        await sandbox.start_over()  # whatever the session was told, or has left running
+        told = (base, name, "known" if known else "", scripts.KEPT_CONFIG)
+        done = await in_box(sandbox, scripts.HAND_OUT, *told, stdin=message or "Work")
         if done.exit_code != 0:
             raise SandboxError(f"git could not hand the work out of the box: {done.output[-1000:]}")
-        if done.output.strip().endswith("nothing"):
-            return None
-        if _printed_number(done.output) > _MOST_OUT:
+        size, left_out = _printed(done.output)
+        if not size:
+            return Change("", base, left_out=left_out) if left_out else None
+        if size > _MOST_OUT:
             raise Refused(
                 "large", f"The work is larger than {_MOST_OUT >> 20} MB in git, which is the most that I push."
             )
         bundle = await sandbox.read(f"/workspace/{name}", limit=_MOST_OUT)
         await in_box(sandbox, scripts.CLEAN_UP, name)
         async with self._mirror(source) as mirror:
-            return await _take_in(mirror, bundle, base, mirrored(branch_ref(source.base)))
+            change = await _take_in(mirror, bundle, base, mirrored(branch_ref(source.base)))
+        return msgspec.structs.replace(change, left_out=left_out)
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
         url, target = (
@@ -185,10 +189,10 @@ class GitCheckout:
         return shelf
 
 
-def _printed_number(output: str) -> int:
-    """Return the number that a box has printed last, 0 where it is none."""
-    last = output.split()[-1:]
-    return int(last[0][:20]) if last and last[0].isdecimal() else 0
+def _printed(output: str) -> tuple[int, tuple[str, ...]]:
+    """Return a bundle's size as a box has printed it, 0 for none, and the names of what it left out."""
+    sizes = re.findall(r"^([0-9]{1,20})$", output, re.MULTILINE)
+    return int(sizes[-1]) if sizes else 0, tuple(re.findall(r"^left out: (.{1,200})", output, re.MULTILINE)[:20])
 
 
 def _start(source: Source) -> str:

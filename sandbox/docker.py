@@ -120,7 +120,7 @@ class DockerSandboxes:
         _call(
             lambda: api.create_container(
                 spec.image,
-                arguments("/run/program", words(spec, "/run/onhand", "/workspace")),
+                arguments("/run/program", [*words(spec, "/run/onhand", "/workspace"), "beside=/home/box /run/onhand"]),
                 name=_name(folder),
                 entrypoint=["python3"],
                 user=_USER,

@@ -75,6 +75,7 @@ def _own(working: Working, rest: bytes) -> dict[str, bytes]:
         settings["onhand"] = {"coAuthor": working.trailer}
         files[".git/hooks/commit-msg"] = scripts.HOOK
     files[".git/config"] = _CORE + "".join(_section(title, values) for title, values in settings.items())
+    files[scripts.KEPT_CONFIG] = files[".git/config"]
     made = {path: text.encode() for path, text in files.items()}
     return {**made, scripts.REST: rest} if rest else made
 

@@ -3,7 +3,10 @@
 import re
 import shlex
 
-_START = 'cd -- "${WORKSPACE:-/workspace}" && '
+_START = 'w=${WORKSPACE:-/workspace}; [ -r "$w" -a -w "$w" -a -x "$w" ] || chmod u+rwx -- "$w"; cd -- "$w" && '
+
+KEPT_CONFIG = ".git/onhand-config"
+"""Where the repository's settings are kept as they were: those in use may be broken when the work is handed out."""
 
 HAS_WORK = 'test "$(git symbolic-ref --quiet --short HEAD)" = "$1" && git rev-parse --quiet --verify HEAD'
 """Whether the working copy is there already. Argument: branch."""
@@ -29,6 +32,7 @@ if [ -n "$5" ]; then
 {HOOK}EOF
     chmod +x .git/hooks/commit-msg
 fi
+cp .git/config {KEPT_CONFIG}
 """
 """Lay out the working copy of a pack.
 
@@ -52,6 +56,15 @@ export GIT_CONFIG_COUNT=3 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=fal
 export GIT_CONFIG_VALUE_1=false GIT_CONFIG_KEY_2=core.safecrlf GIT_CONFIG_VALUE_2=false
 message=$(cat)
 find .git -path .git/objects -prune -o \\( -type f -name '*.lock' -o -type p \\) -exec rm -f {} +
+find . -path ./.git -prune -o -type d ! -perm -u=rwx -exec chmod u+rwx {} \\; -o \\
+    -type f ! -perm -u=r -exec chmod u+r {} + || true
+sane() {
+    git var GIT_COMMITTER_IDENT && git var GIT_AUTHOR_IDENT && test "$(git rev-parse --is-inside-work-tree)" = true &&
+        { git diff --cached --quiet --no-ext-diff || [ $? = 1 ]; }
+} >/dev/null 2>&1
+sane || export GIT_CONFIG_GLOBAL=/dev/null
+sane || cp -- "$4" .git/config || true
+sane || { rm -f .git/index; git reset --quiet; } || true
 add() { GIT_LITERAL_PATHSPECS=1 git -c advice.addEmbeddedRepo=false add --all --ignore-errors -- "$1" >/dev/null 2>&1; }
 add . || git ls-files -z --modified --others --exclude-standard | while IFS= read -r -d '' file; do add "$file" || true; done
 git diff --cached --raw --no-renames --diff-filter=A | sed -n 's/^:000000 160000 [^\\t]*\\t//p' |
@@ -64,15 +77,18 @@ if ! git diff --cached --quiet; then
     fi
     printf '%s\\n' "$message" | git -c core.hooksPath=/dev/null commit --quiet --no-verify --cleanup=strip --file=-
 fi
+git status --porcelain --untracked-files=normal --no-renames | cut -c4- | head -n 20 | sed 's/^/left out: /'
 if [ "$(git rev-parse HEAD)" = "$1" ]; then echo nothing; exit 0; fi
 git bundle create --quiet "$2" HEAD ${3:+"^$1"}
 echo
 wc -c <"$2"
 """
-"""Commit what is not committed, and bundle. Arguments: base commit, file, "known" or nothing. Stdin: a message.
+"""Commit what is not committed, and bundle. Arguments: base commit, file, "known" or nothing, kept settings. Stdin: a message.
 
-The agent may have put another git in front, and a pipe in .git has git wait for ever. A git that was killed leaves locks; and of
-one file that it cannot store, git leaves all files out that were to be stored with it.
+The agent may have put another git in front, broken its settings or index, or taken rights from files, and a pipe in .git has git
+wait for ever. A git that was killed leaves locks; and of one file that it cannot store, git leaves all files out that were to be
+stored with it. What is left out in the end (it cannot be stored, or is a repository of its own) is printed, before "nothing" or
+the bundle's size.
 """
 
 CLEAN_UP = 'rm -f -- "$1"'
@@ -81,7 +97,9 @@ CLEAN_UP = 'rm -f -- "$1"'
 
 def command(script: str, *arguments: str) -> str:
     """Return the command that runs a script with arguments in the workspace."""
-    return " ".join(shlex.quote(word) for word in ("bash", "-c", _START + "{ " + script + "\n}", "onhand", *arguments))
+    return " ".join(
+        shlex.quote(word) for word in ("/bin/bash", "-c", _START + "{ " + script + "\n}", "onhand", *arguments)
+    )
 
 
 def person(text: str) -> tuple[str, str]:

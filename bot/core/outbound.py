@@ -72,6 +72,8 @@ class Change(Struct, frozen=True):
     """First lines of the commit messages, oldest first."""
     lfs: tuple[str, ...] = ()
     """Which of the files the repository keeps in Git LFS; of those only pointers are fetched."""
+    left_out: tuple[str, ...] = ()
+    """What stayed in the box: git could not store it, or it is a repository of its own. The first of many."""
 
 
 class Receipt(Struct, frozen=True):

@@ -58,8 +58,8 @@ async def hand_out(
         return None
     message = outcome.title or place.trigger.title or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
-    if change is None:
-        return None
+    if change is None or not change.commit:
+        return Landing(change) if change else None
     await patiently(lambda: recheck(services, place.source.repository, grant))
     return await _land(checkout, log, place, change, grant)
 
@@ -117,7 +117,9 @@ async def deliver(
     """
     if landing is None:
         return Delivered(outcome)
-    outcome = _with(outcome, _about_lfs(landing.change))
+    outcome = _with(_with(outcome, _about_lfs(landing.change)), _about_left_out(landing.change))
+    if not landing.change.commit:
+        return Delivered(outcome)
     complete = outcome.ending in COMPLETE
     commit = landing.change.commit if landing.branch == place.branch else ""
     if not commit or not complete or place.inside_change:
@@ -147,11 +149,21 @@ def _about(landing: Landing, complete: bool) -> str:
 def _about_lfs(change: Change) -> str:
     if not change.lfs:
         return ""
-    named = ", ".join(f"`{path}`" for path in change.lfs[:5]) + (" and others" if len(change.lfs) > 5 else "")
     return (
-        f"The repository keeps {named} in Git LFS, from where I fetch only pointers and where I upload nothing. "
+        f"The repository keeps {_some(change.lfs)} in Git LFS, from where I fetch only pointers and where I upload nothing. "
         "Please look at these files before merging."
     )
+
+
+def _about_left_out(change: Change) -> str:
+    if not change.left_out:
+        return ""
+    return f"Not taken along, because git cannot store it or it is a repository of its own: {_some(change.left_out)}."
+
+
+def _some(paths: Sequence[str]) -> str:
+    named = ", ".join(f"`{path.strip('`')}`" for path in paths[:5])
+    return named + (" and others" if len(paths) > 5 else "")
 
 
 def _about_rivals(names: Sequence[str]) -> str:

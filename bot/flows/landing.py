@@ -84,7 +84,7 @@ async def _push(checkout: Checkout, source: Source, change: Change, branch: str,
         if moved is None:
             break
         # done again after a crash, nothing is left to move: these commits are there already
-        change = msgspec.structs.replace(moved, subjects=moved.subjects or change.subjects)
+        change = msgspec.structs.replace(moved, subjects=moved.subjects or change.subjects, left_out=change.left_out)
     raise conflict
 
 

@@ -48,6 +48,9 @@ class FakeSandbox:
             raise AssertionError(f"the script has {line.command!r} next, and there came {command!r}")
         return CommandResult(line.output, line.exit_code, "/workspace", 0.01, timed_out=line.timed_out)
 
+    async def start_over(self) -> None:
+        """There is no session, and nothing goes on running."""
+
     async def interrupt(self) -> None:
         self._require()
         self.interrupts += 1

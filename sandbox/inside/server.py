@@ -212,10 +212,12 @@ class Server:
             write(self._path(body[:end]), body[end:])
         elif op == "interrupt":
             self.session.stop("interrupt")
+        elif op == "restart":
+            self.session.restart(self._workspace)
         elif op == "drop":  # a worker that was slow to notice must not end the command of the one that took over
             self.session.drop(peer)
         elif op != "ping":
-            raise Refusal("operation", f"expected run, interrupt, drop, read, write or ping, got {op}")
+            raise Refusal("operation", f"expected run, interrupt, restart, drop, read, write or ping, got {op}")
         answer({}, b"")
 
     def serve(self) -> None:

@@ -70,6 +70,8 @@ class Session:
         self.older: set[int] = set()
         """What was running before the latest command began."""
         self._state = os.memfd_create("onhand-state")
+        self._anew = ""
+        """Where the next shell begins, when it is to know nothing of this one."""
         self._patience = FOREVER
         """When the shell that is not ready yet will be given up."""
         self._nothing = os.open(os.devnull, os.O_RDONLY)
@@ -103,6 +105,12 @@ class Session:
         self._queue = [run for run in self._queue if run.owner is not owner]
         if self.run and self.run.owner is owner:
             self.stop("interrupt")
+
+    def restart(self, cwd: str) -> None:
+        """End all that runs, the shell and what it was told too. The next one begins in `cwd`, and nobody is told of it."""
+        self._anew, self.shell.ready = cwd, False
+        os.ftruncate(self._state, 0)
+        send(SIGKILL, halt(lambda: descendants(os.getpid(), set())))
 
     def started(self) -> list[int]:
         """Return the processes that the latest command has started and that are still there."""
@@ -257,7 +265,9 @@ class Session:
         self.shell.close()
         if not self.shell.ready:  # what the one before has left it kept it from that, and would keep the next
             os.ftruncate(self._state, 0)
-        if not os.fstat(self._state).st_size:
+        if self._anew:
+            cwd, self._anew = self._anew, ""
+        elif not os.fstat(self._state).st_size:
             self.notes.append(f"[the shell was replaced by a new one in {cwd}; what was set before is gone]")
         self.shell = self._spawn(cwd)
         if self.run and self.run.status is None:

@@ -53,8 +53,8 @@ class Watchdog:
             self._session.notes.append(f"[ended: {name}; {used} MB of memory in use, the box allows {self._memory_mb}]")
 
     def _free_mb(self) -> int:
-        stats = os.statvfs(self._places[0])
-        return stats.f_bavail * stats.f_frsize >> 20
+        disks = {stats.f_fsid: stats.f_bavail * stats.f_frsize for stats in map(os.statvfs, self._places)}
+        return sum(disks.values()) >> 20
 
     def _measure(self) -> None:
         """Count the box's files: the disk has shrunk by more than the box may use, but others live on it too."""

@@ -9,6 +9,7 @@ length of that part.
     read       id= op= limit=           : path            answer: the bytes
     write      id= op= path=            : path, the bytes
     interrupt  id= op=
+    restart    id= op=                                    ends everything but the server; a new shell
     ping       id= op=
 
 Every answer carries the id of its request. One that failed has error=WORD : a sentence.

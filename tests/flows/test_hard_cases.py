@@ -9,7 +9,7 @@ import pytest
 
 from bot.core.errors import ProviderError, Refused, SandboxError, SandboxGone, Unavailable
 from bot.core.events import Closed, Draft, Notice
-from bot.core.outbound import OpenChange
+from bot.core.outbound import Change, OpenChange
 from bot.core.ports import Source, User
 from bot.core.secret import Secret
 from bot.flows import site
@@ -44,6 +44,18 @@ async def test_a_retry_after_a_stop_goes_on_from_the_branch_that_was_kept(world)
     trigger = list(state.requests.values())[-1].trigger
     place = await find_workplace(world.services, state, trigger, Grant(User("u", "u"), _token, _token, "bot"))
     assert place.source.head == place.branch
+
+
+async def test_what_cannot_be_taken_along_is_named(world) -> None:
+    async def take(*_: Any) -> Change:
+        return Change("", "base", left_out=("app/",))
+
+    world.pushes.take = take
+    seq = await world.admit()
+    await world.run()
+    assert world.said()[f"status:{seq}"].startswith("ended finished")
+    assert "repository of its own: `app/`." in world.said()[f"status:{seq}"]
+    assert not any(isinstance(call, OpenChange) for call in world.forge.calls)
 
 
 async def test_a_request_after_a_stop_is_not_stopped_with_the_rest(world) -> None:

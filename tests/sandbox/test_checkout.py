@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -96,6 +97,18 @@ async def test_work_goes_out_and_is_pushed(
         "git config core.autocrlf true; git config core.safecrlf true; export GIT_DIR=/nowhere",
         "printf 'exit 1' >/tmp/git; chmod +x /tmp/git; export PATH=/tmp:$PATH; git() { false; }; export -f git",
         "mkfifo .git/MERGE_HEAD",
+        "ulimit -f 0",
+        "export PATH=/nowhere",
+        "export GIT_AUTHOR_NAME= GIT_COMMITTER_DATE=nonsense GIT_OBJECT_DIRECTORY=/nowhere BASH_ENV=/dev/full",
+        "declare -i __onhand_c; set -o noglob; IFS=x; umask 0777; echo x >secret",
+        "git config --remove-section user",
+        "git config core.bare true",
+        "git config core.compression much",
+        "echo '[core' >.git/config",
+        "echo '[core' >~/.gitconfig",
+        "echo x >.git/index",
+        "chmod 000 README.md src .",
+        "f() { f | f & }; (f &); true",
     ],
     ids=[
         "locks of a git that was killed",
@@ -103,6 +116,18 @@ async def test_work_goes_out_and_is_pushed(
         "settings of the session",
         "another git in front",
         "a pipe that git would read",
+        "a limit of the session",
+        "a session that finds no program",
+        "a session that misleads git",
+        "a session that misleads the shell",
+        "nobody who commits",
+        "settings of a bare repository",
+        "a setting that has no sense",
+        "settings that cannot be read",
+        "settings of the box that cannot be read",
+        "an index that cannot be read",
+        "rights that were taken away",
+        "processes without end",
     ],
 )
 async def test_work_goes_out_whatever_hinders_git(
@@ -112,6 +137,19 @@ async def test_work_goes_out_whatever_hinders_git(
     change = await take(checkout, source, base, box)
     assert change is not None
     assert {"README.md", "*new"} <= {path for path, _, _ in change.files}
+
+
+async def test_what_is_left_out_is_named(checkout: GitCheckout, source: Source, base: str, box: Sandbox) -> None:
+    await said(box, "mkdir app 'two words' && git init -q app && touch app/main.py && git init -q 'two words'")
+    await said(box, "cd 'two words' && git -c user.name=n -c user.email=e commit -q --allow-empty -m x && cd ..")
+    nothing = await take(checkout, source, base, box)
+    assert nothing is not None
+    assert (nothing.commit, nothing.left_out) == ("", ("app/", '"two words/"'))
+    await said(box, "echo more >>README.md")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    assert [path for path, _, _ in change.files] == ["README.md"]
+    assert change.left_out == nothing.left_out
 
 
 async def test_every_commit_names_the_person_as_co_author_once(
@@ -129,12 +167,13 @@ async def test_nothing_changed_is_nothing_taken(checkout: GitCheckout, source: S
     assert await take(checkout, source, base, box) is None
 
 
-async def test_the_session_of_the_agent_is_left_alone(
+async def test_what_the_agent_left_running_ends_when_its_work_is_taken(
     checkout: GitCheckout, source: Source, base: str, box: Sandbox
 ) -> None:
-    await said(box, "cd /tmp && X=5; echo 1 >/workspace/one")
+    await said(box, "cd /tmp && X=5; sleep 300 & setsid sleep 300 & echo 1 >/workspace/one")
     assert await take(checkout, source, base, box) is not None
-    assert await said(box, "echo $PWD $X") == "/tmp 5\n"
+    assert await said(box, 'echo "$PWD $X"') == "/workspace \n"
+    assert "sleep" not in await said(box, "cat /proc/[0-9]*/comm")
 
 
 async def test_laying_out_again_leaves_the_work_alone(
@@ -336,16 +375,15 @@ async def test_a_rewritten_history_is_refused(checkout: GitCheckout, source: Sou
         await take(checkout, source, base, box)
 
 
-@pytest.mark.parametrize("rubbish", ["echo no bundle", "head -c 100000 /dev/urandom", ":", "ln -sf /etc/passwd"])
+@pytest.mark.parametrize("rubbish", [b"no bundle\n", random.Random(7).randbytes(100_000), b""], ids=len)
 async def test_rubbish_instead_of_a_bundle_is_a_sandbox_error(
-    rubbish: str, checkout: GitCheckout, source: Source, base: str, box: Sandbox
+    rubbish: bytes, checkout: GitCheckout, source: Source, base: str, box: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake = f"""#!/bin/bash
-/bin/bash "$@" || exit
-for file in .git/*.bundle; do {rubbish} >$file; done
-"""
-    await box.write("/tmp/bin/bash", fake.encode())
-    await said(box, "chmod +x /tmp/bin/bash; export PATH=/tmp/bin:$PATH; echo 1 >one")
+    async def read(_path: str, **_: object) -> bytes:
+        return rubbish  # whoever is in the box may answer so
+
+    await said(box, "echo 1 >one")
+    monkeypatch.setattr(box, "read", read)
     with pytest.raises(SandboxError):
         await take(checkout, source, base, box)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.core.ports import Sandbox
+from bot.core.ports import Sandbox, Sandboxes
 from tests.sandbox.conftest import SMALL
 
 
@@ -16,6 +16,18 @@ async def test_a_command_that_writes_more_than_the_box_may_hold_is_ended_and_the
     assert "through" not in result.output
     assert f"the box allows {SMALL.disk_mb} MB" in result.output
     assert (await box.run("rm f* && echo room > again && cat again")).output.strip() == "room"
+
+
+@pytest.mark.docker
+@pytest.mark.parametrize("place", [".", "~", "/run/onhand"])
+async def test_a_container_that_holds_more_than_it_may_is_told(place: str, docker: Sandboxes) -> None:
+    box = await docker.create({})
+    result = await box.run(
+        f"cd {place}; for n in $(seq 200); do head -c 10M /dev/zero > f$n; sleep 0.05; done; echo through"
+    )
+    assert "through" not in result.output
+    assert f"the box allows {SMALL.disk_mb} MB" in result.output
+    await box.remove()
 
 
 async def test_a_single_file_cannot_be_larger_than_the_disk_of_the_box(box: Sandbox) -> None:

@@ -88,7 +88,7 @@ async def test_a_stranger_who_does_not_speak_the_protocol_is_hung_up_on(said: by
 
 async def test_an_unknown_operation_is_an_error_with_a_word(place: Path, tmp_path: Path, box: Sandbox) -> None:
     connection = await connect(place, box_of(tmp_path / "boxes", box.state).key)
-    with pytest.raises(SandboxError, match="expected run, interrupt, drop, read, write or ping, got dance"):
+    with pytest.raises(SandboxError, match="expected run, interrupt, restart, drop, read, write or ping, got dance"):
         await connection.ask("dance", b"", 10.0)
     connection.close()
 

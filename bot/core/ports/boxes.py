@@ -57,6 +57,10 @@ class Sandbox(Protocol):
         """End the command that is running now, if any; the session stays."""
         ...
 
+    async def start_over(self) -> None:
+        """End all that runs in the box, and go on with a session that knows nothing of the one before. Files stay."""
+        ...
+
     async def read(self, path: str, *, limit: int = 64 * 1024 * 1024) -> bytes:
         """Return a file's bytes. Raises SandboxError (missing, a folder, longer than `limit`)."""
         ...
@@ -145,7 +149,8 @@ class Checkout(Protocol):
 
     async def take(self, source: Source, base: str, branch: str, sandbox: Sandbox, message: str) -> Change | None:
         """Bring the box's commits into the mirror as data (what is not committed is committed in the box with `message`).
-        None when nothing was changed. Raises SandboxError, Refused.
+        All that runs in the box is ended before. None when nothing was changed; a change without a commit when all that was
+        cannot be taken along (`left_out`). Raises SandboxError, Refused.
         """
         ...
 
