@@ -295,4 +295,5 @@ def _reply(response: Any, model: str, seconds: float) -> Reply:
         cached_tokens=getattr(details, "cached_tokens", 0) or 0,
         cost_usd=float(response._hidden_params.get("response_cost") or 0.0),  # noqa: SLF001  where LiteLLM puts it
         seconds=seconds,
+        cut=getattr(response.choices[0], "finish_reason", "") == "length",
     )

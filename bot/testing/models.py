@@ -41,11 +41,13 @@ class ScriptedStep(Struct, frozen=True, forbid_unknown_fields=True):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+    cut: bool = False
 
     def reply(self, index: int, model: str) -> Reply:
         """The answer, as the step with this index."""
         calls = tuple(ToolCall(f"call_{index}_{n}", c.name, c.as_text()) for n, c in enumerate(self.calls))
-        return Reply(self.text, calls, model, self.input_tokens, self.output_tokens, cost_usd=self.cost_usd)
+        tokens = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        return Reply(self.text, calls, model, **tokens, cost_usd=self.cost_usd, cut=self.cut)
 
 
 Script = Sequence[ScriptedStep | Mapping[str, Any]]
@@ -245,18 +247,22 @@ def _tool_calls(reply: Reply) -> list[dict[str, Any]]:
     ]
 
 
+def _end(reply: Reply) -> str:
+    return "length" if reply.cut else "tool_calls" if reply.calls else "stop"
+
+
 def _completion(reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
     if reply.calls:
         message["tool_calls"] = _tool_calls(reply)
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if reply.calls else "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": _end(reply)}
     return _envelope(reply, "chat.completion") | {"choices": [choice], "usage": _usage(reply)}
 
 
 def _chunks(reply: Reply) -> list[dict[str, Any]]:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": reply.text}]
     deltas += [{"tool_calls": [{"index": n, **call}]} for n, call in enumerate(_tool_calls(reply))]
-    ends: list[str | None] = [None] * len(deltas) + ["tool_calls" if reply.calls else "stop"]
+    ends: list[str | None] = [None] * len(deltas) + [_end(reply)]
     envelope = _envelope(reply, "chat.completion.chunk")
     chunks = [
         envelope | {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]}
