@@ -92,6 +92,11 @@ class Fault(Struct, frozen=True):
     message: str = "made to fail"
     instead: Literal["", "hang", "nonsense", "no choices", "close"] = ""
     """`hang` never answers, `nonsense` is a 200 that is no JSON, `close` ends the connection without an answer."""
+    body: bytes = b""
+    """Sent as it is, with `status` or 200, so many `times` on end."""
+    times: int = 1
+    encoding: str = "identity"
+    """What the body is said to be packed with."""
 
 
 CONTEXT_TOO_LONG = Fault(
@@ -116,6 +121,8 @@ class ModelServer:
         self._key = key
         self.requests: list[dict[str, Any]] = []
         """The bodies of the completion requests that came in with the right key, faulty answers included."""
+        self.sent = 0
+        """Bytes of faults' bodies that clients took, but for what is on the way."""
         self.base_url = ""
         self._faults: deque[Fault] = deque()
         self._loop = asyncio.new_event_loop()
@@ -164,8 +171,19 @@ class ModelServer:
         body = json.loads(request.body)
         self.requests.append(body)
         if self._faults:
-            return await _break(self._faults.popleft(), writer)
+            fault = self._faults.popleft()
+            return await (self._pour(fault, writer) if fault.body else _break(fault, writer))
         return await self._play(body, writer)
+
+    async def _pour(self, fault: Fault, writer: asyncio.StreamWriter) -> bool:
+        head = f"HTTP/1.1 {fault.status or 200} Scripted\r\ncontent-type: application/json\r\n"
+        length = len(fault.body) * fault.times
+        writer.write(f"{head}content-encoding: {fault.encoding}\r\ncontent-length: {length}\r\n\r\n".encode())
+        for _ in range(fault.times):
+            writer.write(fault.body)
+            await writer.drain()
+            self.sent += len(fault.body)
+        return True
 
     async def _play(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         index = answers_in(body["messages"])
