@@ -21,6 +21,7 @@ import msgspec
 
 from bot.agent.aside import Aside
 from bot.agent.images import has_images
+from bot.agent.incoming import answer, bound, coming_in
 from bot.agent.overlong import says_too_long
 from bot.agent.splice import Passage, Prompt, outgoing
 from bot.core.errors import ContextTooLong, ImagesRefused, ModelError
@@ -34,6 +35,8 @@ Message = Mapping[str, Any]
 
 _FIRST_WAIT = 1.0
 _LONGEST_WAIT = 60.0
+_PATIENCE = 3
+"""Answers that cannot be used until it is given up. Each was paid for, unlike a try that found the server away."""
 
 _SAID = {
     "unauthorized": "the model's server did not accept the key",
@@ -124,10 +127,10 @@ async def _rehearse(litellm: ModuleType) -> None:
 
 
 def _client() -> Any:
-    """Return an HTTP client of LiteLLM's that lets prompts out past it. LiteLLM keeps one a loop, and closes it."""
+    """Return an HTTP client of LiteLLM's that lets prompts out past it, and bounds what comes in. LiteLLM keeps one a loop."""
     clients, key = load().in_memory_llm_clients_cache, "onhand"
     if (found := clients.get_cache(key)) is None:
-        found = _client_class()()
+        found = _client_class()(event_hooks={"response": [bound]})
         clients.set_cache(key, found, litellm_owned_client=True)
     return found
 
@@ -137,7 +140,8 @@ def _client_class() -> Any:
     class Client(load().AsyncHTTPHandler):  # type: ignore[misc]
         async def post(self, url: str, data: Any = None, json: Any = None, **options: Any) -> Any:
             body = msgspec.json.encode(json) if data is None else data.encode() if isinstance(data, str) else data
-            return await super().post(url, outgoing(body), **options)
+            options["headers"] = {**(options.get("headers") or {}), "accept-encoding": "gzip"}
+            return answer(await super().post(url, outgoing(body), **options))
 
     return Client
 
@@ -174,11 +178,12 @@ class LiteLLMModel:
 
     async def _persistently(self, messages: Sequence[Message], tools: Sequence[Message]) -> Reply:
         load()
-        until, attempt = time.monotonic() + self._total, 0
+        until, attempt, paid = time.monotonic() + self._total, 0, 0
         while isinstance(outcome := await _aside().run(self._try(messages, tools)), _Failure):
             wait = max(outcome.retry_after, _backoff(attempt))
             attempt += 1
-            over = attempt > self._retries or time.monotonic() + wait > until
+            paid += outcome.word == "nonsense"
+            over = attempt > self._retries or paid >= _PATIENCE or time.monotonic() + wait > until
             if over or outcome.word not in _WORTH_RETRYING:
                 raise _error(outcome)
             logger.info("model %s: %s; trying again in %.1f s", self.name, _error(outcome), wait)
@@ -191,11 +196,13 @@ class LiteLLMModel:
         if illustrated and _blind(litellm, self.name):
             return _Failure("images")
         try:
-            async with asyncio.timeout(self._timeout):
-                with prompt.going_out():
+            with prompt.going_out(), coming_in() as arrival:
+                async with asyncio.timeout(self._timeout):
                     response = await litellm.acompletion(**self._request(prompt.shown, tools))
             return _reply(response, self.name, time.monotonic() - started)
         except Exception as error:  # noqa: BLE001  whatever LiteLLM raises is sorted by status here
+            if arrival.came:  # to LiteLLM, an answer that it cannot use is a server that failed
+                return _Failure("nonsense")
             failure = _failure(error)
             if isinstance(error, litellm.ContextWindowExceededError) or _says_too_long(failure, error, illustrated):
                 raise ContextTooLong("context: the prompt is longer than the model's window") from None
@@ -295,4 +302,5 @@ def _reply(response: Any, model: str, seconds: float) -> Reply:
         cached_tokens=getattr(details, "cached_tokens", 0) or 0,
         cost_usd=float(response._hidden_params.get("response_cost") or 0.0),  # noqa: SLF001  where LiteLLM puts it
         seconds=seconds,
+        cut=getattr(response.choices[0], "finish_reason", "") == "length",
     )

@@ -12,6 +12,8 @@ from bot.core.ports import Reply, Tool, ToolCall
 
 _LONGEST_TEXT = 100_000
 _LONGEST_ARGUMENTS = 2_000_000
+_LONGEST_ID = 32_000
+"""In a call's id, LiteLLM carries Gemini's signature of a thought, which has some thousand characters."""
 _MOST_CALLS = 32
 
 
@@ -51,6 +53,7 @@ def tidy(reply: Reply, taken: Container[str]) -> ModelReply:
         cached_tokens=reply.cached_tokens,
         cost_usd=reply.cost_usd,
         seconds=reply.seconds,
+        cut=reply.cut,
     )
 
 
@@ -98,7 +101,7 @@ def _has_nul(value: Any) -> bool:
 
 
 def _unique(call_id: str, taken: Container[str], used: Container[str]) -> str:
-    wanted = candidate = call_id or "call"
+    wanted = candidate = call_id if 0 < len(call_id) <= _LONGEST_ID else "call"
     number = 1
     while candidate in taken or candidate in used:
         number += 1

@@ -295,6 +295,8 @@ class ModelReply(Observation, frozen=True, kw_only=True):
     cached_tokens: int = 0
     cost_usd: float = 0.0
     seconds: float = 0.0
+    cut: bool = False
+    """Whether it ends where the server's limit on the length of answers was reached."""
 
 
 class Admitted(Observation, frozen=True, kw_only=True):

@@ -41,11 +41,13 @@ class ScriptedStep(Struct, frozen=True, forbid_unknown_fields=True):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_usd: float = 0.0
+    cut: bool = False
 
     def reply(self, index: int, model: str) -> Reply:
         """The answer, as the step with this index."""
         calls = tuple(ToolCall(f"call_{index}_{n}", c.name, c.as_text()) for n, c in enumerate(self.calls))
-        return Reply(self.text, calls, model, self.input_tokens, self.output_tokens, cost_usd=self.cost_usd)
+        tokens = {"input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        return Reply(self.text, calls, model, **tokens, cost_usd=self.cost_usd, cut=self.cut)
 
 
 Script = Sequence[ScriptedStep | Mapping[str, Any]]
@@ -90,6 +92,11 @@ class Fault(Struct, frozen=True):
     message: str = "made to fail"
     instead: Literal["", "hang", "nonsense", "no choices", "close"] = ""
     """`hang` never answers, `nonsense` is a 200 that is no JSON, `close` ends the connection without an answer."""
+    body: bytes = b""
+    """Sent as it is, with `status` or 200, so many `times` on end."""
+    times: int = 1
+    encoding: str = "identity"
+    """What the body is said to be packed with."""
 
 
 CONTEXT_TOO_LONG = Fault(
@@ -114,6 +121,8 @@ class ModelServer:
         self._key = key
         self.requests: list[dict[str, Any]] = []
         """The bodies of the completion requests that came in with the right key, faulty answers included."""
+        self.sent = 0
+        """Bytes of faults' bodies that clients took, but for what is on the way."""
         self.base_url = ""
         self._faults: deque[Fault] = deque()
         self._loop = asyncio.new_event_loop()
@@ -162,8 +171,19 @@ class ModelServer:
         body = json.loads(request.body)
         self.requests.append(body)
         if self._faults:
-            return await _break(self._faults.popleft(), writer)
+            fault = self._faults.popleft()
+            return await (self._pour(fault, writer) if fault.body else _break(fault, writer))
         return await self._play(body, writer)
+
+    async def _pour(self, fault: Fault, writer: asyncio.StreamWriter) -> bool:
+        head = f"HTTP/1.1 {fault.status or 200} Scripted\r\ncontent-type: application/json\r\n"
+        length = len(fault.body) * fault.times
+        writer.write(f"{head}content-encoding: {fault.encoding}\r\ncontent-length: {length}\r\n\r\n".encode())
+        for _ in range(fault.times):
+            writer.write(fault.body)
+            await writer.drain()
+            self.sent += len(fault.body)
+        return True
 
     async def _play(self, body: dict[str, Any], writer: asyncio.StreamWriter) -> bool:
         index = answers_in(body["messages"])
@@ -245,18 +265,22 @@ def _tool_calls(reply: Reply) -> list[dict[str, Any]]:
     ]
 
 
+def _end(reply: Reply) -> str:
+    return "length" if reply.cut else "tool_calls" if reply.calls else "stop"
+
+
 def _completion(reply: Reply) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None}
     if reply.calls:
         message["tool_calls"] = _tool_calls(reply)
-    choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if reply.calls else "stop"}
+    choice = {"index": 0, "message": message, "finish_reason": _end(reply)}
     return _envelope(reply, "chat.completion") | {"choices": [choice], "usage": _usage(reply)}
 
 
 def _chunks(reply: Reply) -> list[dict[str, Any]]:
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": reply.text}]
     deltas += [{"tool_calls": [{"index": n, **call}]} for n, call in enumerate(_tool_calls(reply))]
-    ends: list[str | None] = [None] * len(deltas) + ["tool_calls" if reply.calls else "stop"]
+    ends: list[str | None] = [None] * len(deltas) + [_end(reply)]
     envelope = _envelope(reply, "chat.completion.chunk")
     chunks = [
         envelope | {"choices": [{"index": 0, "delta": delta, "finish_reason": end}]}

@@ -116,6 +116,18 @@ async def test_a_model_that_says_nothing_fails_the_run(bench):
     assert (outcome.ending, outcome.reason) == ("failed", "model")
 
 
+async def test_half_a_sentence_is_no_answer(bench):
+    outcome = await bench.work([step(text="I was going to", cut=True)] * 3)
+    assert (outcome.ending, outcome.reason) == ("failed", "model")
+    assert "cut off at the limit on their length" in outcome.text
+    assert ["cut off" in notice.content for notice in bench.log.facts(Notice)] == [True, True]
+
+
+async def test_the_latest_words_that_are_whole_are_the_answer(bench):
+    outcome = await bench.work([step(text="It is in auth.py."), step(), step(text="Really, in", cut=True)])
+    assert (outcome.ending, outcome.text) == ("finished", "It is in auth.py.")
+
+
 async def test_a_silent_reply_now_and_then_is_forgiven(bench):
     work = step(("bash", {"command": "ls"}))
     outcome = await bench.work([step(), work, step(), step(text="Hm."), work, step(), FINISH])
@@ -138,6 +150,15 @@ async def test_equal_missing_and_reused_call_ids_are_told_apart(bench):
     results = [e.call_id for e in bench.log.events if e.call_id and e.source == "environment"]
     assert outcome.ending == "finished"
     assert len(results) == len(set(results)) == 6
+
+
+async def test_an_endless_call_id_is_replaced_and_its_result_found(bench):
+    signature = "call_1__thought__" + "s" * 8_000
+    calls = tuple(ToolCall(call_id, "bash", '{"command": "ls"}') for call_id in ("i" * 5_000_000, "", signature))
+    model = Replies(Reply(calls=calls), finishing())
+    await bench.work(model)
+    results = [m["tool_call_id"] for m in model.prompts[1] if m["role"] == "tool" and m["content"].startswith("ran ls")]
+    assert results == ["call", "call_2", signature]
 
 
 async def test_an_endless_reply_is_cut_and_counted(bench):

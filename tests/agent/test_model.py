@@ -75,6 +75,12 @@ async def test_a_model_without_a_known_price_costs_nothing(server):
     assert (reply.cost_usd, reply.calls[0].name) == (0.0, "bash")
 
 
+@pytest.mark.parametrize("cut", [True, False])
+async def test_an_answer_that_the_server_cut_off_is_marked(cut):
+    with ModelServer([{"text": "I was going to", "cut": cut}]) as server:
+        assert (await made(server).complete(PROMPT, TOOLS)).cut is cut
+
+
 async def test_the_waiting_time_that_the_server_names_is_kept(model, server, waits):
     server.fail(Fault(status=429, retry_after="7"))
     assert (await model.complete(PROMPT, TOOLS)).text == "I look."

@@ -30,6 +30,8 @@ class Reply(Struct, frozen=True):
     cached_tokens: int = 0
     cost_usd: float = 0.0
     seconds: float = 0.0
+    cut: bool = False
+    """Whether it ends where the server's limit on the length of answers was reached."""
 
 
 class Model(Protocol):
