@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bot.core.errors import Refused, SandboxError
-from bot.core.outbound import Change
+from bot.core.outbound import Change, Patch
 from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
 from sandbox import rubbish, scripts
@@ -38,6 +38,7 @@ from sandbox.mirror import (
     read_loose,
 )
 from sandbox.names import address, branch_ref, commit_id, read_ref
+from sandbox.patch import patch_of
 from sandbox.reasons import not_laid_out, unsafe, why_missing, why_not_pushed
 from sandbox.rebase import rebased
 from sandbox.shelf import Shelf, clear_up, lived_on
@@ -137,16 +138,11 @@ class GitCheckout:
             await git(mirror, "update-ref", f"{OURS}/taken/{commit}", commit)
             return await _describe(mirror, commit, onto, mirrored(branch_ref(source.base)))
 
-    async def patch(self, source: Source, change: Change) -> str:
-        commits = f"{commit_id(change.base)}..{commit_id(change.commit)}"
-        plain = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--no-renames")
+    async def patch(self, source: Source, change: Change) -> Patch:
         try:
-            printed = await git(
-                self._place(source), "format-patch", "--stdout", "--no-signature", *plain, commits, "--"
-            )
+            return await patch_of(self._place(source), commit_id(change.base), commit_id(change.commit))
         except GitError as failed:
             raise Refused("large", f"The work could not be written as a patch: {failed.said[-300:]}") from None
-        return printed.decode(errors="replace")
 
     async def tidy(self, unused_seconds: float) -> int:
         found = await asyncio.to_thread(rubbish.left_over, self._folder)

@@ -44,8 +44,8 @@ async def sweep_out(mirror: Path, places: Iterable[str]) -> int:
     """
     before = time.time() - KEPT
     drafts = _older(mirror, "*draft*", before)
-    for draft in drafts:
-        draft.unlink(missing_ok=True)
+    if drafts:
+        delete(*drafts)
     refs = [ref for place in places for ref in _older(mirror, f"{place}/*", before)]
     for ref in refs:
         await git(mirror, "update-ref", "-d", str(ref.relative_to(mirror)))

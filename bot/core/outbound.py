@@ -58,6 +58,8 @@ class Status(Struct, frozen=True):
     """Which of the images in the thread were not looked at, and why, in sentences."""
     patch: str = ""
     """The commits as git format-patch(1) writes them, when there was no branch that they could be pushed to."""
+    patch_flaw: str = ""
+    """Why git-am(1) does not make the work of that patch, in a sentence; "" where it does."""
 
 
 class Change(Struct, frozen=True):
@@ -74,6 +76,15 @@ class Change(Struct, frozen=True):
     """Which of the files the repository keeps in Git LFS; of those only pointers are fetched."""
     left_out: tuple[str, ...] = ()
     """What stayed in the box: git could not store it, or it is a repository of its own. The first of many."""
+
+
+class Patch(Struct, frozen=True):
+    """A change's commits as git format-patch(1) writes them, in characters that every platform shows as they are."""
+
+    readable: str
+    """With every file as text: to be read, and to be searched for secrets. What could not be shown is left out."""
+    exact: str = ""
+    """With some files encoded, so that git-am(1) makes the very same tree of it, or it is longer than is shown. "" if none does."""
 
 
 class Receipt(Struct, frozen=True):

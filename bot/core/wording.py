@@ -60,7 +60,7 @@ def messages(
 ) -> dict[str, str]:
     """Return by topic the message that shows how a request stands, and one with the patch where the work is one."""
     texts = {topic: status_markdown(status, handle, longest)}
-    return {**texts, f"{topic}:patch": patch_markdown(status.patch, longest_patch)} if status.patch else texts
+    return {**texts, f"{topic}:patch": patch_markdown(status, longest_patch)} if status.patch else texts
 
 
 def change_of(proposal: Proposal, closes: str) -> OpenChange:
@@ -191,17 +191,23 @@ def _link(name: str, url: str) -> str:
     return f"[{name}]({url})" if address(url) else ""
 
 
-def patch_markdown(patch: str, longest: int = LONGEST_PATCH) -> str:
+def patch_markdown(status: Status, longest: int = LONGEST_PATCH) -> str:
     """Return the patch folded away, in a fence that it cannot leave; at most `longest` characters of it."""
-    how = "Save it as `onhand.patch`, and apply it with `git am onhand.patch`."
+    patch = status.patch
+    how = status.patch_flaw or "Save it as `onhand.patch`, and apply it with `git am onhand.patch`."
     if len(patch) > longest:
         how = (
             f"It is too long for a comment: of {len(patch):,} characters only the first {longest:,} stand here, "
             "so it cannot be applied as it is."
         )
-    fence = "`" * max(4, 1 + max(map(len, re.findall("`+", patch)), default=0))
-    shown = f"{fence}diff\n{patch[:longest].rstrip(chr(10))}\n{fence}"
+    shown = fenced(patch[:longest])
     return f"**The work as a patch.** {how}\n\n<details><summary>Show the patch</summary>\n\n{shown}\n\n</details>"
+
+
+def fenced(patch: str) -> str:
+    """Return the patch in a fence that it cannot leave, without blank lines at its end: git's own text ends with words."""
+    fence = "`" * max(4, 1 + max(map(len, re.findall("`+", patch)), default=0))
+    return f"{fence}diff\n{patch.rstrip(chr(10))}\n{fence}"
 
 
 # --- the change -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """From the box to the forge: how a run's commits become a pushed branch and a change."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -9,7 +9,7 @@ import msgspec
 from bot.core.conversation import State
 from bot.core.errors import ProviderError, Refused
 from bot.core.events import Draft, Landed
-from bot.core.outbound import Change, Outcome
+from bot.core.outbound import Change, Outcome, Patch
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Proposal, Sandbox, Services, Source, Templated
 from bot.core.secret import Secret
@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 CLOSED = "This was merged or closed meanwhile."
 
+MASKED = "Something in it looks like a secret and is masked, so it cannot be applied as it is."
+
+INEXACT = "It cannot be written so that `git am` makes the very same files of it, so it is for reading only."
+
 COMPLETE = ("finished", "limit")
 """Endings whose work is offered to people, rather than only kept."""
 
@@ -35,6 +39,8 @@ class Delivered:
     change_url: str = ""
     patch: str = ""
     """The work as text, where no branch took it."""
+    patch_flaw: str = ""
+    """Why it cannot be applied as it is, in a sentence."""
     commit: str = ""
     """Where the change stands now, if this run has pushed to it."""
 
@@ -123,12 +129,20 @@ async def deliver(
     complete = outcome.ending in COMPLETE
     commit = landing.change.commit if landing.branch == place.branch else ""
     if not commit or not complete or place.inside_change:
-        patch = services.redact(landing.patch)
+        patch, flaw = shown_patch(landing.patch, services.redact) if landing.patch else ("", "")
         commit = commit if complete or place.at_head(log.state) else ""
-        return Delivered(_with(outcome, _about(landing, complete)), patch=patch, commit=commit)
+        return Delivered(_with(outcome, _about(landing, complete)), patch=patch, patch_flaw=flaw, commit=commit)
     outcome = _with(outcome, _about_rivals(await _rivals(place, grant)))
     url = await _propose(services, log, place, landing.change, grant, outcome)
     return Delivered(outcome, url, commit=commit)
+
+
+def shown_patch(patch: Patch, redact: Callable[[str], str]) -> tuple[str, str]:
+    """Return the text of the patch for people, and why it cannot be applied as it is, if so. No secret hides in what is encoded."""
+    masked = redact(patch.readable)
+    if masked != patch.readable:
+        return masked, MASKED
+    return (patch.exact, "") if patch.exact and redact(patch.exact) == patch.exact else (masked, INEXACT)
 
 
 def _with(outcome: Outcome, note: str) -> Outcome:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bot.core.errors import ProviderError, Refused
-from bot.core.outbound import Change
+from bot.core.outbound import Change, Patch
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Source
 from bot.flows.identity import Token
@@ -26,7 +26,7 @@ class Landing:
     branch: str = ""
     why: str = ""
     """Why it is not where it was meant to be."""
-    patch: str = ""
+    patch: Patch | None = None
     """The commits as text, where no branch took them."""
 
 

@@ -48,7 +48,12 @@ TROUBLE = {
 
 
 def standing(
-    run: RunState, tasks: tuple[Task, ...], outcome: Outcome | None = None, change_url: str = "", patch: str = ""
+    run: RunState,
+    tasks: tuple[Task, ...],
+    outcome: Outcome | None = None,
+    change_url: str = "",
+    patch: str = "",
+    patch_flaw: str = "",
 ) -> Status:
     """Return what people see of a run: how far it is, or with an outcome how it ended."""
     return Status(
@@ -61,6 +66,7 @@ def standing(
         outcome=outcome,
         change_url=change_url,
         patch=patch,
+        patch_flaw=patch_flaw,
         unseen=run.unseen,
     )
 

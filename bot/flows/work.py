@@ -292,7 +292,7 @@ class Run:
         run, tasks = self._state, self._log.state.tasks
         shown = standing(run, tasks)
         if delivered is not None:
-            shown = standing(run, tasks, delivered.outcome, delivered.change_url, delivered.patch)
+            shown = standing(run, tasks, delivered.outcome, delivered.change_url, delivered.patch, delivered.patch_flaw)
         message = self._log.state.topics.get(f"status:{self._main.seq}")
         commits = [*run.heads, delivered.commit] if delivered and delivered.commit else run.heads
         url = message.url if message else ""

@@ -23,6 +23,9 @@ _PLAN = {"todo": "pending", "in_progress": "inProgress", "done": "completed"}
 _PROFILE = re.compile(r"https?://(linear\.app/[^\s/]{1,100}/profiles/)", re.IGNORECASE)
 _LINK = re.compile(r"https?://[^\s<>()\[\]\"'`\\]{1,2000}")
 _DETAILS = re.compile(r"<details><summary>([^<\n]*)</summary>(.*)</details>\Z", re.DOTALL)
+_NOT_LINKED = (
+    "Addresses of people's pages in it are shortened, so that it pings nobody, so it cannot be applied as it is."
+)
 _AS_ERROR = ("refused", "limit", "failed")
 
 Form = Literal["thought", "action", "elicitation", "response", "error"]
@@ -107,7 +110,7 @@ def own_id(*parts: str) -> str:
 
 def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Call]:
     """Return the calls that show how a request stands, where it was asked."""
-    beneath = trigger.origin.thread_id
+    status, beneath = _with_quiet_patch(status), trigger.origin.thread_id
     asked_in_session = beneath.startswith(SESSION)
     thread, begin = trigger.thread, list[Call]()
     if status.state == "running" and thread.place != NO_ISSUE:
@@ -141,7 +144,7 @@ def seen(topic: str, thread: Thread, session: str) -> Activity:
 def _in_session(thread: Thread, session: str, status: Status, topic: str, handle: str) -> list[Call]:
     calls: list[Call] = [_activity(thread, session, status, topic, handle)]
     if status.patch:  # before the ending, which is the last word
-        text, name = _folded(patch_markdown(status.patch)), f"{topic}:patch"
+        text, name = _folded(patch_markdown(status)), f"{topic}:patch"
         calls.insert(0, Activity(topic=name, thread=thread, session=session, form="thought", body=text))
     links = tuple(pair for pair in (("Details", status.details_url), ("Pull request", status.change_url)) if pair[1])
     board = Board(topic=f"{topic}:session", thread=thread, session=session, tasks=status.tasks, links=links)
@@ -168,6 +171,12 @@ def _activity(thread: Thread, session: str, status: Status, topic: str, handle: 
 def _folded(text: str) -> str:
     """Return the text with what is folded away in it written as Linear does it."""
     return _DETAILS.sub(r"+++ \1\2+++", text)
+
+
+def _with_quiet_patch(status: Status) -> Status:
+    """Return the status with a patch that pings nobody; if it is another one for that, it says so."""
+    quiet = _pings_nobody(status.patch)
+    return status if quiet == status.patch else structs.replace(status, patch=quiet, patch_flaw=_NOT_LINKED)
 
 
 def _pings_nobody(text: str) -> str:

@@ -17,6 +17,9 @@ from bot.core.untrusted import clean
 LONGEST_SECTION = 3000
 """Characters that Slack takes as the text of one section."""
 
+_FENCES = 8
+"""Characters around the code in a block."""
+
 _CONTROL = re.compile(r"<([^<>\n]{1,3000})>")
 _BLOCK = re.compile(r"```(.*?)```", re.DOTALL)
 _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))
@@ -85,14 +88,19 @@ def mrkdwn(markdown: str) -> str:
     return "\n\n".join(sections(markdown, 40_000))
 
 
+def shown_as_it_is(code: str) -> bool:
+    """Whether the lines of the blocks in which code is shown are its own: none is too long, and nothing in it ends a block."""
+    return "```" not in code and all(len(escape(row)) <= LONGEST_SECTION - _FENCES for row in code.split("\n"))
+
+
 def _parts(node: Node, longest: int) -> Iterator[str]:
-    """The node's text, in several parts where it is too long for one; what is code stays code in each."""
+    """The node's text, in several parts where it is too long for one; what is code stays code in each, line by line."""
     code = node.type in ("fence", "code_block")
     text = escape(node.content.rstrip("\n")).replace("```", "'''") if code else _render(node)
-    room = longest - (8 if code else 0)
+    room, ends = (longest - _FENCES, "\n") if code else (longest, "\n ")
     while text:
-        cut = len(text) if len(text) <= room else max(text.rfind("\n", 0, room), text.rfind(" ", 0, room), 0) or room
-        part, text = text[:cut], text[cut:].lstrip("\n ") if not code else text[cut:].lstrip("\n")
+        cut = len(text) if len(text) <= room else max(0, *(text.rfind(end, 0, room + 1) for end in ends)) or room
+        part, text = text[:cut], text[cut:].removeprefix("\n") if code else text[cut:].lstrip("\n ")
         yield f"```\n{part}\n```" if code else part
 
 

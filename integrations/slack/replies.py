@@ -13,8 +13,8 @@ import msgspec
 from bot.core.inbound import Trigger
 from bot.core.markdown import cut, line
 from bot.core.outbound import Call, Say, Status, Task
-from bot.core.wording import LONGEST_PATCH, status_markdown
-from integrations.slack.mrkdwn import mrkdwn, sections
+from bot.core.wording import fenced, status_markdown
+from integrations.slack.mrkdwn import mrkdwn, sections, shown_as_it_is
 from integrations.slack.webhook import ACTION, PICKER
 
 LONGEST_SAID = 11_000
@@ -64,7 +64,7 @@ def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Ca
         )
     ]
     if status.patch:
-        calls.append(Say(topic=f"{topic}:patch", thread=trigger.thread, text=_patch(status.patch)))
+        calls.append(Say(topic=f"{topic}:patch", thread=trigger.thread, text=_patch(status)))
     return calls
 
 
@@ -78,10 +78,14 @@ def _buttons(trigger: Trigger, status: Status) -> tuple[str, ...]:
     return ("approve",) if trigger.request.verb == "plan" and status.outcome.ending == "finished" else ()
 
 
-def _patch(patch: str) -> str:
-    shown = patch[: min(LONGEST_PATCH, LONGEST_SAID)].rstrip("\n")
-    missing = "" if len(shown) >= len(patch.rstrip("\n")) else " It is too long for a message, so it is cut here."
-    return f"**The work as a patch**, for `git am`.{missing}\n\n~~~~~~~diff\n{shown}\n~~~~~~~"
+def _patch(status: Status) -> str:
+    patch = status.patch
+    how = status.patch_flaw or "Save its blocks, one below the other, as `onhand.patch`: `git am onhand.patch`."
+    if len(patch) > LONGEST_SAID:
+        how = "It is too long for a message: it is cut here, so it cannot be applied as it is."
+    elif not shown_as_it_is(patch):
+        how = "Slack cannot show all of its lines as they are, so it is for reading only."
+    return f"**The work as a patch.** {how}\n\n{fenced(patch[:LONGEST_SAID])}"
 
 
 # --- as a message with blocks ---------------------------------------------------------------------------------------

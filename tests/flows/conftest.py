@@ -16,7 +16,7 @@ from bot.core.conversation import State, conversation_id, fold
 from bot.core.errors import SandboxGone
 from bot.core.inbound import Account, Delivery, Origin, Repository, Thread, Trigger
 from bot.core.mentions import find_request
-from bot.core.outbound import Change, OpenChange, React, Say
+from bot.core.outbound import Change, OpenChange, Patch, React, Say
 from bot.core.ports import AuthContext, CommandResult, Limits, Model, Rates, Sandbox, Services, Source, Us, Workshop
 from bot.core.secret import Secret
 from bot.flows import desk, intake, report, work
@@ -159,8 +159,8 @@ class Pushes:
     async def rebase(self, source: Source, change: Change, branch: str, token: Secret) -> Change | None:
         return None
 
-    async def patch(self, source: Source, change: Change) -> str:
-        return "From cccc: the work, s3cret\n"
+    async def patch(self, source: Source, change: Change) -> Patch:
+        return Patch("From cccc: the work, s3cret\n")
 
 
 class World:

@@ -9,10 +9,11 @@ import pytest
 
 from bot.core.errors import ProviderError, Refused, SandboxError, SandboxGone, Unavailable
 from bot.core.events import Closed, Draft, Notice
-from bot.core.outbound import Change, OpenChange
+from bot.core.outbound import Change, OpenChange, Patch, Status
 from bot.core.ports import Source, User
 from bot.core.secret import Secret
 from bot.flows import site
+from bot.flows.deliver import INEXACT, MASKED
 from bot.flows.identity import Grant
 from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
@@ -381,6 +382,34 @@ async def test_work_in_a_fork_that_takes_no_push_is_a_masked_patch(world) -> Non
     assert world.forge.made(OpenChange) == []
     assert "allowing edits by maintainers" in world.said()[f"status:{seq}"]
     assert world.said()[f"status:{seq}:patch"] == "From cccc: the work, ********\n"
+
+
+@pytest.mark.parametrize(
+    ("patch", "shown", "flaw"),
+    [
+        (Patch("read me", "apply me"), "apply me", ""),
+        (Patch("read me"), "read me", INEXACT),
+        (Patch("read s3cret", "apply c3RyZXQ="), "read ********", MASKED),
+        (Patch("read me", "apply s3cret"), "read me", INEXACT),
+    ],
+)
+async def test_a_patch_is_offered_where_it_can_be_applied_as_it_is_shown(
+    world, patch: Patch, shown: str, flaw: str
+) -> None:
+    said, render = list[Status](), world.forge.render
+
+    async def as_text(source: Source, change: Change) -> Patch:
+        return patch
+
+    def keep(trigger: Any, status: Status, topic: str) -> Any:
+        said.append(status)
+        return render(trigger, status, topic)
+
+    world.forge.source, world.forge.render, world.pushes.patch = closed_fork, keep, as_text
+    await world.admit(change=True)
+    await world.run()
+    [status] = [status for status in said if status.patch]
+    assert (status.patch, status.patch_flaw) == (shown, flaw)
 
 
 async def test_a_full_disk_keeps_finished_work_waiting_and_loses_nothing(world) -> None:

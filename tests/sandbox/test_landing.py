@@ -94,7 +94,8 @@ async def test_work_on_a_fork_that_may_not_be_pushed_to_is_a_patch_that_applies(
     landing = await landed(checkout, closed, change, "main")
     assert (landing.branch, "allowing edits by maintainers" in landing.why) == ("", True)
     assert (await server.branches(FORK), await server.branches(NAME)) == before
-    await box.write("/tmp/onhand.patch", landing.patch.encode())
+    assert landing.patch is not None
+    await box.write("/tmp/onhand.patch", landing.patch.exact.encode())
     applied = await box.run(f"git checkout -q {change.base} && git am -q /tmp/onhand.patch && git diff {change.commit}")
     assert (applied.exit_code, applied.output) == (0, "")
 
@@ -105,7 +106,8 @@ async def test_a_fork_that_only_seems_to_be_open_becomes_a_patch_too(
     change = await work(checkout, fork, "main", box, "echo c >c.py")
     gone = msgspec.structs.replace(fork, head_url=f"{server.url}/bob/gone.git")
     landing = await landed(checkout, gone, change, "main")
-    assert (landing.branch, "c.py" in landing.patch) == ("", True)
+    assert landing.patch is not None
+    assert (landing.branch, "c.py" in landing.patch.exact) == ("", True)
 
 
 @pytest.mark.parametrize("name", ["refs/heads/main", "refs/pull/../head", "--upload-pack=id", "refs/pull/1/head:x"])
@@ -231,7 +233,8 @@ async def test_where_every_branch_is_protected_the_work_is_a_patch(
 ) -> None:
     await asyncio.to_thread(server.hosting.hook, NAME, "pre-receive", GH006)
     landing = await landed(checkout, source, await work(checkout, source, BRANCH, box, "echo c >c.py"), BRANCH)
-    assert (landing.branch, "c.py" in landing.patch) == ("", True)
+    assert landing.patch is not None
+    assert (landing.branch, "c.py" in landing.patch.exact) == ("", True)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,8 @@ async def test_what_the_token_may_not_push_is_said_in_the_forges_words_and_becom
     await asyncio.to_thread(server.hosting.git, NAME, "config", "receive.procReceiveRefs", "refs/heads")
     await asyncio.to_thread(server.hosting.hook, NAME, "proc-receive", no_to_every_ref(reason))
     landing = await landed(checkout, source, await work(checkout, source, BRANCH, box, "echo c >c.py"), BRANCH)
-    assert (landing.branch, "c.py" in landing.patch) == ("", True)
+    assert landing.patch is not None
+    assert (landing.branch, "c.py" in landing.patch.exact) == ("", True)
     assert f"`{BRANCH}`: {reason}." in landing.why
 
 

@@ -93,9 +93,11 @@ async def test_drafts_of_killed_workers_are_removed(folder: Path, source: Source
     drafts = [mirror / "onhand-0123.draft", mirror / "draft-0123-abcd.pack"]
     for draft in drafts:
         draft.write_bytes(b"half of it")
+    drafts.append(mirror / "onhand-4567.draft")
+    (drafts[-1] / "mails").mkdir(parents=True)
     assert await checkout.tidy(MONTH) == 0
     age(drafts, rubbish.KEPT + 60)
-    assert await checkout.tidy(MONTH) == 2
+    assert await checkout.tidy(MONTH) == 3
     assert not [draft for draft in drafts if draft.exists()]
 
 

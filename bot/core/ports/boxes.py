@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
-from bot.core.outbound import Change
+from bot.core.outbound import Change, Patch
 from bot.core.ports.providers import Source
 from bot.core.secret import Secret
 
@@ -169,8 +169,8 @@ class Checkout(Protocol):
         """
         ...
 
-    async def patch(self, source: Source, change: Change) -> str:
-        """Return the change's commits as git format-patch(1) writes them. Raises Refused when that is far too long."""
+    async def patch(self, source: Source, change: Change) -> Patch:
+        """Return the change's commits as text. Raises Refused when that is far too long."""
         ...
 
     async def tidy(self, unused_seconds: float) -> int:

@@ -279,6 +279,13 @@ def test_a_patch_has_a_message_of_its_own_and_cannot_leave_its_fence() -> None:
     assert "git am onhand.patch" in text
 
 
+def test_a_patch_that_cannot_be_applied_says_why_instead_of_how() -> None:
+    status = Status("ended", outcome=Outcome("finished"), patch=PATCH, patch_flaw="It has a flaw.")
+    call = render(asked(), status, "status:1", "@onhand")[-1]
+    assert isinstance(call, Say)
+    assert ("It has a flaw." in call.text, "git am" in call.text) == (True, False)
+
+
 def test_a_patch_that_is_too_long_says_so() -> None:
     text = patched("+" * 80_000)
     assert "of 80,000 characters only the first 50,000 stand here, so it cannot be applied as it is" in text

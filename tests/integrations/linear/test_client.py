@@ -221,6 +221,16 @@ async def test_a_patch_is_folded_away_before_the_ending(server, client, token, a
     assert ending["content"]["type"] == "response"
 
 
+async def test_a_patch_that_would_ping_somebody_is_another_one_and_says_so(server, client, token, alice) -> None:
+    issue = server.issue("ENG", "Add is wrong")
+    session = await server.mention(issue, alice, "@onhand fix it")
+    pinging = replace(DONE, patch="+See https://linear.app/octo/profiles/bob\n")
+    await show(client, token, asked_in(issue, session), pinging, {})
+    said = server.said(session)[0]["content"]["body"]
+    assert ("https://linear.app/octo" in said, "git am" in said) == (False, False)
+    assert "so it cannot be applied as it is" in said
+
+
 # --- refusals --------------------------------------------------------------------------------------------------------
 
 

@@ -233,6 +233,23 @@ async def test_a_plan_can_be_approved_and_a_question_answered_from_a_menu(
     assert "onhand:approve" in json.dumps(message["blocks"])
 
 
+@pytest.mark.parametrize(
+    ("patch", "flaw", "how"),
+    [
+        ("-~~~~~~~~\n+x\n-- \nonhand\n", "", "as `onhand.patch`: `git am onhand.patch`."),
+        ("+```\n-- \nonhand\n", "", "so it is for reading only."),
+        ("+x\n" * 9_000, "", "so it cannot be applied as it is."),
+        ("+********\n", "A secret is masked.", "A secret is masked."),
+    ],
+)
+def test_a_patch_is_offered_only_where_slack_shows_it_as_it_is(client: Slack, patch: str, flaw: str, how: str) -> None:
+    status = structs.replace(ended(), patch=patch, patch_flaw=flaw)
+    call = client.render(asked("1.2"), status, "status:1")[-1]
+    assert isinstance(call, Say)
+    assert call.text.partition("\n")[0].endswith(how)
+    assert f"diff\n{patch[:9000].strip()}" in call.text
+
+
 async def test_a_long_ending_fits_what_slack_takes(server: SlackServer, client: Slack, token: Secret) -> None:
     server.streams = False
     root = await server.say("U0ALICE", "hi")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from integrations.slack.mrkdwn import LONGEST_SECTION, mrkdwn, sections, to_markdown
+from integrations.slack.mrkdwn import LONGEST_SECTION, mrkdwn, sections, shown_as_it_is, to_markdown
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,16 @@ def test_every_section_fits(unit: str, around: str) -> None:
     for part in sections(around.format(unit * 3000)):
         assert 0 < len(part) <= LONGEST_SECTION
         assert part.count("```") % 2 == 0
+
+
+def test_the_blocks_of_long_code_hold_its_very_lines() -> None:
+    code = "".join(f"-{n} <a> & b \n\n\n+\t{n} `` \n" for n in range(400)) + "-- \nonhand"
+    parts = sections(f"~~~~\n{code}\n~~~~")
+    assert len(parts) > 2
+    joined = "\n".join(part.removeprefix("```\n").removesuffix("\n```") for part in parts)
+    assert joined.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == code
+    assert shown_as_it_is(code)
+    assert not any(map(shown_as_it_is, (code + "```", "x" * LONGEST_SECTION, "<" * 1000)))
 
 
 @pytest.mark.parametrize(
