@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _CLOCKS_DIFFER = 60.0
 """Seconds."""
+_SLOW_DOWN = ("rate limit", "abuse detection", "submitted too quickly")
+"""In which words GitHub says, with a 403 or 422, that it was asked for too much: the second is on older servers."""
 
 
 class Said(Struct, frozen=True):
@@ -171,8 +173,9 @@ def refused(answer: Answer, what: str, now: float) -> ProviderError:
     said, wait = Said(), wait_of(answer.headers, "x-ratelimit", now)
     with suppress(ProviderError):
         said = answer.read(Said)
-    limited = answer.status == 403 and (wait is not None or "rate limit" in said.message.lower())
     told = f"{said.message[:300]} {msgspec.json.encode(said.errors).decode() if said.errors else ''}"
+    slow_down = any(words in told.lower() for words in _SLOW_DOWN)
+    limited = (answer.status == 403 and wait is not None) or (answer.status in (403, 422) and slow_down)
     behind = date_of(answer.headers, now) - now
     if answer.status == 401 and abs(behind) > _CLOCKS_DIFFER:  # an App signs in with the time
         told += (

@@ -12,6 +12,7 @@ from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
+from bot.core.patience import patiently
 from bot.core.platform import Platform, endpoint, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
@@ -213,12 +214,12 @@ class GitHub(Platform):
         try:
             return await self._new_change(path, {**text, "head": call.head, "base": call.base}, call.draft, token)
         except ProviderError as error:
-            there = next(iter(await self._pulls(call, "open", token)), None) if error.word == "invalid" else None
-            base = await self._base_now(call, token) if error.word == "invalid" and there is None else call.base
-            if base != call.base:
-                return await self._open_change(structs.replace(call, base=base), receipt, token)
-            if there is None:
+            if error.word != "invalid":
                 raise
+            if (there := next(iter(await self._pulls(call, "open", token)), None)) is None:
+                if (base := await self._base_now(call, token)) != call.base:
+                    return await self._open_change(structs.replace(call, base=base), receipt, token)
+                raise await self._why_not_opened(call, error, token) from error
         if carries_mark(there.body or ""):
             return await self._edit_change(path, str(there.number), text, token)
         return _receipt_of_pull(there)
@@ -232,6 +233,28 @@ class GitHub(Platform):
             )
             raise Refused("branch", text)
         return found.name
+
+    async def _why_not_opened(self, call: OpenChange, error: ProviderError, token: Secret) -> ProviderError:
+        """Return what it means that none was opened and none is to be seen.
+
+        Not all of GitHub knows at once of what was pushed or opened a moment ago: that is `unavailable`.
+        """
+        later = ProviderError("unavailable", error.detail)
+        told = error.detail.lower()
+        if "already exists" in told:
+            return later
+        if not ('"field":"head"' in told and '"code":"invalid"' in told):
+            return error
+
+        async def look() -> None:
+            if not await code.branch(self._api, token, path_of(call.repository.name), call.head):
+                raise later
+
+        try:
+            await patiently(look)
+        except ProviderError as other:
+            return error if other is later else other  # there is no such branch
+        return later
 
     async def _new_change(self, path: str, wanted: dict[str, str], draft: bool, token: Secret) -> Receipt:
         try:

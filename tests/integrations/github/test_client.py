@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bot.core import patience
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Origin, Repository, Thread, Trigger
 from bot.core.marks import mark
@@ -21,6 +22,7 @@ from integrations.github.client import GitHub
 REPO = "octo/hello"
 PLACE = Repository("github", REPO)
 COMMENTS = r"/repos/octo/hello/issues/1/comments"
+PULLS = r"/repos/octo/hello/pulls"
 
 
 def say(text: str = "Hello", topic: str = "status:1", beneath: str = "", item: str = "1") -> Say:
@@ -289,10 +291,55 @@ async def test_a_base_that_is_gone_is_said_to_be_so(server: GitHubServer, client
         await client.perform(change(), None, token)
 
 
-async def test_a_branch_without_commits_is_said_to_be_so(server: GitHubServer, client: GitHub, token: Secret) -> None:
+async def test_a_branch_without_commits_is_said_to_be_so(
+    server: GitHubServer, client: GitHub, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)  # it is looked for several times
     with pytest.raises(ProviderError) as refused:
         await client.perform(change(head="nowhere"), None, token)
     assert refused.value.word == "invalid"
+
+
+async def test_a_pull_request_that_exists_and_is_not_to_be_seen_yet_is_come_back_to(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    first = await client.perform(change(), None, token)
+    server.fail("GET", PULLS, status=200, body=[])
+    with pytest.raises(ProviderError, match="already exists") as not_yet:
+        await client.perform(change(), None, token)
+    assert not_yet.value.word == "unavailable"
+    assert await client.perform(change(), None, token) == first
+
+
+HEAD_INVALID = {
+    "message": "Validation Failed",
+    "errors": [{"resource": "PullRequest", "field": "head", "code": "invalid"}],
+}
+
+
+async def test_a_branch_that_was_pushed_and_is_not_to_be_seen_yet_is_come_back_to(
+    server: GitHubServer, client: GitHub, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
+    await push(server, "onhand/1-x")
+    server.fail("POST", PULLS, status=422, body=HEAD_INVALID)
+    server.fail("GET", f"/repos/{REPO}/branches/onhand/1-x", status=404)  # nor is it seen there at first
+    with pytest.raises(ProviderError) as not_yet:
+        await client.perform(change(), None, token)
+    assert not_yet.value.word == "unavailable"
+    assert (await client.perform(change(), None, token)).id == "1"
+
+
+async def test_a_pull_request_that_comes_too_quickly_is_a_limit(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    errors = [{"resource": "PullRequest", "code": "custom", "message": "was submitted too quickly"}]
+    server.fail("POST", PULLS, status=422, body={"message": "Validation Failed", "errors": errors})
+    with pytest.raises(ProviderError) as limited:
+        await client.perform(change(), None, token)
+    assert (limited.value.word, limited.value.retry_after) == ("limited", 60.0)
 
 
 # --- who ------------------------------------------------------------------------------------------------------------
@@ -501,6 +548,7 @@ REFUSALS: list[tuple[int, dict[str, str], str, str, float | None]] = [
         "limited",
         30.0,
     ),
+    (403, {}, "You have triggered an abuse detection mechanism. Please wait a few minutes.", "limited", 60.0),
     (404, {}, "Not Found", "missing", None),
     (409, {}, "Conflict", "conflict", None),
     (410, {}, "Issues are disabled", "missing", None),
