@@ -48,6 +48,12 @@ def account(server: GitHubServer, login: str) -> Account:
     return Account("github", str(server.person(login).id), login)
 
 
+@pytest.fixture
+def made_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the client has made may not be missing any more, unless somebody has deleted it."""
+    monkeypatch.setattr("integrations.github.client._UNSEEN", 0.0)
+
+
 def test_the_client_is_what_the_ports_ask_for() -> None:
     client = GitHub(GitHub.Settings(), Us())
     integration: Integration = client
@@ -69,6 +75,7 @@ async def test_a_message_is_created_and_then_edited(server: GitHubServer, client
     assert comment.body == f"{mark('status:1')}\nTwo"
 
 
+@pytest.mark.usefixtures("made_long_ago")
 async def test_a_message_that_somebody_deleted_is_said_anew(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -80,6 +87,7 @@ async def test_a_message_that_somebody_deleted_is_said_anew(
     assert second.id != first.id
 
 
+@pytest.mark.usefixtures("made_long_ago")
 async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_time(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -93,6 +101,22 @@ async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_tim
     assert len(server.comments(REPO, 1)) == 1
 
 
+async def test_a_message_that_was_just_made_and_cannot_be_seen_yet_is_not_said_twice(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.issue(REPO, "octo-alice", "A bug")
+    first = await client.perform(say("One"), None, token)
+    server.fail("PATCH", f"/repos/{REPO}/issues/comments/{first.id}", status=404)
+    server.fail("GET", COMMENTS, status=200, body=[])
+    with pytest.raises(ProviderError) as not_yet:
+        await client.perform(say("Two"), first, token)
+    assert not_yet.value.word == "unavailable"
+    assert 0 < (not_yet.value.retry_after or 0) <= 10
+    assert await client.perform(say("Two"), first, token) == first
+    assert [c.body for c in server.comments(REPO, 1)] == [f"{mark('status:1')}\nTwo"]
+
+
+@pytest.mark.usefixtures("made_long_ago")
 async def test_a_message_that_moved_with_its_issue_is_edited_where_it_is_now(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
