@@ -279,3 +279,33 @@ async def test_a_call_that_fails_until_github_is_well_again_ends_the_request_the
 
     calls = [(scene, call) for scene in SCENES for call in await calls_of(ground, scene) if call[2] == 0]
     assert await each_call(ground, calls, check) == []
+
+
+@pytest.mark.parametrize("merged", [True, False])
+async def test_a_pull_request_that_a_person_merges_or_closes_before_its_answer_is_made_up_for_is_the_one(
+    ground: Ground, merged: bool
+) -> None:
+    name = await ground.repository()
+    conversation, seq = await asked_in_an_issue(ground, name)
+    ground.github.fail("POST", f"/repos/{name}/pulls", status=502, after=True)
+    working = asyncio.create_task(ground.work(conversation, seq))
+    while not (pulls := ground.github.pulls(name)):
+        await asyncio.sleep(0.01)
+    pulls[0].state = "closed"
+    if merged:
+        branch = pulls[0].pull.head if pulls[0].pull else ""
+        await asyncio.to_thread(ground.github.git.git, "acme/code", "branch", "-f", "main", branch)
+    await working
+    state = await ground.state(conversation)
+    assert state.requests[seq].ending == "finished"
+    assert state.topics["change:onhand/1-login-redirect"].id == str(pulls[0].number)
+    assert len(ground.github.pulls(name)) == 1
+
+
+async def test_a_pull_request_that_was_closed_after_an_earlier_run_is_followed_by_a_new_one(ground: Ground) -> None:
+    name = await ground.repository()
+    await ground.work(*await asked_in_an_issue(ground, name))
+    ground.github.pulls(name)[0].state = "closed"
+    await ground.github.comment(name, 1, "alice", "@onhand rename it")
+    await ground.work(*await ground.hear())
+    assert [pull.state for pull in ground.github.pulls(name)] == ["closed", "open"]
