@@ -65,12 +65,12 @@ class Answer(Struct, frozen=True):
 class Permissions(Struct, frozen=True):
     """What the token's owner may do in a repository."""
 
-    push: bool = False
+    push: bool
     admin: bool = False
 
 
 class Repo(Struct, frozen=True):
-    """A repository."""
+    """A repository. `permissions` are told to whoever is signed in."""
 
     full_name: str
     default_branch: str = "main"
@@ -82,11 +82,15 @@ class Repo(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """What a person may do in a repository: a permission of admin, write, read or none, and a role."""
+    """What a person may do in a repository: a permission of admin, write, read or none, and a role.
 
-    permission: str = "none"
+    GitHub always tells permission and user: an answer without them is none, and not a right that somebody lacks.
+    https://docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user
+    """
+
+    permission: str
+    user: Person | None
     role_name: str | None = None
-    user: Person | None = None
 
     @property
     def writes(self) -> bool:

@@ -338,8 +338,7 @@ class GitHub(Platform):
         paths = [place, *([f"{place}/collaborators/{quote(account.login, safe='')}/permission"] if account else [])]
         told = await asyncio.gather(*(self._api.get(token, path) for path in paths), return_exceptions=True)
         repo = _given(told[0]).read(Repo)
-        minted = self._app and self._app.minted(token)
-        if not (minted.may_push(name) if minted else repo.permissions and repo.permissions.push):
+        if not self._may_push(name, repo, token):
             return False
         if account is None:
             return True
@@ -348,6 +347,14 @@ class GitHub(Platform):
         standing = _given(told[1]).read(Standing)
         same_person = standing.user is not None and str(standing.user.id) == account.id  # logins change hands
         return same_person and standing.writes
+
+    def _may_push(self, name: str, repo: Repo, token: Secret) -> bool:
+        """Whether the token may. Raises ProviderError where GitHub was asked with one and does not say it."""
+        if self._app and (minted := self._app.minted(token)):
+            return minted.may_push(name)
+        if token and repo.permissions is None:
+            raise ProviderError("unavailable", f"GitHub's answer does not say what the token may do in {name}")
+        return repo.permissions is not None and repo.permissions.push
 
     async def identify(self, token: Secret) -> Account:
         app = self._app if self._app and self._app.minted(token) else None

@@ -400,6 +400,35 @@ async def test_an_unknown_person_or_repository_gives_no_right(
     assert not await client.may_write(Repository("github", "octo/none"), account(server, "octo-alice"), token)
 
 
+@pytest.mark.parametrize("answer", [{}, {"permission": "write"}, {"role_name": "write", "user": None}, "a page"])
+async def test_an_answer_that_tells_no_right_is_none_and_no_refusal(
+    server: GitHubServer, client: GitHub, token: Secret, answer: Any
+) -> None:
+    server.fail("GET", f"/repos/{REPO}/collaborators/octo-alice/permission", status=200, body=answer)
+    with pytest.raises(ProviderError) as unread:
+        await client.may_write(PLACE, account(server, "octo-alice"), token)
+    assert unread.value.word == "unavailable"
+    assert await client.may_write(PLACE, account(server, "octo-alice"), token)
+
+
+@pytest.mark.parametrize("more", [{}, {"permissions": None}, {"permissions": {}}])
+async def test_a_repository_that_does_not_tell_what_the_token_may_is_asked_for_again(
+    server: GitHubServer, client: GitHub, token: Secret, more: dict[str, Any]
+) -> None:
+    server.fail("GET", f"/repos/{REPO}", status=200, body={"full_name": REPO, "default_branch": "main", **more})
+    with pytest.raises(ProviderError) as unread:
+        await client.may_write(PLACE, account(server, "octo-alice"), token)
+    assert unread.value.word == "unavailable"
+    assert await client.may_write(PLACE, account(server, "octo-alice"), token)
+
+
+async def test_without_a_token_nobody_tells_what_it_may_and_it_may_nothing(
+    server: GitHubServer, client: GitHub
+) -> None:
+    server.fail("GET", f"/repos/{REPO}", status=200, body={"full_name": REPO})
+    assert not await client.may_write(PLACE, None, Secret(""))
+
+
 async def test_a_login_is_no_path(server: GitHubServer, client: GitHub, token: Secret) -> None:
     assert not await client.may_write(PLACE, Account("github", "1", "../../../user?x="), token)
     assert all(r.path.startswith("/repos/octo/hello") for r in server.requests)
