@@ -309,3 +309,35 @@ async def test_a_pull_request_that_was_closed_after_an_earlier_run_is_followed_b
     await ground.github.comment(name, 1, "alice", "@onhand rename it")
     await ground.work(*await ground.hear())
     assert [pull.state for pull in ground.github.pulls(name)] == ["closed", "open"]
+
+
+HEAD_INVALID = [{"resource": "PullRequest", "field": "head", "code": "invalid"}]
+TOO_QUICKLY = [{"resource": "PullRequest", "code": "custom", "message": "was submitted too quickly"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "errors"),
+    [
+        (422, "Validation Failed", HEAD_INVALID),
+        (422, "Validation Failed", TOO_QUICKLY),
+        (403, "You have triggered an abuse detection mechanism.", []),
+    ],
+    ids=["head invalid", "too quickly", "abuse detection"],
+)
+async def test_a_pull_request_that_github_does_not_take_at_once_is_opened_later(
+    ground: Ground, status: int, message: str, errors: list[dict[str, str]]
+) -> None:
+    name = await ground.repository()
+    conversation, seq = await asked_in_an_issue(ground, name)
+    ground.github.fail("POST", f"/repos/{name}/pulls", status=status, body={"message": message, "errors": errors})
+    await ground.work(conversation, seq)
+    assert wrong_with(ground, name, await ground.state(conversation), seq, heals=True) == ""
+
+
+async def test_a_pull_request_that_was_opened_and_is_not_shown_yet_is_found_later(ground: Ground) -> None:
+    name = await ground.repository()
+    conversation, seq = await asked_in_an_issue(ground, name)
+    ground.github.fail("POST", f"/repos/{name}/pulls", status=502, after=True)
+    ground.github.fail("GET", f"/repos/{name}/pulls", status=200, body=[], times=3)
+    await ground.work(conversation, seq)
+    assert wrong_with(ground, name, await ground.state(conversation), seq, heals=True) == ""
