@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 _CLOCKS_DIFFER = 60.0
 """Seconds."""
-_SLOW_DOWN = ("rate limit", "abuse detection", "submitted too quickly")
-"""In which words GitHub says, with a 403 or 422, that it was asked for too much: the second is on older servers."""
+_SLOW_DOWN = {403: ("rate limit", "abuse detection"), 422: ("was submitted too quickly",)}
+"""In which words GitHub says that it was asked for too much, by status; the second is what older servers say."""
 
 
 class Said(Struct, frozen=True):
@@ -178,8 +178,8 @@ def refused(answer: Answer, what: str, now: float) -> ProviderError:
     with suppress(ProviderError):
         said = answer.read(Said)
     told = f"{said.message[:300]} {msgspec.json.encode(said.errors).decode() if said.errors else ''}"
-    slow_down = any(words in told.lower() for words in _SLOW_DOWN)
-    limited = (answer.status == 403 and wait is not None) or (answer.status in (403, 422) and slow_down)
+    slow_down = any(words in told.lower() for words in _SLOW_DOWN.get(answer.status, ()))
+    limited = slow_down or (answer.status == 403 and wait is not None)
     behind = date_of(answer.headers, now) - now
     if answer.status == 401 and abs(behind) > _CLOCKS_DIFFER:  # an App signs in with the time
         told += (
