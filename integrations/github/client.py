@@ -32,7 +32,7 @@ _LONGEST = 65_536
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
 _UNSEEN = 10.0
-"""Seconds for which a message that was made may be missing, though nobody has deleted it: not all of GitHub knows of it yet."""
+"""Seconds for which a message may be missing that nobody has deleted: it was just made, and not all of GitHub knows of it yet."""
 _REACTED = {"issue": "issues", "change": "issues", "comment": "issues/comments", "review_comment": "pulls/comments"}
 """Where in the API what can be reacted to is, by the kind of what was said."""
 _REPLY = "r"
@@ -79,8 +79,8 @@ class GitHub(Platform):
         self._web = web_address("github.web_url", settings.web_url, "https://github.com")
         self._api = Api(web_address("github.api_url", settings.api_url, "https://api.github.com"), settings.timeout)
         self._app = _app(settings, self._api)
-        self._new: dict[str, float] = {}
-        """Until when a message that was made here may be missing, by its id."""
+        self._missing: dict[str, float] = {}
+        """Since when messages are missing, by their ids."""
         login = settings.bot_login.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, us.public_url, login, settings.app_id.strip())
         self._hooks = Hooks(self._api, endpoint(us.public_url, "github"), time.time)
@@ -182,20 +182,21 @@ class GitHub(Platform):
         # it was said anew and the answer was lost, or it moved to another repository with its issue
         if receipt and (other := await self._find_message(call, token)):
             return await self._edit(call, other, body, token)
-        rest = self._new.get(receipt.id, 0.0) - time.monotonic() if receipt else 0.0
-        if rest > 0:
-            raise ProviderError("unavailable", f"{call.topic} was just made and cannot be seen yet", retry_after=rest)
-        made = await self._say_anew(call, place, number, body, token)  # else somebody has deleted it
-        now = time.monotonic()
-        self._new = {**{known: until for known, until in self._new.items() if until > now}, made.id: now + _UNSEEN}
-        return made
-
-    async def _say_anew(self, call: Say, place: str, number: str, body: dict[str, str], token: Secret) -> Receipt:
-        if call.beneath:
+        if receipt:
+            self._wait_for(receipt)
+        if call.beneath:  # else somebody has deleted it, and it is said anew
             above = f"{place}/pulls/{number}/comments/{number_in(call.beneath)}/replies"
             if said := await unless(self._write(token, "POST", above, body, _REPLY), "missing", "invalid"):
                 return said  # else the remark is gone, and the answer goes below the whole
         return await self._write(token, "POST", f"{place}/issues/{number}/comments", body)
+
+    def _wait_for(self, said: Receipt) -> None:
+        """Raise ProviderError for a message that is missing only since a moment: whether made here or elsewhere."""
+        now = time.monotonic()
+        self._missing = {known: since for known, since in self._missing.items() if now - since < 2 * _UNSEEN}
+        rest = self._missing.setdefault(said.id, now) + _UNSEEN - now
+        if rest > 0:
+            raise ProviderError("unavailable", f"message {said.id} cannot be seen, perhaps not yet", retry_after=rest)
 
     async def _edit(self, call: Say, receipt: Receipt, body: dict[str, str], token: Secret) -> Receipt:
         kind, prefix = ("pulls", _REPLY) if receipt.id.startswith(_REPLY) else ("issues", "")
@@ -232,7 +233,7 @@ class GitHub(Platform):
             if (there := next(iter(await self._pulls(call, "open", token)), None)) is None:
                 if (base := await self._base_now(call, token)) != call.base:
                     return await self._open_change(structs.replace(call, base=base), receipt, token)
-                raise await self._why_not_opened(call, error, token) from error
+                raise await self._why_not_opened(call, error, token) from None
         if carries_mark(there.body or ""):
             return await self._edit_change(path, str(there.number), text, token)
         return _receipt_of_pull(there)

@@ -49,8 +49,8 @@ def account(server: GitHubServer, login: str) -> Account:
 
 
 @pytest.fixture
-def made_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the client has made may not be missing any more, unless somebody has deleted it."""
+def missing_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is missing is not waited for."""
     monkeypatch.setattr("integrations.github.client._UNSEEN", 0.0)
 
 
@@ -75,7 +75,7 @@ async def test_a_message_is_created_and_then_edited(server: GitHubServer, client
     assert comment.body == f"{mark('status:1')}\nTwo"
 
 
-@pytest.mark.usefixtures("made_long_ago")
+@pytest.mark.usefixtures("missing_is_deleted")
 async def test_a_message_that_somebody_deleted_is_said_anew(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -87,7 +87,7 @@ async def test_a_message_that_somebody_deleted_is_said_anew(
     assert second.id != first.id
 
 
-@pytest.mark.usefixtures("made_long_ago")
+@pytest.mark.usefixtures("missing_is_deleted")
 async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_time(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -105,7 +105,8 @@ async def test_a_message_that_was_just_made_and_cannot_be_seen_yet_is_not_said_t
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
     await server.issue(REPO, "octo-alice", "A bug")
-    first = await client.perform(say("One"), None, token)
+    made = await server.comment(REPO, 1, "onhand-bot", f"{mark('status:1')}\nOne")  # by another worker
+    first = Receipt(str(made), f"{server.web_url}/{REPO}/issues/1#issuecomment-{made}")
     server.fail("PATCH", f"/repos/{REPO}/issues/comments/{first.id}", status=404)
     server.fail("GET", COMMENTS, status=200, body=[])
     with pytest.raises(ProviderError) as not_yet:
@@ -116,7 +117,18 @@ async def test_a_message_that_was_just_made_and_cannot_be_seen_yet_is_not_said_t
     assert [c.body for c in server.comments(REPO, 1)] == [f"{mark('status:1')}\nTwo"]
 
 
-@pytest.mark.usefixtures("made_long_ago")
+async def test_a_message_that_stays_missing_is_said_anew(
+    server: GitHubServer, client: GitHub, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("integrations.github.client._UNSEEN", 0.3)
+    await server.issue(REPO, "octo-alice", "A bug")
+    first = await client.perform(say("One"), None, token)
+    await server.delete_comment(int(first.id), "octo-alice")
+    second = await patience.patiently(lambda: client.perform(say("Two"), first, token))
+    assert [str(c.id) for c in server.comments(REPO, 1)] == [second.id]
+
+
+@pytest.mark.usefixtures("missing_is_deleted")
 async def test_a_message_that_moved_with_its_issue_is_edited_where_it_is_now(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
