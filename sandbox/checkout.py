@@ -70,7 +70,7 @@ class GitCheckout:
                     raise unsafe(failed, source) from None
                 if "couldn't find remote ref" not in failed.said:
                     raise failed.for_provider() from None
-                raise await why_missing(mirror, source, token) from None
+                raise await why_missing(mirror, source, head, token) from None
 
     async def put(
         self, source: Source, commit: str, branch: str, sandbox: Sandbox, author: str, co_author: str

@@ -10,19 +10,31 @@ from sandbox.git import GitError, git
 from sandbox.names import branch_ref
 
 
-async def why_missing(mirror: Path, source: Source, token: Secret) -> Refused:
-    """Return what to tell the person whose branch is not there. Raises ProviderError."""
+async def why_missing(mirror: Path, source: Source, start: str, token: Secret) -> Refused | ProviderError:
+    """Return what it means that git was told of no ref `start`, or of no base: is it not there, or has it only not been told?
+
+    A proxy's page in the place of an answer tells git of nothing at all. What the forge's API knows is there.
+    """
     try:
-        key = (source.url, source.username, token)
-        there = await git(mirror, "ls-remote", "--heads", "--", source.url, key=key, seconds=60.0)
+        found = await _refs(mirror, source, token)
     except GitError as failed:
-        raise failed.for_provider() from None
-    name = source.repository.name
-    if not there.strip():
+        return failed.for_provider()
+    name, base = source.repository.name, branch_ref(source.base)
+    if {base, start} <= found or (base not in found and source.commit) or (not found and source.head):
+        return ProviderError("unavailable", f"{source.url} did not answer as git does: it told nothing of {start}")
+    if not found:
         return Refused("empty", f"The repository {name} is empty; push a first commit and ask again.")
-    found = {row.partition("\t")[2] for row in there.decode(errors="replace").splitlines()}
-    missing = source.base if branch_ref(source.base) not in found else source.head
+    missing = source.base if base not in found else source.head
     return Refused("branch", f"The repository {name} has no branch {missing}; name one with branch= and ask again.")
+
+
+async def _refs(mirror: Path, source: Source, token: Secret) -> set[str]:
+    """Return the branches that the repository shows, and `head_ref` if it does. Raises GitError."""
+    key = (source.url, source.username, token)
+    kind = () if source.head_ref else ("--heads",)
+    wanted = ("refs/heads/*", source.head_ref) if source.head_ref else ()
+    told = await git(mirror, "ls-remote", *kind, "--", source.url, *wanted, key=key, seconds=60.0)
+    return {ref for row in told.decode(errors="replace").splitlines() if (ref := row.partition("\t")[2])}
 
 
 def unsafe(failed: GitError, source: Source) -> Refused:

@@ -9,7 +9,7 @@ from typing import Any
 from bot.core.conversation import RequestState, RunState
 from bot.core.errors import ProviderError, Unavailable
 from bot.core.events import Called, Draft
-from bot.core.outbound import Call, Outcome, React, Receipt, Status, Task
+from bot.core.outbound import Call, OpenChange, Outcome, React, Receipt, Status, Task
 from bot.core.patience import patiently
 from bot.core.ports import Integration
 from bot.core.secret import Secret
@@ -97,17 +97,23 @@ class Reporter:
         known = self._log.state.topics.get(call.topic)
         if known is not None and not self._log.holder:
             return known
-        receipt = known
-        if receipt is None and not await self._log.claim(call.topic):
-            receipt = await self._lookup(call, token)
-        try:
-            done = await self._integration.perform(call, receipt, token)
-        except ProviderError as error:
-            self._tried[call.topic] = self._clock() if error.word == "unavailable" else 0.0
-            raise
+        found = None
+        if known is None and not await self._log.claim(call.topic):
+            found = await self._lookup(call, token)
+        if found is not None and isinstance(call, OpenChange):
+            done = found  # merged or closed meanwhile, it is the one that was wanted all the same
+        else:
+            done = await self._perform(call, known or found, token)
         if done != known:
             await self._log.append(Draft(Called(topic=call.topic, receipt=done)))
         return done
+
+    async def _perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
+        try:
+            return await self._integration.perform(call, receipt, token)
+        except ProviderError as error:
+            self._tried[call.topic] = self._clock() if error.word == "unavailable" else 0.0
+            raise
 
     async def _lookup(self, call: Call, token: Secret) -> Receipt | None:
         receipt = self._log.state.topics.get(call.topic)  # it may have come with the refused claim

@@ -172,12 +172,16 @@ class GitHubServer:
         status: int = 500,
         headers: Mapping[str, str] | None = None,
         message: str = "planned failure",
+        body: Any = None,
         times: int = 1,
         after: bool = False,
     ) -> Fault:
-        """Fail the next `times` requests whose method and whole path (a regular expression) match."""
+        """Fail the next `times` requests whose method and whole path (a regular expression) match.
+
+        The answer tells the message, or is `body` as JSON.
+        """
         wanted = re.compile(path)
-        return self._plan(Fault(method, wanted, times, "answer", status, headers or {}, message, after))
+        return self._plan(Fault(method, wanted, times, "answer", status, headers or {}, message, after, body=body))
 
     def hang(self, method: str, path: str, *, times: int = 1, after: bool = False) -> Fault:
         """Leave the next `times` matching requests without an answer, until `release()`, at most two minutes."""

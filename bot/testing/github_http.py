@@ -58,6 +58,8 @@ class Fault:
     """Whether the request is carried out first, so that only its answer is lost."""
     skip: int = 0
     """How many matching requests pass before."""
+    body: Any = None
+    """What is answered as JSON instead of the message, if anything."""
     _waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = field(default_factory=list)
     _met: threading.Event = field(default_factory=threading.Event)
     _released: bool = False
@@ -124,7 +126,7 @@ class Front:
             status, body, headers = await self._answer(request, asked, credential)
         if fault is not None:
             status, body, headers = fault.status, {"message": fault.message}, dict(fault.headers)
-            body = body if status >= 300 else fault.message
+            body = fault.body if fault.body is not None else body if status >= 300 else fault.message
         lost = fault is not None and fault.kind != "answer"
         self.requests.append(request if lost else replace(request, status=status))
         await self._respond(send, fault, status, body, headers)

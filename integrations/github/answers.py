@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _CLOCKS_DIFFER = 60.0
 """Seconds."""
+_SLOW_DOWN = {403: ("rate limit", "abuse detection"), 422: ("was submitted too quickly",)}
+"""In which words GitHub says that it was asked for too much, by status; the second is what older servers say."""
 
 
 class Said(Struct, frozen=True):
@@ -63,12 +65,12 @@ class Answer(Struct, frozen=True):
 class Permissions(Struct, frozen=True):
     """What the token's owner may do in a repository."""
 
-    push: bool = False
+    push: bool
     admin: bool = False
 
 
 class Repo(Struct, frozen=True):
-    """A repository."""
+    """A repository. `permissions` are told to whoever is signed in."""
 
     full_name: str
     default_branch: str = "main"
@@ -80,11 +82,15 @@ class Repo(Struct, frozen=True):
 
 
 class Standing(Struct, frozen=True):
-    """What a person may do in a repository: a permission of admin, write, read or none, and a role."""
+    """What a person may do in a repository: a permission of admin, write, read or none, and a role.
 
-    permission: str = "none"
+    GitHub always tells permission and user: an answer without them is none, and not a right that somebody lacks.
+    https://docs.github.com/rest/collaborators/collaborators#get-repository-permissions-for-a-user
+    """
+
+    permission: str
+    user: Person | None
     role_name: str | None = None
-    user: Person | None = None
 
     @property
     def writes(self) -> bool:
@@ -171,8 +177,9 @@ def refused(answer: Answer, what: str, now: float) -> ProviderError:
     said, wait = Said(), wait_of(answer.headers, "x-ratelimit", now)
     with suppress(ProviderError):
         said = answer.read(Said)
-    limited = answer.status == 403 and (wait is not None or "rate limit" in said.message.lower())
     told = f"{said.message[:300]} {msgspec.json.encode(said.errors).decode() if said.errors else ''}"
+    slow_down = any(words in told.lower() for words in _SLOW_DOWN.get(answer.status, ()))
+    limited = slow_down or (answer.status == 403 and wait is not None)
     behind = date_of(answer.headers, now) - now
     if answer.status == 401 and abs(behind) > _CLOCKS_DIFFER:  # an App signs in with the time
         told += (

@@ -12,6 +12,7 @@ from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import carries_mark, mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
+from bot.core.patience import patiently
 from bot.core.platform import Platform, endpoint, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
@@ -30,6 +31,8 @@ _LONGEST = 65_536
 """Characters that GitHub takes as the body of a comment, an issue or a pull request."""
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
+_UNSEEN = 10.0
+"""Seconds for which a message may be missing that nobody has deleted: it was just made, and not all of GitHub knows of it yet."""
 _REACTED = {"issue": "issues", "change": "issues", "comment": "issues/comments", "review_comment": "pulls/comments"}
 """Where in the API what can be reacted to is, by the kind of what was said."""
 _REPLY = "r"
@@ -76,6 +79,8 @@ class GitHub(Platform):
         self._web = web_address("github.web_url", settings.web_url, "https://github.com")
         self._api = Api(web_address("github.api_url", settings.api_url, "https://api.github.com"), settings.timeout)
         self._app = _app(settings, self._api)
+        self._missing: dict[str, float] = {}
+        """Since when messages are missing, by their ids."""
         login = settings.bot_login.strip().removeprefix("@")
         self._us = webhook.Us(us.handle, us.label, us.public_url, login, settings.app_id.strip())
         self._hooks = Hooks(self._api, endpoint(us.public_url, "github"), time.time)
@@ -177,11 +182,21 @@ class GitHub(Platform):
         # it was said anew and the answer was lost, or it moved to another repository with its issue
         if receipt and (other := await self._find_message(call, token)):
             return await self._edit(call, other, body, token)
+        if receipt:
+            self._wait_for(receipt)
         if call.beneath:  # else somebody has deleted it, and it is said anew
             above = f"{place}/pulls/{number}/comments/{number_in(call.beneath)}/replies"
             if said := await unless(self._write(token, "POST", above, body, _REPLY), "missing", "invalid"):
                 return said  # else the remark is gone, and the answer goes below the whole
         return await self._write(token, "POST", f"{place}/issues/{number}/comments", body)
+
+    def _wait_for(self, said: Receipt) -> None:
+        """Raise ProviderError for a message that is missing only since a moment: whether made here or elsewhere."""
+        now = time.monotonic()
+        self._missing = {known: since for known, since in self._missing.items() if now - since < 2 * _UNSEEN}
+        rest = self._missing.setdefault(said.id, now) + _UNSEEN - now
+        if rest > 0:
+            raise ProviderError("unavailable", f"message {said.id} cannot be seen, perhaps not yet", retry_after=rest)
 
     async def _edit(self, call: Say, receipt: Receipt, body: dict[str, str], token: Secret) -> Receipt:
         kind, prefix = ("pulls", _REPLY) if receipt.id.startswith(_REPLY) else ("issues", "")
@@ -213,12 +228,12 @@ class GitHub(Platform):
         try:
             return await self._new_change(path, {**text, "head": call.head, "base": call.base}, call.draft, token)
         except ProviderError as error:
-            there = next(iter(await self._pulls(call, "open", token)), None) if error.word == "invalid" else None
-            base = await self._base_now(call, token) if error.word == "invalid" and there is None else call.base
-            if base != call.base:
-                return await self._open_change(structs.replace(call, base=base), receipt, token)
-            if there is None:
+            if error.word != "invalid":
                 raise
+            if (there := next(iter(await self._pulls(call, "open", token)), None)) is None:
+                if (base := await self._base_now(call, token)) != call.base:
+                    return await self._open_change(structs.replace(call, base=base), receipt, token)
+                raise await self._why_not_opened(call, error, token) from None
         if carries_mark(there.body or ""):
             return await self._edit_change(path, str(there.number), text, token)
         return _receipt_of_pull(there)
@@ -232,6 +247,28 @@ class GitHub(Platform):
             )
             raise Refused("branch", text)
         return found.name
+
+    async def _why_not_opened(self, call: OpenChange, error: ProviderError, token: Secret) -> ProviderError:
+        """Return what it means that none was opened and none is to be seen.
+
+        Not all of GitHub knows at once of what was pushed or opened a moment ago: that is `unavailable`.
+        """
+        later = ProviderError("unavailable", error.detail)
+        told = error.detail.lower()
+        if "already exists" in told:
+            return later
+        if not ('"field":"head"' in told and '"code":"invalid"' in told):
+            return error
+
+        async def look() -> None:
+            if not await code.branch(self._api, token, path_of(call.repository.name), call.head):
+                raise later
+
+        try:
+            await patiently(look)
+        except ProviderError as other:
+            return error if other is later else other  # there is no such branch
+        return later
 
     async def _new_change(self, path: str, wanted: dict[str, str], draft: bool, token: Secret) -> Receipt:
         try:
@@ -302,8 +339,7 @@ class GitHub(Platform):
         paths = [place, *([f"{place}/collaborators/{quote(account.login, safe='')}/permission"] if account else [])]
         told = await asyncio.gather(*(self._api.get(token, path) for path in paths), return_exceptions=True)
         repo = _given(told[0]).read(Repo)
-        minted = self._app and self._app.minted(token)
-        if not (minted.may_push(name) if minted else repo.permissions and repo.permissions.push):
+        if not self._may_push(name, repo, token):
             return False
         if account is None:
             return True
@@ -312,6 +348,14 @@ class GitHub(Platform):
         standing = _given(told[1]).read(Standing)
         same_person = standing.user is not None and str(standing.user.id) == account.id  # logins change hands
         return same_person and standing.writes
+
+    def _may_push(self, name: str, repo: Repo, token: Secret) -> bool:
+        """Whether the token may. Raises ProviderError where GitHub was asked with one and does not say it."""
+        if self._app and (minted := self._app.minted(token)):
+            return minted.may_push(name)
+        if token and repo.permissions is None:
+            raise ProviderError("unavailable", f"GitHub's answer does not say what the token may do in {name}")
+        return repo.permissions is not None and repo.permissions.push
 
     async def identify(self, token: Secret) -> Account:
         app = self._app if self._app and self._app.minted(token) else None

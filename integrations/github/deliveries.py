@@ -21,6 +21,9 @@ _HOOKS_KEPT = 3600.0
 """Seconds for which it is remembered where webhooks of ours are."""
 
 
+_MOST_PAGES = 100
+"""Pages of 100 attempts that are read in one look."""
+
 _ON_ITS_WAY = 60.0
 """Seconds that a delivery is given to arrive once GitHub was asked for it: it comes after the answer."""
 
@@ -86,16 +89,19 @@ class Redelivery:
 
 
 async def _attempts(api: Api, token: Callable[[], Secret], path: str, since: float) -> AsyncIterator[Attempt]:
-    query = {"per_page": "100"}
-    while True:
+    """Yield them newest first. However the list goes on (a page may lead to itself), it comes to an end."""
+    query, seen = {"per_page": "100"}, {""}
+    for _ in range(_MOST_PAGES):
         page = await api.get(token(), path, query)
         for attempt in page.read(list[Attempt]):
             if attempt.delivered_at.timestamp() < since:
                 return
             yield attempt
-        if not (cursor := page.next_cursor):
+        if (cursor := page.next_cursor) in seen:
             return
+        seen.add(cursor)
         query["cursor"] = cursor
+    log.warning("%s goes on after %d pages; older ones are not looked at", path, _MOST_PAGES)
 
 
 def _arrived(attempt: Attempt) -> bool:

@@ -279,3 +279,65 @@ async def test_a_call_that_fails_until_github_is_well_again_ends_the_request_the
 
     calls = [(scene, call) for scene in SCENES for call in await calls_of(ground, scene) if call[2] == 0]
     assert await each_call(ground, calls, check) == []
+
+
+@pytest.mark.parametrize("merged", [True, False])
+async def test_a_pull_request_that_a_person_merges_or_closes_before_its_answer_is_made_up_for_is_the_one(
+    ground: Ground, merged: bool
+) -> None:
+    name = await ground.repository()
+    conversation, seq = await asked_in_an_issue(ground, name)
+    ground.github.fail("POST", f"/repos/{name}/pulls", status=502, after=True)
+    working = asyncio.create_task(ground.work(conversation, seq))
+    while not (pulls := ground.github.pulls(name)):
+        await asyncio.sleep(0.01)
+    pulls[0].state = "closed"
+    if merged:
+        branch = pulls[0].pull.head if pulls[0].pull else ""
+        await asyncio.to_thread(ground.github.git.git, "acme/code", "branch", "-f", "main", branch)
+    await working
+    state = await ground.state(conversation)
+    assert state.requests[seq].ending == "finished"
+    assert state.topics["change:onhand/1-login-redirect"].id == str(pulls[0].number)
+    assert len(ground.github.pulls(name)) == 1
+
+
+async def test_a_pull_request_that_was_closed_after_an_earlier_run_is_followed_by_a_new_one(ground: Ground) -> None:
+    name = await ground.repository()
+    await ground.work(*await asked_in_an_issue(ground, name))
+    ground.github.pulls(name)[0].state = "closed"
+    await ground.github.comment(name, 1, "alice", "@onhand rename it")
+    await ground.work(*await ground.hear())
+    assert [pull.state for pull in ground.github.pulls(name)] == ["closed", "open"]
+
+
+HEAD_INVALID = [{"resource": "PullRequest", "field": "head", "code": "invalid"}]
+TOO_QUICKLY = [{"resource": "PullRequest", "code": "custom", "message": "was submitted too quickly"}]
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "errors"),
+    [
+        (422, "Validation Failed", HEAD_INVALID),
+        (422, "Validation Failed", TOO_QUICKLY),
+        (403, "You have triggered an abuse detection mechanism.", []),
+    ],
+    ids=["head invalid", "too quickly", "abuse detection"],
+)
+async def test_a_pull_request_that_github_does_not_take_at_once_is_opened_later(
+    ground: Ground, status: int, message: str, errors: list[dict[str, str]]
+) -> None:
+    name = await ground.repository()
+    conversation, seq = await asked_in_an_issue(ground, name)
+    ground.github.fail("POST", f"/repos/{name}/pulls", status=status, body={"message": message, "errors": errors})
+    await ground.work(conversation, seq)
+    assert wrong_with(ground, name, await ground.state(conversation), seq, heals=True) == ""
+
+
+async def test_a_pull_request_that_was_opened_and_is_not_shown_yet_is_found_later(ground: Ground) -> None:
+    name = await ground.repository()
+    conversation, seq = await asked_in_an_issue(ground, name)
+    ground.github.fail("POST", f"/repos/{name}/pulls", status=502, after=True)
+    ground.github.fail("GET", f"/repos/{name}/pulls", status=200, body=[], times=3)
+    await ground.work(conversation, seq)
+    assert wrong_with(ground, name, await ground.state(conversation), seq, heals=True) == ""

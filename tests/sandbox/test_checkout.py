@@ -267,6 +267,31 @@ async def test_a_worker_that_was_stopped_with_the_mirror_in_its_hands_holds_up_n
             assert await take(checkout, source, base, box) is not None
 
 
+@pytest.mark.parametrize(
+    ("times", "known"),
+    [
+        (1, {}),
+        (1, {"head": "topic", "head_ref": "refs/pull/3/head"}),
+        (2, {"commit": "c" * 40}),
+        (2, {"head": "topic", "head_ref": "refs/pull/3/head"}),
+    ],
+    ids=["a branch", "a fork's branch", "a branch that the API knows", "a pull request"],
+)
+async def test_a_page_in_the_place_of_gits_answer_says_nothing_of_the_repository(
+    times: int, known: dict[str, str], checkout: GitCheckout, tmp_path: Path
+) -> None:
+    async with GitHubServer(tmp_path / "github", echo=False) as github:
+        token = Secret(github.person("onhand-bot").token)
+        await github.repository("octo/hello", {"README.md": "Hello\n"}, {"onhand-bot": "write"})
+        await asyncio.to_thread(github.git.git, "octo/hello", "update-ref", "refs/pull/3/head", "main")
+        there = Source(Repository("github", "octo/hello"), f"{github.web_url}/octo/hello.git", "main", **known)
+        github.fail("GET", r"/octo/hello\.git/info/refs.*", status=200, message="a proxy's page", times=times)
+        with pytest.raises(ProviderError, match="did not answer as git does") as away:
+            await checkout.fetch(there, token)
+        assert away.value.word == "unavailable"
+        assert await checkout.fetch(there, token)
+
+
 async def test_a_wrong_token_is_unauthorized(checkout: GitCheckout, source: Source) -> None:
     with pytest.raises(ProviderError) as refused:
         await checkout.fetch(source, Secret("wrong-token-0123456789"))

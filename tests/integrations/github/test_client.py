@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from bot.core import patience
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Origin, Repository, Thread, Trigger
 from bot.core.marks import mark
@@ -21,6 +22,7 @@ from integrations.github.client import GitHub
 REPO = "octo/hello"
 PLACE = Repository("github", REPO)
 COMMENTS = r"/repos/octo/hello/issues/1/comments"
+PULLS = r"/repos/octo/hello/pulls"
 
 
 def say(text: str = "Hello", topic: str = "status:1", beneath: str = "", item: str = "1") -> Say:
@@ -46,6 +48,12 @@ def account(server: GitHubServer, login: str) -> Account:
     return Account("github", str(server.person(login).id), login)
 
 
+@pytest.fixture
+def missing_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is missing is not waited for."""
+    monkeypatch.setattr("integrations.github.client._UNSEEN", 0.0)
+
+
 def test_the_client_is_what_the_ports_ask_for() -> None:
     client = GitHub(GitHub.Settings(), Us())
     integration: Integration = client
@@ -67,6 +75,7 @@ async def test_a_message_is_created_and_then_edited(server: GitHubServer, client
     assert comment.body == f"{mark('status:1')}\nTwo"
 
 
+@pytest.mark.usefixtures("missing_is_deleted")
 async def test_a_message_that_somebody_deleted_is_said_anew(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -78,6 +87,7 @@ async def test_a_message_that_somebody_deleted_is_said_anew(
     assert second.id != first.id
 
 
+@pytest.mark.usefixtures("missing_is_deleted")
 async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_time(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -91,6 +101,34 @@ async def test_a_message_said_anew_whose_answer_was_lost_is_not_said_a_third_tim
     assert len(server.comments(REPO, 1)) == 1
 
 
+async def test_a_message_that_was_just_made_and_cannot_be_seen_yet_is_not_said_twice(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await server.issue(REPO, "octo-alice", "A bug")
+    made = await server.comment(REPO, 1, "onhand-bot", f"{mark('status:1')}\nOne")  # by another worker
+    first = Receipt(str(made), f"{server.web_url}/{REPO}/issues/1#issuecomment-{made}")
+    server.fail("PATCH", f"/repos/{REPO}/issues/comments/{first.id}", status=404)
+    server.fail("GET", COMMENTS, status=200, body=[])
+    with pytest.raises(ProviderError) as not_yet:
+        await client.perform(say("Two"), first, token)
+    assert not_yet.value.word == "unavailable"
+    assert 0 < (not_yet.value.retry_after or 0) <= 10
+    assert await client.perform(say("Two"), first, token) == first
+    assert [c.body for c in server.comments(REPO, 1)] == [f"{mark('status:1')}\nTwo"]
+
+
+async def test_a_message_that_stays_missing_is_said_anew(
+    server: GitHubServer, client: GitHub, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("integrations.github.client._UNSEEN", 0.3)
+    await server.issue(REPO, "octo-alice", "A bug")
+    first = await client.perform(say("One"), None, token)
+    await server.delete_comment(int(first.id), "octo-alice")
+    second = await patience.patiently(lambda: client.perform(say("Two"), first, token))
+    assert [str(c.id) for c in server.comments(REPO, 1)] == [second.id]
+
+
+@pytest.mark.usefixtures("missing_is_deleted")
 async def test_a_message_that_moved_with_its_issue_is_edited_where_it_is_now(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:
@@ -289,10 +327,55 @@ async def test_a_base_that_is_gone_is_said_to_be_so(server: GitHubServer, client
         await client.perform(change(), None, token)
 
 
-async def test_a_branch_without_commits_is_said_to_be_so(server: GitHubServer, client: GitHub, token: Secret) -> None:
+async def test_a_branch_without_commits_is_said_to_be_so(
+    server: GitHubServer, client: GitHub, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)  # it is looked for several times
     with pytest.raises(ProviderError) as refused:
         await client.perform(change(head="nowhere"), None, token)
     assert refused.value.word == "invalid"
+
+
+async def test_a_pull_request_that_exists_and_is_not_to_be_seen_yet_is_come_back_to(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    first = await client.perform(change(), None, token)
+    server.fail("GET", PULLS, status=200, body=[])
+    with pytest.raises(ProviderError, match="already exists") as not_yet:
+        await client.perform(change(), None, token)
+    assert not_yet.value.word == "unavailable"
+    assert await client.perform(change(), None, token) == first
+
+
+HEAD_INVALID = {
+    "message": "Validation Failed",
+    "errors": [{"resource": "PullRequest", "field": "head", "code": "invalid"}],
+}
+
+
+async def test_a_branch_that_was_pushed_and_is_not_to_be_seen_yet_is_come_back_to(
+    server: GitHubServer, client: GitHub, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "_FIRST_PAUSE", 0.01)
+    await push(server, "onhand/1-x")
+    server.fail("POST", PULLS, status=422, body=HEAD_INVALID)
+    server.fail("GET", f"/repos/{REPO}/branches/onhand/1-x", status=404)  # nor is it seen there at first
+    with pytest.raises(ProviderError) as not_yet:
+        await client.perform(change(), None, token)
+    assert not_yet.value.word == "unavailable"
+    assert (await client.perform(change(), None, token)).id == "1"
+
+
+async def test_a_pull_request_that_comes_too_quickly_is_a_limit(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    errors = [{"resource": "PullRequest", "code": "custom", "message": "was submitted too quickly"}]
+    server.fail("POST", PULLS, status=422, body={"message": "Validation Failed", "errors": errors})
+    with pytest.raises(ProviderError) as limited:
+        await client.perform(change(), None, token)
+    assert (limited.value.word, limited.value.retry_after) == ("limited", 60.0)
 
 
 # --- who ------------------------------------------------------------------------------------------------------------
@@ -327,6 +410,35 @@ async def test_an_unknown_person_or_repository_gives_no_right(
 ) -> None:
     assert not await client.may_write(PLACE, Account("github", "1", "nobody"), token)
     assert not await client.may_write(Repository("github", "octo/none"), account(server, "octo-alice"), token)
+
+
+@pytest.mark.parametrize("answer", [{}, {"permission": "write"}, {"role_name": "write", "user": None}, "a page"])
+async def test_an_answer_that_tells_no_right_is_none_and_no_refusal(
+    server: GitHubServer, client: GitHub, token: Secret, answer: Any
+) -> None:
+    server.fail("GET", f"/repos/{REPO}/collaborators/octo-alice/permission", status=200, body=answer)
+    with pytest.raises(ProviderError) as unread:
+        await client.may_write(PLACE, account(server, "octo-alice"), token)
+    assert unread.value.word == "unavailable"
+    assert await client.may_write(PLACE, account(server, "octo-alice"), token)
+
+
+@pytest.mark.parametrize("more", [{}, {"permissions": None}, {"permissions": {}}])
+async def test_a_repository_that_does_not_tell_what_the_token_may_is_asked_for_again(
+    server: GitHubServer, client: GitHub, token: Secret, more: dict[str, Any]
+) -> None:
+    server.fail("GET", f"/repos/{REPO}", status=200, body={"full_name": REPO, "default_branch": "main", **more})
+    with pytest.raises(ProviderError) as unread:
+        await client.may_write(PLACE, account(server, "octo-alice"), token)
+    assert unread.value.word == "unavailable"
+    assert await client.may_write(PLACE, account(server, "octo-alice"), token)
+
+
+async def test_without_a_token_nobody_tells_what_it_may_and_it_may_nothing(
+    server: GitHubServer, client: GitHub
+) -> None:
+    server.fail("GET", f"/repos/{REPO}", status=200, body={"full_name": REPO})
+    assert not await client.may_write(PLACE, None, Secret(""))
 
 
 async def test_a_login_is_no_path(server: GitHubServer, client: GitHub, token: Secret) -> None:
@@ -501,6 +613,7 @@ REFUSALS: list[tuple[int, dict[str, str], str, str, float | None]] = [
         "limited",
         30.0,
     ),
+    (403, {}, "You have triggered an abuse detection mechanism. Please wait a few minutes.", "limited", 60.0),
     (404, {}, "Not Found", "missing", None),
     (409, {}, "Conflict", "conflict", None),
     (410, {}, "Issues are disabled", "missing", None),

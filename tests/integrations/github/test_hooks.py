@@ -11,6 +11,7 @@ from bot.core.ports import Us
 from bot.core.secret import Secret
 from bot.testing.github import Delivery, GitHubServer
 from bot.testing.openapi import check_requests
+from integrations.github import deliveries
 from integrations.github.client import GitHub
 from tests.integrations.github.conftest import REPO
 from tests.integrations.github.test_app import asked_again
@@ -93,6 +94,29 @@ async def test_github_that_is_away_is_an_error_for_the_sweep(administers: GitHub
     server.fail("GET", rf"/repos/{REPO}/hooks/2/deliveries", status=503)
     with pytest.raises(ProviderError):
         await administers.catch_up(0)
+
+
+async def test_a_list_of_deliveries_that_leads_to_itself_is_read_once(
+    administers: GitHub, server: GitHubServer
+) -> None:
+    lost(server, "lost", *[502] * 120)
+    path = f"/repos/{REPO}/hooks/2/deliveries"
+    itself = {"link": f'<{server.api_url}{path}?per_page=100&cursor=v100>; rel="next"'}
+    page = server.apps.deliveries({"per_page": "100", "cursor": "v100"}, server.apps.attempts).body
+    fault = server.fail("GET", path, status=200, headers=itself, body=page, times=20)
+    fault.skip = 1
+    assert (await administers.catch_up(0)).sent_again == 1
+    assert paths(server, path)[:-1] == [path] * 2
+
+
+async def test_a_list_of_deliveries_without_an_end_is_read_so_far(
+    administers: GitHub, server: GitHubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_MOST_PAGES", 2)
+    for name in ("older", "newer"):
+        lost(server, name, *[502] * 200)
+    assert (await administers.catch_up(0)).sent_again == 1
+    assert asked_again(server) == ["newer"]
 
 
 async def test_every_request_is_one_that_github_describes(
