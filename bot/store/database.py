@@ -46,8 +46,8 @@ class Database:
 
     async def connect(self) -> None:
         """Open it. Raises ConfigError when its tables are not of this version, Unavailable when it is out of reach."""
-        await self._driver.open()
         try:
+            await self._driver.open()
             await self.read(_check)
         except BaseException:
             await self.close()

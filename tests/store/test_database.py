@@ -3,6 +3,8 @@
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -30,6 +32,11 @@ from bot.store.upgrade import alembic_config
 from tests.journeys.faults.proxy import Proxy
 
 THINK = Draft(Think(thought="hm"))
+ADD_USER = text("INSERT INTO users VALUES ('1', 'name', 0)")
+
+
+def count_users(connection: Connection) -> Any:
+    return connection.execute(text("SELECT count(*) FROM users")).scalar()
 
 
 async def test_upgrade_makes_every_table_from_nothing_and_may_be_repeated(bare_database_url: str) -> None:
@@ -184,7 +191,7 @@ async def test_durable_writes_are_synced_once_for_all_that_wait_and_others_are_n
 async def test_a_log_that_cannot_be_synced_is_no_durable_write(impatient: Path) -> None:
     database = Database(f"sqlite:///{impatient}")
     await database.connect()
-    impatient.with_name("onhand.db-wal").unlink()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), database._driver._sync._log)  # type: ignore[attr-defined]
     with pytest.raises(Unavailable, match="may be stored all the same"):
         await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
     await database.close()
@@ -198,6 +205,27 @@ async def test_a_log_that_was_deleted_while_it_was_open_takes_no_more(impatient:
     impatient.with_name("onhand.db-wal").unlink()
     with pytest.raises(Unavailable, match="deleted"):
         await database.write(lambda connection: connection.execute(text("DELETE FROM users")), durable=durable)
+    await database.close()
+
+
+REMAKE = "import sys, sqlite3; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM users').fetchone()"
+
+
+async def test_a_log_that_was_deleted_before_the_first_write_is_not_mistaken_for_the_one_another_process_made(
+    impatient: Path,
+) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    log = impatient.with_name("onhand.db-wal")
+    for path in (log, impatient.with_name("onhand.db-shm")):
+        path.unlink()
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", REMAKE, impatient], check=True)
+    assert log.exists()
+    for few in (True, False):
+        with pytest.raises(Unavailable, match="deleted"):
+            await database.read(count_users, few=few)
+    with pytest.raises(Unavailable, match="deleted"):
+        await database.write(lambda connection: connection.execute(ADD_USER))
     await database.close()
 
 
@@ -259,13 +287,6 @@ async def silent(postgres: Any) -> AsyncIterator[tuple[Database, Proxy]]:
             await asyncio.gather(*(database.read(count_users) for _ in range(5)))
             yield database, network
             await database.close()
-
-
-ADD_USER = text("INSERT INTO users VALUES ('1', 'name', 0)")
-
-
-def count_users(connection: Connection) -> Any:
-    return connection.execute(text("SELECT count(*) FROM users")).scalar()
 
 
 async def test_connections_that_lose_their_bytes_cost_nobody_a_write_and_are_waited_for_once(
