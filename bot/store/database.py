@@ -36,16 +36,18 @@ class Database:
     """One database, used from one event loop. Reads and writes raise Unavailable when it cannot take them now.
 
     `busy_seconds` is how long a write on SQLite waits for another process's lock; Slack wants its answer within 3 s.
+    `silent_seconds` is how long a transaction on PostgreSQL may take: far longer than any of ours that is answered, its wait
+    for a lock included.
     """
 
-    def __init__(self, url: str, busy_seconds: float = 2.5) -> None:
+    def __init__(self, url: str, busy_seconds: float = 2.5, silent_seconds: float = 10.0) -> None:
         self.url = parse(url)
-        self._driver = _driver(self.url, busy_seconds)
+        self._driver = _driver(self.url, busy_seconds, silent_seconds)
 
     async def connect(self) -> None:
         """Open it. Raises ConfigError when its tables are not of this version, Unavailable when it is out of reach."""
-        await self._driver.open()
         try:
+            await self._driver.open()
             await self.read(_check)
         except BaseException:
             await self.close()
@@ -70,12 +72,12 @@ class Database:
         return await self._driver.read(work, few=few)
 
 
-def _driver(url: URL, busy_seconds: float) -> _Driver:
+def _driver(url: URL, busy_seconds: float, silent_seconds: float) -> _Driver:
     if url.get_backend_name() == "sqlite":
         return Sqlite(url, busy_seconds)
     from bot.store.postgres import Postgres  # it brings SQLAlchemy's ORM along: a fifth of a start that does without
 
-    return Postgres(url)
+    return Postgres(url, silent_seconds)
 
 
 def parse(url: str) -> URL:

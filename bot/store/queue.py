@@ -33,9 +33,8 @@ class SqlQueue:
 def _times(circle: Circle) -> CompoundSelect[Any]:
     """Return the statement for `admitted`, made once: to build it costs more than to run it."""
     row, me = requests.c, requests.alias("me").c
-    person = (row.service == me.service) & (row.account == me.account)
     circles: dict[Circle, ColumnElement[bool]] = {
-        "person": person,
+        "person": (row.service == me.service) & (row.account == me.account),
         "place": (row.service == me.service) & (row.place == me.place),
         "thread": row.conversation_id == me.conversation_id,
     }
@@ -44,7 +43,7 @@ def _times(circle: Circle) -> CompoundSelect[Any]:
     admitted = select(row.admitted_at).where(counts, row.admitted_at > bindparam("since"))
     place = tuple_(row.asked_at, row.conversation_id, row.seq)
     earlier = place < tuple_(me.asked_at, me.conversation_id, me.seq)
-    return union_all(admitted, select(row.asked_at).where(counts, row.phase == "asked", person, earlier))
+    return union_all(admitted, select(row.asked_at).where(counts, row.phase == "asked", earlier))
 
 
 def _load(connection: Connection) -> Load:

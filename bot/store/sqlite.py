@@ -84,6 +84,7 @@ class Sqlite:
         return result
 
     async def read(self, work: Callable[[Connection], T], *, few: bool) -> T:
+        self._sync.check()
         with unavailable_sqlite():
             if few and self._connection is not None:
                 with suppress(OperationalError):  # somebody repairs the log at this moment: the thread waits for that
@@ -180,10 +181,11 @@ def _uptime() -> float:
 
 
 def _use_wal(raw: Any, deadline: float) -> None:
-    """Turn write-ahead logging on. SQLite does not wait for another process that does the same at this moment, so we do."""
+    """Turn write-ahead logging on, and open the log. SQLite does not wait for another process that does the same, so we do."""
     while True:
         try:
             raw.execute("PRAGMA journal_mode = WAL")
+            raw.execute("SELECT 1 FROM sqlite_master").fetchone()  # it is the first read that opens the log
         except sqlite3.OperationalError:
             if time.monotonic() > deadline:
                 raise

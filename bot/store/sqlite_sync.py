@@ -27,7 +27,7 @@ Waiting = asyncio.Future[None]
 
 
 class LogSync:
-    """Syncs the log at `path` for the tasks of one event loop. It is opened at the first sync: a commit has made it then."""
+    """Syncs the log at `path` for the tasks of one event loop."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._log = path, -1
@@ -37,7 +37,18 @@ class LogSync:
         self._seconds = float("inf")  # that the last sync took: a disk has to show that it is quick
 
     def start(self) -> None:
-        """Begin to take requests."""
+        """Open the log, which the connection that writes has opened before, and begin to take requests. Raises Unavailable.
+
+        What is found at the path later on may be another's: who finds no log makes a new one.
+        """
+        try:
+            self._log = os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise Unavailable(self._deleted()) from None
+        if not _is_open_twice(self._log):
+            os.close(self._log)
+            self._log = -1
+            raise Unavailable(self._deleted())
         self._thread.start()
 
     def stop(self) -> None:
@@ -49,7 +60,10 @@ class LogSync:
     def check(self) -> None:
         """Raise Unavailable when the log was deleted while it was open: what is committed to it ends with this process."""
         if self._log >= 0 and not os.fstat(self._log).st_nlink:
-            raise Unavailable(f"{self._path} was deleted while it was in use; start all processes of onhand again")
+            raise Unavailable(self._deleted())
+
+    def _deleted(self) -> str:
+        return f"{self._path} was deleted while it was in use; start all processes of onhand again"
 
     async def all_until_now(self) -> None:
         """Return once everything that was committed is on the disk. Raises Unavailable."""
@@ -69,8 +83,6 @@ class LogSync:
         """Return how many commits are on the disk now. Raises Unavailable."""
         committed, begun, log = self._committed, perf_counter(), self._log
         try:
-            if log < 0:
-                log = self._log = os.open(self._path, os.O_RDONLY)
             _sync(log)
         except OSError as reason:
             raise Unavailable(
@@ -87,8 +99,8 @@ class LogSync:
                 end = error
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 batch[0].get_loop().call_soon_threadsafe(self._settle, batch, end)
-        if self._log >= 0:
-            os.close(self._log)
+        log, self._log = self._log, -1
+        os.close(log)
 
     def _next_batch(self) -> list[Waiting]:
         """Return who waits now, at least one; nobody at the end."""
@@ -112,3 +124,17 @@ class LogSync:
                 waiting.set_exception(end)
             else:
                 waiting.set_result(None)
+
+
+def _is_open_twice(file: int) -> bool:
+    """Whether this process has the very file open once more; True where the system does not tell."""
+    mine = os.fstat(file)
+    try:
+        others = [int(name) for name in os.listdir("/proc/self/fd") if int(name) != file]
+    except OSError:  # not Linux
+        return True
+    for other in others:
+        with suppress(OSError):  # closed meanwhile
+            if os.path.samestat(mine, os.fstat(other)):
+                return True
+    return False

@@ -10,7 +10,8 @@ from bot.core.inbound import Thread
 from bot.core.outbound import Say
 from bot.core.ports import Rates
 from bot.flows import desk
-from tests.flows.conftest import CONVERSATION, World
+from bot.flows.runlog import ConversationLog
+from tests.flows.conftest import CONVERSATION, THREAD, World
 
 ELSEWHERE = Thread("memory", "acme/other", "3")
 
@@ -21,6 +22,12 @@ def limit(world: World, **rates: float) -> None:
 
 async def endings(world: World) -> list[str]:
     return [request.ending for request in (await world.state()).requests.values()]
+
+
+async def admitted(world: World) -> list[tuple[str, int]]:
+    everywhere = {conversation for conversation, _ in world.bus.acknowledged}
+    logs = [await ConversationLog.open(world.store.log, conversation) for conversation in everywhere]
+    return [(log.conversation_id, r.seq) for log in logs for r in log.state.open("admitted")]
 
 
 def refusals(world: World) -> list[str]:
@@ -82,6 +89,19 @@ async def test_of_many_that_come_at_once_no_more_are_admitted(world: World) -> N
     )
     admitted = [r for r in (await world.state()).requests.values() if r.phase == "admitted"]
     assert [request.seq for request in admitted] == [seq for _, seq in world.bus.acknowledged[:3]]
+
+
+@pytest.mark.parametrize("rate", ["per_repository", "per_thread"])
+async def test_of_many_people_who_ask_at_once_no_more_are_admitted(world: World, rate: str) -> None:
+    people = [f"person{number}" for number in range(9)]
+    world.forge.writers |= {*people}
+    limit(world, **{rate: 3})
+    for who in people:
+        await world.ask(who=who, thread=THREAD if rate == "per_thread" else Thread("memory", "acme/app", who))
+    await asyncio.gather(
+        *(desk.acknowledge(world.services, *asked) for asked in world.bus.acknowledged), return_exceptions=True
+    )
+    assert sorted(await admitted(world)) == sorted(world.bus.acknowledged[:3])
 
 
 async def test_of_many_that_are_refused_out_of_order_one_is_answered(world: World) -> None:

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 
 from bot.core.errors import ConfigError, OnhandError, Unavailable
 from bot.core.events import Draft, Think
@@ -27,8 +29,14 @@ from bot.store.migrations import HEAD
 from bot.store.sqlite import CHECKPOINT_EVERY
 from bot.store.tables import metadata
 from bot.store.upgrade import alembic_config
+from tests.journeys.faults.proxy import Proxy
 
 THINK = Draft(Think(thought="hm"))
+ADD_USER = text("INSERT INTO users VALUES ('1', 'name', 0)")
+
+
+def count_users(connection: Connection) -> Any:
+    return connection.execute(text("SELECT count(*) FROM users")).scalar()
 
 
 async def test_upgrade_makes_every_table_from_nothing_and_may_be_repeated(bare_database_url: str) -> None:
@@ -183,7 +191,7 @@ async def test_durable_writes_are_synced_once_for_all_that_wait_and_others_are_n
 async def test_a_log_that_cannot_be_synced_is_no_durable_write(impatient: Path) -> None:
     database = Database(f"sqlite:///{impatient}")
     await database.connect()
-    impatient.with_name("onhand.db-wal").unlink()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), database._driver._sync._log)  # type: ignore[attr-defined]
     with pytest.raises(Unavailable, match="may be stored all the same"):
         await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
     await database.close()
@@ -197,6 +205,27 @@ async def test_a_log_that_was_deleted_while_it_was_open_takes_no_more(impatient:
     impatient.with_name("onhand.db-wal").unlink()
     with pytest.raises(Unavailable, match="deleted"):
         await database.write(lambda connection: connection.execute(text("DELETE FROM users")), durable=durable)
+    await database.close()
+
+
+REMAKE = "import sys, sqlite3; sqlite3.connect(sys.argv[1]).execute('SELECT count(*) FROM users').fetchone()"
+
+
+async def test_a_log_that_was_deleted_before_the_first_write_is_not_mistaken_for_the_one_another_process_made(
+    impatient: Path,
+) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    log = impatient.with_name("onhand.db-wal")
+    for path in (log, impatient.with_name("onhand.db-shm")):
+        path.unlink()
+    await asyncio.to_thread(subprocess.run, [sys.executable, "-c", REMAKE, impatient], check=True)
+    assert log.exists()
+    for few in (True, False):
+        with pytest.raises(Unavailable, match="deleted"):
+            await database.read(count_users, few=few)
+    with pytest.raises(Unavailable, match="deleted"):
+        await database.write(lambda connection: connection.execute(ADD_USER))
     await database.close()
 
 
@@ -241,6 +270,70 @@ async def test_a_connection_that_died_unseen_costs_nobody_a_write(postgres: obje
         add = text("INSERT INTO users VALUES ('1', 'name', 0)")
         assert await database.write(lambda connection: connection.execute(add).rowcount) == 1
         await database.close()
+
+
+def through(network: Proxy, url: str) -> str:
+    """The address of the same database behind the proxy."""
+    return f"postgresql://onhand@127.0.0.1:{network.port}/{make_url(url).database}"
+
+
+@pytest.fixture
+async def silent(postgres: Any) -> AsyncIterator[tuple[Database, Proxy]]:
+    """A database with several connections, through a network that loses all bytes of those, and only of those."""
+    with postgres.database("migrated") as url:
+        async with Proxy(f"{postgres.folder}/.s.PGSQL.5432") as network:
+            database = Database(through(network, url), silent_seconds=1.0)
+            await database.connect()
+            await asyncio.gather(*(database.read(count_users) for _ in range(5)))
+            yield database, network
+            await database.close()
+
+
+async def test_connections_that_lose_their_bytes_cost_nobody_a_write_and_are_waited_for_once(
+    silent: tuple[Database, Proxy], caplog: pytest.LogCaptureFixture
+) -> None:
+    database, network = silent
+    network.lose()
+    assert await database.write(lambda connection: connection.execute(ADD_USER).rowcount) == 1
+    assert await asyncio.gather(*(database.read(count_users) for _ in range(5))) == [1] * 5
+    assert [r.getMessage() for r in caplog.records if r.name == "bot.store.postgres"] == [
+        "PostgreSQL has not ended a transaction within 1 s; its connections are made anew"
+    ]
+
+
+async def test_a_commit_that_is_not_answered_is_unavailable_and_the_next_write_is_well(
+    silent: tuple[Database, Proxy],
+) -> None:
+    database, network = silent
+
+    def add(connection: Connection) -> None:
+        connection.execute(ADD_USER)
+        network.lose()
+
+    with pytest.raises(Unavailable):
+        await database.write(add)
+    assert await database.write(lambda connection: connection.execute(ADD_USER).rowcount) == 1
+
+
+async def test_who_goes_away_from_a_connection_that_says_nothing_leaves_the_others_well(
+    silent: tuple[Database, Proxy],
+) -> None:
+    database, network = silent
+    network.lose()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(database.read(count_users), 0.3)
+    assert await database.read(count_users) == 0
+
+
+async def test_a_new_connection_that_says_nothing_at_its_first_question_is_given_up(postgres: Any) -> None:
+    """As with a pooler that lets everybody in and has nobody to ask."""
+    with postgres.database("migrated") as url:
+        async with Proxy(f"{postgres.folder}/.s.PGSQL.5432") as network:
+            database = Database(through(network, url), silent_seconds=0.5)
+            network.hold(once=b"version()")
+            with pytest.raises(Unavailable):
+                await database.connect()
+            network.release()
 
 
 async def test_the_shelf_lists_the_latest_change_first_and_goes_on_from_there(

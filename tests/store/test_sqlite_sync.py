@@ -46,13 +46,14 @@ def disk() -> Disk:
 async def log(disk: Disk, tmp_path: Path) -> AsyncIterator[LogSync]:
     (tmp_path / "log").write_bytes(b"x")
     log = LogSync(tmp_path / "log")
-    threading.setprofile(disk.note)
-    try:
-        log.start()
-    finally:
-        threading.setprofile(None)
-    yield log
-    await asyncio.to_thread(log.stop)
+    with (tmp_path / "log").open("rb"):  # as by SQLite
+        threading.setprofile(disk.note)
+        try:
+            log.start()
+        finally:
+            threading.setprofile(None)
+        yield log
+        await asyncio.to_thread(log.stop)
 
 
 async def one(log: LogSync, disk: Disk) -> None:
@@ -109,3 +110,16 @@ async def test_who_was_cancelled_leaves_nothing_behind_that_is_not_synced(log: L
     gone.cancel()
     await one(log, disk)
     assert disk.synced_on[-1] == "onhand-sync"
+
+
+@pytest.mark.parametrize("anothers", [True, False])
+async def test_a_log_that_was_deleted_before_it_is_opened_here_is_not_taken_for_the_one_in_use(
+    tmp_path: Path, anothers: bool
+) -> None:
+    path = tmp_path / "log"
+    with path.open("xb"):
+        path.unlink()
+        if anothers:
+            path.touch()
+        with pytest.raises(Unavailable, match="deleted"):
+            LogSync(path).start()

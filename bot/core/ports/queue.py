@@ -59,7 +59,7 @@ class Queue(Protocol):
     async def admitted(self, conversation_id: str, seq: int, circle: Circle, since: float) -> list[float]:
         """Return when requests for work in the circle of this one were admitted since then, newest first.
 
-        Those of the same person that were asked before it and that nobody has looked at yet count as well, as of when they were
-        asked: of many that come at once, each sees those before it.
+        Those that were asked before it and not decided upon yet count as well, as of when they were asked, whatever becomes of
+        them: of many that come at once, each sees those before it.
         """
         ...

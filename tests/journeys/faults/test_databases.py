@@ -17,6 +17,7 @@ from bot.store import upgrade
 from bot.testing.github import Delivery
 from tests.conftest import PostgresServer, _postgres_binaries
 from tests.journeys.faults.conftest import Begin, place_at
+from tests.journeys.faults.proxy import Proxy
 from tests.journeys.faults.test_redis import SLOW, has
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
@@ -71,6 +72,21 @@ async def test_a_postgresql_that_says_nothing_is_said_to_the_provider_and_surviv
         with asleep(server):
             await refused(place)
         await taken_after_all(place, {200, 202})  # 200: the first try was stored, though nobody could say so
+
+
+async def test_connections_to_postgresql_that_lose_their_bytes_are_given_up_and_nothing_is_lost(
+    begin: Begin, tmp_path: Path, need: Any
+) -> None:
+    with postgres_of_its_own(need) as server:
+        await upgrade(server.create("onhand"))
+        async with Proxy(f"{server.folder}/.s.PGSQL.5432") as network:
+            url = f"postgresql://onhand@127.0.0.1:{network.port}/onhand"
+            async with begin(script=SLOW, ONHAND_DATABASE_URL=url) as service, place_at(service, tmp_path) as place:
+                await place.issue()
+                await place.until(lambda: has(place, 1, "run"))
+                network.lose()
+                await refused(place)
+                await taken_after_all(place, {200, 202})
 
 
 async def test_a_full_disk_under_sqlite_loses_nothing(begin: Begin, tmp_path: Path, need: Any) -> None:
