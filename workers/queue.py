@@ -10,11 +10,12 @@ And no garbage in Redis ends it.
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from arq.connections import ArqRedis
-from arq.constants import in_progress_key_prefix, job_key_prefix
+from arq.constants import in_progress_key_prefix, job_key_prefix, retry_key_prefix
 from arq.cron import CronJob
 from arq.jobs import serialize_job
 from arq.utils import timestamp_ms, to_unix_ms
@@ -37,6 +38,11 @@ _SOON = 0.01
 """Seconds to wait where there is nothing to wait for; 0 would be for ever, and Redis rounds a thousandth to it."""
 _LETTING_GO = (3.0, 1.0)
 """Seconds that jobs have to end when they are told to, and again when they are told once more."""
+
+_KEPT = (job_key_prefix, retry_key_prefix, in_progress_key_prefix)
+"""What comes before the id of a job in the keys that hold what it is, how often it was tried and that it is held."""
+_OF_ANOTHER_KIND = "WRONGTYPE"
+"""What Redis says when a key holds a list where, say, a string is expected."""
 
 _TAKE = """
 local time = redis.call('TIME')
@@ -130,11 +136,22 @@ class BellWorker(Worker):
                     async with asyncio.timeout(_LOOK_EVERY + _PATIENCE):
                         await self._wait()
                 except (RedisError, OSError) as error:
-                    said = error or "it did not answer in time"
-                    log.warning("queue %s: Redis is out of reach: %s", self.queue_name, said)
+                    await self._say_why_not(error)
                     await asyncio.sleep(_PAUSE)
         finally:
             renewing.cancel()
+
+    async def _say_why_not(self, error: Exception) -> None:
+        """Say why the queue cannot be looked at: Redis is away, or somebody else has made something of our keys."""
+        if _OF_ANOTHER_KIND not in str(error):
+            log.warning("queue %s: Redis is out of reach: %s", self.queue_name, error or "it did not answer in time")
+            return
+        with suppress(RedisError, OSError):
+            async with asyncio.timeout(_PATIENCE):
+                for key, wanted in ((self.queue_name, "zset"), (bell(self.queue_name), "list"), (_TURNS, "hash")):
+                    found = (await self.pool.type(key)).decode()
+                    if found not in (wanted, "none"):
+                        log.error("the key %s in Redis holds a %s, expected a %s; delete it", key, found, wanted)
 
     async def drain(self) -> None:
         """End the running jobs so that other workers go on with them at once.
@@ -159,9 +176,8 @@ class BellWorker(Worker):
                 if job_id not in self.tasks or self.tasks[job_id].done():  # else only its claim had run out
                     self.tasks[job_id] = asyncio.create_task(self.run_job(job_id, timestamp_ms()))
             await self._queue_turns(datetime.fromtimestamp(self._redis_ms() / 1000, UTC))
-        for job_id, task in [(job_id, task) for job_id, task in self.tasks.items() if task.done()]:
-            del self.tasks[job_id]
-            task.result()  # a job's own errors were caught at its door
+        for job_id in [job_id for job_id, task in self.tasks.items() if task.done()]:
+            del self.tasks[job_id]  # its errors were caught in run_job
 
     async def _take(self) -> list[str]:
         """Claim as many jobs as there is room for."""
@@ -171,7 +187,18 @@ class BellWorker(Worker):
         )
         self._redis_began = int(now) - time.monotonic() * 1000
         self._look_after = max(int(wait) / 1000, _SOON)
-        return [job_id.decode() for job_id in ids]
+        readable = [job_id for job_id in ids if _is_text(job_id)]
+        for job_id in set(ids) - set(readable):
+            log.warning("queue %s: %r is no id of a job; it is dropped", self.queue_name, job_id)
+            await self._drop(job_id)
+        return [job_id.decode() for job_id in readable]
+
+    async def _drop(self, job_id: bytes) -> None:
+        """Remove whatever is kept of a job that cannot be run."""
+        async with self.pool.pipeline(transaction=False) as pipe:
+            pipe.zrem(self.queue_name, job_id)
+            pipe.delete(*(prefix.encode() + job_id for prefix in _KEPT))
+            await pipe.execute()
 
     async def _queue_turns(self, now: datetime) -> None:
         """Queue the turns of cron jobs that are near, instead of arq's `run_cron`; of what was missed only the last.
@@ -216,16 +243,30 @@ class BellWorker(Worker):
             await asyncio.wait(self.tasks.values(), timeout=_LOOK_EVERY, return_when=asyncio.FIRST_COMPLETED)
 
     async def run_job(self, job_id: str, score: int) -> None:
-        """Run one job under the claim that it was taken with; `score` is when that was, by our clock."""
+        """Run one job under the claim that it was taken with; `score` is when that was, by our clock.
+
+        What cannot even be read is dropped: nobody could ever run it, and what is true is in the database.
+        """
         self._due_at_start[job_id] = score
         try:
             async with asyncio.timeout(_PATIENCE) as self._until_begun[job_id]:
                 await super().run_job(job_id, score)
         except (RedisError, OSError) as error:  # the sweep finds what is left undone
-            log.warning("job %s: Redis is out of reach: %s", job_id, error or "it did not answer in time")
+            if _OF_ANOTHER_KIND in str(error):
+                await self._give_up(job_id, error)
+            else:
+                log.warning("job %s: Redis is out of reach: %s", job_id, error or "it did not answer in time")
+        except Exception as error:  # noqa: BLE001  arq's, over a body that it can decode and not understand
+            await self._give_up(job_id, error)
         finally:
             self._due_at_start.pop(job_id, None)
             self._until_begun.pop(job_id, None)
+
+    async def _give_up(self, job_id: str, error: Exception) -> None:
+        log.error("job %s cannot be run, it is dropped: %s: %s", job_id, type(error).__name__, error)
+        with suppress(RedisError, OSError):  # then its claim runs out, and it comes again
+            async with asyncio.timeout(_PATIENCE):
+                await self._drop(job_id.encode())
 
     async def _has_begun(self, ctx: dict[str, Any]) -> None:
         """Let the job take its time, now that Redis has told what it is."""
@@ -271,6 +312,14 @@ class BellWorker(Worker):
                 pipe.psetex(in_progress_key_prefix + job_id, int(CLAIM_SECONDS * 1000), b"1")
                 pipe.zadd(self.queue_name, {job_id: until}, xx=True)
             await pipe.execute()
+
+
+def _is_text(job_id: bytes) -> bool:
+    try:
+        job_id.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _next_turn(job: CronJob, after: datetime) -> datetime:

@@ -6,9 +6,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +15,8 @@ from arq import Retry
 from arq.constants import in_progress_key_prefix
 from arq.worker import func
 
-from bot.bus import RUNS, RedisBus, bell, connect
+from bot.bus import RUNS, RedisBus, bell, connect, encode_job
 from bot.core.errors import Unavailable
-from bot.redis_server import EmbeddedRedis
 from tests.journeys.faults.proxy import Proxy
 from workers.queue import BellWorker
 
@@ -347,107 +345,60 @@ async def test_a_job_whose_redis_lost_its_words_comes_again(redis_url: str, lost
         await redis.aclose()
 
 
-_SWEEPER = """
-import asyncio, sys
-from arq import cron
-from bot.bus import ACTIONS, connect
-from workers.queue import BellWorker
-async def sweep(ctx):
-    print(ctx["job_id"], flush=True)
-async def main():
-    each_second = cron(sweep, name="sweep", second=None)
-    await BellWorker(ACTIONS, connect(sys.argv[1]), [], 5, cron_jobs=[each_second]).main()
-asyncio.run(main())
-"""
+GARBAGE: dict[str, Callable[[Any], Awaitable[Any]]] = {
+    "an id that is no text": lambda redis: redis.zadd(RUNS, {b"\xff\xfe\x00": 1}),
+    "no body": lambda redis: redis.zadd(RUNS, {"g": 1}),
+    "no time": lambda redis: queue(redis, {"t": None, "f": "run_conversation", "a": ["a"], "k": {}, "et": None}),
+    "a function that is a list": lambda redis: queue(redis, {"t": None, "f": [], "a": [], "k": {}, "et": 1}),
+    "a try that is a word": lambda redis: queue(redis, {"t": "x", "f": "run_conversation", "a": [], "k": {}, "et": 1}),
+    "no JSON": lambda redis: queue(redis, None, b"\x00\xff"),
+    "a count of tries that is a list": lambda redis: queue(redis, {}, retry="x"),
+    "a body that is a list": lambda redis: queue(redis, None, as_list="x"),
+}
 
 
-@asynccontextmanager
-async def sweeper(url: str, clock: Path) -> AsyncIterator[list[int]]:
-    """A worker with a sweep each second, whose clock is what the file says; gives the times of the turns that it has done."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", _SWEEPER, url, stdout=asyncio.subprocess.PIPE, env=os.environ | clock_of(clock)
-    )
-    turns: list[int] = []
-
-    async def read() -> None:
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
-            turns.append(int(line.rpartition(b":")[2]))
-
-    reading = asyncio.create_task(read())
-    try:
-        yield turns
-    finally:
-        process.kill()
-        await process.wait()
-        await reading
+async def queue(redis: Any, job: Any, body: bytes | None = None, retry: str = "", as_list: str = "") -> None:
+    if as_list:
+        await redis.lpush("arq:job:g", as_list)
+    else:
+        await redis.set("arq:job:g", encode_job(job) if body is None else body)
+    if retry:
+        await redis.lpush("arq:retry:g", retry)
+    await redis.zadd(RUNS, {"g": 1})
 
 
-def clock_of(file: Path) -> dict[str, str]:
-    """The environment of a process whose clock is what the file says."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(file),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-
-
-@pytest.fixture
-def clock(tmp_path: Path, need: Any) -> Path:
-    """What the clock of a `sweeper` is told."""
-    need(shutil.which("faketime"), "faketime (deploy/engine.sh)")
-    set_clock(tmp_path / "clock", "+0")
-    return tmp_path / "clock"
-
-
-def set_clock(file: Path, to: str) -> None:
-    """Set it so far ahead of the true time, or behind."""
-    file.write_text(to)
-
-
-@pytest.mark.parametrize("difference", ["+2m", "-2m"])
-async def test_a_sweep_has_its_turn_by_the_clock_of_redis(redis_url: str, clock: Path, difference: str) -> None:
-    set_clock(clock, difference)
-    async with sweeper(redis_url, clock) as turns:
-        await until(lambda: len(turns) > 2, 40)
-    assert abs(turns[-1] / 1000 - time.time()) < 60
-
-
-async def test_workers_whose_clocks_differ_do_each_turn_once(redis_url: str, clock: Path, tmp_path: Path) -> None:
-    set_clock(tmp_path / "ahead", "+2m")
-    async with sweeper(redis_url, clock) as ones, sweeper(redis_url, tmp_path / "ahead") as others:
-        await until(lambda: ones and others and len(ones) + len(others) > 10, 60)
-    first, *rest = sorted(ones + others)
-    assert rest == [first + 1000 * number for number in range(1, len(rest) + 1)]
-
-
-@pytest.mark.parametrize("step", ["-1h", "+1h"])
-async def test_sweeps_go_on_when_a_workers_clock_is_set(redis_url: str, clock: Path, step: str) -> None:
-    async with sweeper(redis_url, clock) as turns:
-        await until(lambda: turns, 40)
-        set_clock(clock, step)
-        await until(lambda: len(turns) > 15, 40)  # ten turns may have been queued before
-    assert turns == [turns[0] + 1000 * number for number in range(len(turns))]
-
-
-@pytest.mark.parametrize(("step", "hours"), [("-1h", -1), ("+1h", 1)])
-async def test_sweeps_go_on_when_the_clock_of_all_is_set(
-    tmp_path: Path, clock: Path, monkeypatch: pytest.MonkeyPatch, step: str, hours: int
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_garbage_in_the_queue_is_dropped_and_the_next_job_is_run(
+    bus: RedisBus, redis_url: str, garbage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    redis = EmbeddedRedis(tmp_path)
-    with monkeypatch.context() as shifted:
-        for name, value in clock_of(clock).items():
-            shifted.setenv(name, value)
-        url = await redis.start()
-    async with sweeper(url, clock) as turns:
-        await until(lambda: turns, 40)
-        set_clock(clock, step)
+    done: list[str] = []
 
-        def since() -> list[int]:
-            return [turn for turn in turns if abs(turn / 1000 - time.time() - hours * 3600) < 600]
+    async def job(_ctx: Any, conversation: str) -> None:
+        done.append(conversation)
 
-        await until(lambda: len(since()) > 5, 60)
-    await redis.stop()
-    assert since() == [since()[0] + 1000 * number for number in range(len(since()))]
+    await GARBAGE[garbage](bus.redis)
+    async with worker(redis_url, job):
+        await bus.run("c1", 1)
+        async with asyncio.timeout(10):
+            while await bus.redis.zcard(RUNS):
+                await asyncio.sleep(0.005)
+    assert done == ["c1"]
+    assert await bus.redis.keys("arq:*") == []
+    assert caplog.records, "it is said"
+
+
+@pytest.mark.parametrize("key", [RUNS, bell(RUNS)])
+async def test_a_key_that_is_something_else_is_named_and_waited_for(
+    bus: RedisBus, redis_url: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        done.append(conversation)
+
+    await bus.redis.set(key, "something else")
+    async with worker(redis_url, job):
+        await until(lambda: any(row.levelname == "ERROR" and f" {key} " in row.getMessage() for row in caplog.records))
+        await bus.redis.delete(key)
+        await bus.run("c1", 1)
+        await until(lambda: done)
