@@ -130,7 +130,8 @@ async def missed(services: Services, shop: Workshop) -> int:
         if name not in looked:
             await services.sweeps.note(name, 0)
         try:
-            caught = await integration.catch_up(max(looked.get(name, now) - _OVERLAP, now - _LOOK_BACK))
+            since = min(looked.get(name, now), now) - _OVERLAP  # it lies in the future when the clock was set back
+            caught = await integration.catch_up(max(since, now - _LOOK_BACK))
         except ProviderError as error:
             away.append(error)  # the others are looked at all the same
             continue

@@ -18,6 +18,9 @@ _WORKER_HEARD_WITHIN = 60.0
 
 _TURNS_MISSED = 4
 
+_CLOCKS_APART = 30.0
+"""Seconds by which the clock that a sweep was noted by may be ahead of ours without a word."""
+
 _FOUND = {
     "requests": "requests that nobody was working on, rung for again",
     "positions": "places in the line, shown anew",
@@ -82,13 +85,19 @@ def of_sweeps(swept: Sequence[Sweep], now: float) -> Iterator[Finding]:
     if not swept:
         yield Finding("worker", False, "none has swept here yet; start one: onhand up, or onhand worker")
         return
-    latest = max(sweep.at for sweep in swept)
+    future = [sweep for sweep in swept if sweep.at - now > _CLOCKS_APART]
+    yield from (_future(sweep, now) for sweep in future)
+    latest = max((sweep.at for sweep in swept if sweep not in future), default=0.0)
     is_there = now - latest < _WORKER_HEARD_WITHIN
     advice = "" if is_there else "; start one: onhand up, or onhand worker"
-    yield Finding("worker", is_there, f"the last sweep of any worker was {_ago(now - latest)}{advice}")
+    heard = (
+        f"the last sweep of any worker was {_ago(now - latest)}{advice}" if latest else "all sweeps lie in the future"
+    )
+    yield Finding("worker", is_there, heard)
     known = {sweep.name: sweep for sweep in swept}
     for sweep, turn in TURNS:
-        yield _sweep(sweep.__name__, known.get(sweep.__name__), every(turn), latest, now)
+        if (last := known.get(sweep.__name__)) not in future:
+            yield _sweep(sweep.__name__, last, every(turn), latest, now)
 
 
 def _sweep(name: str, last: Sweep | None, every: float, latest: float, now: float) -> Finding:
@@ -102,11 +111,20 @@ def _sweep(name: str, last: Sweep | None, every: float, latest: float, now: floa
     return Finding(f"sweep {name}", True, detail)
 
 
+def _future(last: Sweep, now: float) -> Finding:
+    advice = "check the clock here and on the workers' machines (timedatectl); after one was set, the next turn puts it right"
+    return Finding(f"sweep {last.name}", False, f"its last turn lies {_long(last.at - now)} in the future; {advice}")
+
+
 def _ago(seconds: float) -> str:
+    return f"{_long(max(seconds, 0.0))} ago"
+
+
+def _long(seconds: float) -> str:
     for unit, size in (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(seconds, 0.0):.0f} s ago"
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 async def _platform(name: str, integration: Integration) -> AsyncIterator[Finding]:

@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from arq import Retry
 from arq.constants import in_progress_key_prefix
 from arq.worker import func
 
-from bot.bus import RUNS, RedisBus, bell, connect
+from bot.bus import RUNS, RedisBus, bell, connect, encode_job
 from bot.core.errors import Unavailable
 from tests.journeys.faults.proxy import Proxy
 from workers.queue import BellWorker
@@ -343,3 +343,62 @@ async def test_a_job_whose_redis_lost_its_words_comes_again(redis_url: str, lost
         await asyncio.gather(working, return_exceptions=True)
         await bus.close()
         await redis.aclose()
+
+
+GARBAGE: dict[str, Callable[[Any], Awaitable[Any]]] = {
+    "an id that is no text": lambda redis: redis.zadd(RUNS, {b"\xff\xfe\x00": 1}),
+    "no body": lambda redis: redis.zadd(RUNS, {"g": 1}),
+    "no time": lambda redis: queue(redis, {"t": None, "f": "run_conversation", "a": ["a"], "k": {}, "et": None}),
+    "a function that is a list": lambda redis: queue(redis, {"t": None, "f": [], "a": [], "k": {}, "et": 1}),
+    "a try that is a word": lambda redis: queue(redis, {"t": "x", "f": "run_conversation", "a": [], "k": {}, "et": 1}),
+    "no JSON": lambda redis: queue(redis, None, b"\x00\xff"),
+    "a count of tries that is a list": lambda redis: queue(redis, {}, retry="x"),
+    "a body that is a list": lambda redis: queue(redis, None, as_list="x"),
+}
+
+
+async def queue(redis: Any, job: Any, body: bytes | None = None, retry: str = "", as_list: str = "") -> None:
+    if as_list:
+        await redis.lpush("arq:job:g", as_list)
+    else:
+        await redis.set("arq:job:g", encode_job(job) if body is None else body)
+    if retry:
+        await redis.lpush("arq:retry:g", retry)
+    await redis.zadd(RUNS, {"g": 1})
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_garbage_in_the_queue_is_dropped_and_the_next_job_is_run(
+    bus: RedisBus, redis_url: str, garbage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        done.append(conversation)
+
+    await GARBAGE[garbage](bus.redis)
+    async with worker(redis_url, job):
+        await bus.run("c1", 1)
+        async with asyncio.timeout(10):
+            while await bus.redis.zcard(RUNS):
+                await asyncio.sleep(0.005)
+    assert done == ["c1"]
+    assert await bus.redis.keys("arq:*") == []
+    assert caplog.records, "it is said"
+
+
+@pytest.mark.parametrize("key", [RUNS, bell(RUNS)])
+async def test_a_key_that_is_something_else_is_named_and_waited_for(
+    bus: RedisBus, redis_url: str, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    done: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        done.append(conversation)
+
+    await bus.redis.set(key, "something else")
+    async with worker(redis_url, job):
+        await until(lambda: any(row.levelname == "ERROR" and f" {key} " in row.getMessage() for row in caplog.records))
+        await bus.redis.delete(key)
+        await bus.run("c1", 1)
+        await until(lambda: done)

@@ -213,6 +213,14 @@ async def test_a_look_begins_where_the_last_good_one_at_that_platform_ended(buil
     assert away.since[2] == pytest.approx(now - 5 * hours, abs=15 * 60), "nothing was heard since the beginning"
 
 
+async def test_a_look_that_was_noted_in_the_future_hides_nothing(built: bootstrap.Built) -> None:
+    told = Told()
+    for ahead in (3600, 0):
+        async with at(built, lambda ahead=ahead: time.time() + ahead) as then:  # type: ignore[misc]
+            await turn(replace(then, services=replace(then.services, integrations={"memory": told})), "missed")
+    assert told.since[1] < time.time()
+
+
 async def findings(built: bootstrap.Built, now: float) -> dict[str, doctor.Finding]:
     found = doctor.of_sweeps(await built.services.sweeps.list(), now)
     return {finding.check: finding for finding in found}
@@ -248,3 +256,19 @@ async def test_doctor_misses_a_worker_that_has_not_swept_for_long(built: bootstr
     assert not found["worker"].ok
     assert "2 hours ago" in found["worker"].detail
     assert found["sweep requests"].ok, "the worker is what is missing"
+
+
+async def test_doctor_names_a_time_that_lies_in_the_future(built: bootstrap.Built) -> None:
+    async with at(built, lambda: time.time() + 7200) as then:
+        await then.services.sweeps.note("requests", 0)
+        await then.services.sweeps.note("mirrors", 0)
+    found = await findings(built, time.time())
+    assert not found["worker"].ok
+    assert not found["sweep requests"].ok
+    assert "in the future" in found["sweep requests"].detail
+    assert "timedatectl" in found["sweep requests"].detail
+    await built.services.sweeps.note("requests", 0)
+    found = await findings(built, time.time())
+    assert found["worker"].ok, "a worker sweeps, whatever the clock was before"
+    assert found["sweep requests"].ok
+    assert not found["sweep mirrors"].ok
