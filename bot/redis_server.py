@@ -23,6 +23,8 @@ from bot.core.errors import ConfigError
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 _START_SECONDS = 20.0
 _STOP_SECONDS = 20.0
+_PATIENCE = 1.4
+"""Seconds that an answer may take: as many as the bus waits for one."""
 _LOCK_SECONDS = 5.0
 """How long a start waits for the server of an owner that was just killed."""
 
@@ -95,12 +97,12 @@ class EmbeddedRedis:
 
 
 async def running(home: Path) -> str | None:
-    """Return the URL of the server that another process of ours runs on this data folder, if one answers there."""
+    """Return the URL of the server that another process of ours runs on this data folder, if one is there, though it be silent."""
     folder = home / "redis"
     if not folder.exists():
         return None
     socket = _socket_path(folder)
-    return f"unix://{quote(str(socket))}" if await _answers(socket) else None
+    return f"unix://{quote(str(socket))}" if await _answers(socket, when_silent=True) else None
 
 
 def _program() -> str:
@@ -178,14 +180,18 @@ def spawn_bound(arguments: Sequence[str], *, signal: str = "TERM", **options: An
     )
 
 
-async def _answers(socket: Path) -> bool:
+async def _answers(socket: Path, when_silent: bool = False) -> bool:
+    """Whether a server answers there; one that takes connections and says nothing counts as told."""
     try:
         reader, writer = await asyncio.open_unix_connection(str(socket))
     except OSError:
         return False
     try:
         writer.write(b"PING\r\n")
-        return (await reader.readline()).startswith(b"+PONG")
+        async with asyncio.timeout(_PATIENCE):
+            return (await reader.readline()).startswith(b"+PONG")
+    except TimeoutError:
+        return when_silent
     except OSError:
         return False
     finally:

@@ -15,7 +15,6 @@ import pytest
 from bot.redis_server import EmbeddedRedis
 from tests.workers.test_queue import until
 
-
 _SWEEPER = """
 import asyncio, sys
 from arq import cron
