@@ -52,7 +52,7 @@ class Built:
 
     async def check(self) -> dict[str, str]:
         """Return `ok` or what is wrong, for the database and for Redis."""
-        return {"database": await _try(self.store.conversations.list(1)), "redis": await _try(self.bus.redis.ping())}
+        return {"database": await _try(self.store.conversations.list(1)), "redis": await _try(self.bus.check())}
 
     async def workshop(self) -> Workshop:
         """Open what a worker needs beside the services. Takes seconds: its libraries are imported here."""
@@ -250,7 +250,9 @@ def _teach(redactor: Redactor, settings: Settings, providers: Iterable[Integrati
 async def _try(awaitable: Any) -> str:
     try:
         await awaitable
-    except (OnhandError, OSError) as error:
+    except OnhandError as error:
+        return str(error)
+    except OSError as error:
         return f"out of reach: {error}"
     except Exception as error:  # noqa: BLE001  the client's own errors, whatever they are
         return f"out of reach: {type(error).__name__}"

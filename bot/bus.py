@@ -16,7 +16,7 @@ from arq.constants import in_progress_key_prefix, job_key_prefix
 from arq.jobs import serialize_job
 from arq.utils import timestamp_ms
 from redis.asyncio import ConnectionPool
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from bot.core.batches import Batches
 from bot.core.errors import Unavailable
@@ -28,6 +28,7 @@ RUNS, ACTIONS = "onhand:runs", "onhand:actions"
 
 _JOB_LIFE_MS = 86_400_000
 _GROWN = "onhand:grown"
+_PROBE, _PROBE_MS = "onhand:probe", 10_000
 _FALLBACK = 2.0
 """Seconds after which a follower looks for itself, in case a whisper was lost."""
 
@@ -135,6 +136,14 @@ class RedisBus:
         async with _within_reach():
             for queue in (RUNS, ACTIONS):
                 await self.redis.eval(_HURRY, 1, queue, in_progress_key_prefix)  # type: ignore[misc]
+
+    async def check(self) -> None:
+        """Write something that Redis forgets in a moment: one that answers may take no writes. Raises Unavailable, and why."""
+        async with _within_reach():
+            try:
+                await self.redis.set(_PROBE, 1, px=_PROBE_MS)
+            except ResponseError as error:  # its memory or disk is full, it is a replica, we may not
+                raise Unavailable(f"Redis answers, but takes no writes: {error}") from error
 
     async def lengths(self) -> dict[str, int]:
         """Return how many jobs each queue holds, those being worked on among them. Raises Unavailable."""

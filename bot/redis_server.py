@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import hashlib
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -20,9 +21,20 @@ from urllib.parse import quote
 
 from bot.core.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
+_BAD_FILE = (
+    "Bad file format reading the append only file",
+    "Unexpected end of file reading the append only file",
+    "Error reading the RDB preamble of the AOF file",
+)
+"""What Redis says before it ends over such a file."""
+
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 108 bytes on Linux, 104 on macOS
 _START_SECONDS = 20.0
 _STOP_SECONDS = 20.0
+_PATIENCE = 1.4
+"""Seconds that an answer may take: as many as the bus waits for one."""
 _LOCK_SECONDS = 5.0
 """How long a start waits for the server of an owner that was just killed."""
 
@@ -47,13 +59,27 @@ class EmbeddedRedis:
     def __init__(self, home: Path) -> None:
         self.folder = home / "redis"
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0
 
     async def start(self) -> str:
-        """Start it; return its URL once it answers. Raises ConfigError when it cannot run or the folder is taken."""
+        """Start it; return its URL once it answers. Raises ConfigError when it cannot run or the folder is taken.
+
+        What it holds can all be found again in the database: a file that Redis calls bad is set aside, and it starts empty.
+        """
+        try:
+            return await self._start()
+        except ConfigError:
+            if not self._file_is_bad():
+                raise
+            self._set_aside()
+        return await self._start()
+
+    async def _start(self) -> str:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         program, socket = _program(), _socket_path(self.folder)
         lock = await _lock(self.folder / "lock")
+        self._said_before = len(self._said())
         try:
             self._process = _spawn(program, self.folder, socket, lock)
         finally:
@@ -86,21 +112,38 @@ class EmbeddedRedis:
                 raise ConfigError(f"redis-server ended at once; {self._last_words()}")
             await asyncio.sleep(0.01)
 
-    def _last_words(self) -> str:
+    def _file_is_bad(self) -> bool:
+        """Whether that is why the server ended."""
+        ended = self._process is not None and self._process.poll() is not None
+        return ended and any(words in self._said()[self._said_before :] for words in _BAD_FILE)
+
+    def _set_aside(self) -> None:
+        """Keep the append-only file under another name, in the place of the last one."""
+        for name in ("appendonly.aof", "appendonlydir"):  # the latter since Redis 7
+            kept, file = self.folder / f"{name}.bad", self.folder / name
+            if file.exists():
+                shutil.rmtree(kept) if kept.is_dir() else kept.unlink(missing_ok=True)
+                file.rename(kept)
+                log.warning("Redis cannot read its append-only file: it starts empty, and the file is kept as %s", kept)
+
+    def _said(self) -> str:
         try:
-            lines = (self.folder / "redis.log").read_text(errors="replace").splitlines()
+            return (self.folder / "redis.log").read_text(errors="replace")
         except OSError:
-            lines = []
+            return ""
+
+    def _last_words(self) -> str:
+        lines = self._said().splitlines()
         return f"see {self.folder / 'redis.log'}: {lines[-1] if lines else 'it is empty'}"
 
 
 async def running(home: Path) -> str | None:
-    """Return the URL of the server that another process of ours runs on this data folder, if one answers there."""
+    """Return the URL of the server that another process of ours runs on this data folder, if one is there, though it be silent."""
     folder = home / "redis"
     if not folder.exists():
         return None
     socket = _socket_path(folder)
-    return f"unix://{quote(str(socket))}" if await _answers(socket) else None
+    return f"unix://{quote(str(socket))}" if await _answers(socket, when_silent=True) else None
 
 
 def _program() -> str:
@@ -178,14 +221,18 @@ def spawn_bound(arguments: Sequence[str], *, signal: str = "TERM", **options: An
     )
 
 
-async def _answers(socket: Path) -> bool:
+async def _answers(socket: Path, when_silent: bool = False) -> bool:
+    """Whether a server answers there; one that takes connections and says nothing counts as told."""
     try:
         reader, writer = await asyncio.open_unix_connection(str(socket))
     except OSError:
         return False
     try:
         writer.write(b"PING\r\n")
-        return (await reader.readline()).startswith(b"+PONG")
+        async with asyncio.timeout(_PATIENCE):
+            return (await reader.readline()).startswith(b"+PONG")
+    except TimeoutError:
+        return when_silent
     except OSError:
         return False
     finally:

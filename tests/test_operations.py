@@ -1,13 +1,21 @@
-"""Linking an account lets what waited for it go on."""
+"""What operators do and are told: linking an account lets what waited for it go on; a Redis that is no good is named."""
 
+import asyncio
+import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+from redis.asyncio import Redis
+
 from bot import bootstrap, config
-from bot.commands import operations
+from bot.commands import doctor, operations
 from bot.core.conversation import conversation_id
 from bot.core.events import Draft, Waiting
 from bot.core.inbound import Account, Delivery, Origin, Repository, Thread, Trigger
 from bot.core.mentions import Request
+from bot.redis_server import EmbeddedRedis
+from tests.test_redis_server import servers_on
 
 THREAD = Thread("github", "acme/app", "1")
 ALICE = Account("github", "7", "alice")
@@ -40,3 +48,41 @@ async def test_a_request_that_waits_for_an_account_is_rung_for_when_it_is_linked
         user = await built.services.auth.user_of(ALICE)
         assert user is not None
         assert user.id == "ada"
+
+
+@pytest.fixture
+async def own_redis(tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of the Redis of a service whose data folder this is."""
+    embedded = EmbeddedRedis(tmp_path)
+    yield await embedded.start()
+    await embedded.stop()
+
+
+async def test_a_redis_that_says_nothing_is_named_by_doctor(
+    own_redis: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = config.load({"ONHAND_HOME": str(tmp_path), "ONHAND_SANDBOX__KIND": "process"})
+    [server] = servers_on(tmp_path / "redis")
+    server.send_signal(signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(30):
+            assert await doctor.doctor(settings, as_json=False) == 1
+    finally:
+        server.send_signal(signal.SIGCONT)
+    assert "FAIL  redis              Redis is out of reach: no answer in time" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [("CONFIG SET maxmemory 1", "maxmemory"), ("REPLICAOF 127.0.0.1 1", "read only replica"), ("", "ok")],
+)
+async def test_a_redis_that_takes_no_writes_is_named_with_the_reason(
+    own_redis: str, tmp_path: Path, command: str, reason: str
+) -> None:
+    async with Redis.from_url(own_redis) as client:
+        await client.execute_command(*(command or "PING").split())
+        async with bootstrap.build(config.load({"ONHAND_HOME": str(tmp_path)})) as built:
+            found = await built.check()
+        await client.execute_command("CONFIG", "SET", "maxmemory", "0")
+    assert reason in found["redis"]
+    assert found["database"] == "ok"

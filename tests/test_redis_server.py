@@ -143,7 +143,20 @@ async def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_cannot_start_says_where_to_look(server: EmbeddedRedis, tmp_path: Path) -> None:
-    (tmp_path / "redis").mkdir()
-    (tmp_path / "redis" / "appendonly.aof").write_text("this is no append-only file")
+    (tmp_path / "redis" / "appendonly.aof").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"redis\.log"):
         await server.start()
+    assert (tmp_path / "redis" / "appendonly.aof").exists(), "nobody said that it was bad"
+
+
+async def test_a_damaged_file_is_set_aside_and_it_starts_empty(server: EmbeddedRedis, tmp_path: Path) -> None:
+    file, kept = tmp_path / "redis" / "appendonly.aof", tmp_path / "redis" / "appendonly.aof.bad"
+    for value in ("1", "2"):
+        url = await server.start()
+        assert await value_of(url, "a") is None
+        await put(url, "a", value)
+        await server.stop()
+        file.write_bytes(damaged := file.read_bytes() + bytes(4096))  # as after a power loss
+        assert await value_of(await server.start(), "a") is None
+        assert kept.read_bytes() == damaged
+        await server.stop()

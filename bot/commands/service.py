@@ -27,6 +27,11 @@ from bot.redis_server import EmbeddedRedis
 
 STOP_SECONDS = 15.0
 _RESTART_PAUSE = 1.0
+_LONGEST_RESTART_PAUSE = 30.0
+_FIRST_START = 10.0
+"""Seconds within which a process that ends by itself, at its first start, could not start at all."""
+_STEADY = 60.0
+"""Seconds after which a process that was started again counts as well: when it dies then, that is news."""
 
 
 def quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -96,7 +101,7 @@ async def up(settings: Settings) -> int:
         _Child("web", ["serve", "--host", settings.host, "--port", str(port)], environment),
         _Child("worker", ["worker"], environment),
     ]
-    keeping = asyncio.create_task(_keep(redis)) if redis else None
+    keeping = asyncio.create_task(_keep_redis(redis)) if redis else None
     try:
         for child in children:
             await child.start()
@@ -125,9 +130,10 @@ class _Child:
         self.started_at = time.monotonic()
         self.process = await start_bound(*self.arguments, env=self.environment)
 
-    async def ended(self) -> None:
+    async def ended(self) -> int:
+        """Wait until it has; return its exit status, below 0 when it was killed."""
         assert self.process is not None
-        await self.process.wait()
+        return await self.process.wait()
 
     async def stop(self) -> None:
         if self.process is None or self.process.returncode is not None:
@@ -165,35 +171,63 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-async def _keep(redis: EmbeddedRedis) -> None:
+@dataclass
+class _Restarts:
+    """The starts after the first one of one process: ever more seldom while it dies soon, and said once for each way it ends."""
+
+    name: str
+    _tries: int = 0
+    _said: str = ""
+
+    async def pause(self, how: str, lived: float) -> None:
+        """Wait before it is started again, that ended like this after so many seconds."""
+        if lived >= _STEADY:
+            self._tries, self._said = 0, ""
+        if how != self._said:
+            click.echo(f"onhand: {self.name} {how}; starting it again, until it stays", err=True)
+        self._said = how
+        await asyncio.sleep(min(_RESTART_PAUSE * 2**self._tries, _LONGEST_RESTART_PAUSE))
+        self._tries = min(self._tries + 1, 10)
+
+
+async def _keep_redis(redis: EmbeddedRedis) -> None:
     """Start Redis again whenever it dies: nobody else can, and without it no work is begun."""
+    restarts, how = _Restarts("Redis"), "died"
     while True:
+        started_at = time.monotonic()
         await redis.ended()
-        click.echo("onhand: Redis died; starting it again", err=True)
-        await asyncio.sleep(_RESTART_PAUSE)
+        await restarts.pause(how, time.monotonic() - started_at)
         try:
             await redis.start()
-        except OnhandError as error:
-            click.echo(f"onhand: {error}", err=True)
+            how = "died"
+        except (OnhandError, OSError) as error:
+            how = f"cannot start ({error})"
+
+
+async def _keep(child: _Child) -> None:
+    """Start it again whenever it dies. Raises OnhandError when it ended by itself at its first start."""
+    restarts, first = _Restarts(child.name), True
+    while True:
+        code, lived = await child.ended(), time.monotonic() - child.started_at
+        if first and code > 0 and lived < _FIRST_START:
+            raise OnhandError(f"{child.name} cannot start (exit {code}); see above")
+        first = False
+        await restarts.pause(f"died (exit {code})", lived)
+        await child.start()
 
 
 async def _supervise(children: list[_Child], stop: asyncio.Event) -> int:
-    """Start again what dies, until `stop`; give up on a child that cannot even start, unless somebody has killed it."""
+    """Start again what dies, until `stop`; give up on a child that could not even start once."""
     stopping = asyncio.create_task(stop.wait())
-    watched = {asyncio.create_task(child.ended()): child for child in children}
-    while not stop.is_set():
-        done, _ = await asyncio.wait([stopping, *watched], return_when=asyncio.FIRST_COMPLETED)
-        for child in [watched.pop(task) for task in [*watched] if task in done]:
-            code = child.process.returncode if child.process else 0
-            if code is not None and code >= 0 and time.monotonic() - child.started_at < _RESTART_PAUSE * 3:
-                click.echo(f"onhand: {child.name} cannot start (exit {code}); see above", err=True)
-                return 1
-            click.echo(f"onhand: {child.name} died (exit {code}); starting it again", err=True)
-            await asyncio.sleep(_RESTART_PAUSE)
-            await child.start()
-            watched[asyncio.create_task(child.ended())] = child
-    for task in watched:
-        task.cancel()
+    keeping = [asyncio.create_task(_keep(child)) for child in children]
+    try:
+        done, _ = await asyncio.wait([stopping, *keeping], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (stopping, *keeping):
+            task.cancel()
+        await asyncio.gather(stopping, *keeping, return_exceptions=True)
+    for task in done - {stopping}:
+        task.result()
     return 0
 
 

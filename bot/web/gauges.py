@@ -8,18 +8,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from bot.bus import RedisBus
-from bot.core.errors import Unavailable
 from bot.core.ports import Services
 
 log = logging.getLogger(__name__)
 
 
 async def gauges(services: Services, bus: RedisBus) -> bytes:
-    """Return what is there now in Prometheus' text format; what is out of reach is left out, and logged."""
+    """Return what is there now in Prometheus' text format; what cannot be read is left out, and logged."""
     found: list[Metric] = []
     for metrics in await asyncio.gather(_sweeps(services), _load(services), _jobs(bus), return_exceptions=True):
-        if isinstance(metrics, Unavailable):
-            log.warning("/metrics is not complete: %s", metrics)
+        if isinstance(metrics, Exception):  # a database without tables, too: operators need the rest all the more then
+            log.warning("/metrics is not complete: %s: %s", type(metrics).__name__, metrics)
         elif isinstance(metrics, BaseException):
             raise metrics
         else:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ import psutil
 import pytest
 
 from bot.commands.service import free_port
+from tests.conftest import postgres_for_a_while
 from tests.processes import outliving
 
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 
 
 @asynccontextmanager
-async def up(home: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def up(home: Path, **more: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """`onhand up` when it says that it is; what it says on standard error is in `said` beside its home."""
     port = free_port("127.0.0.1")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ONHAND_")}
     process = await asyncio.create_subprocess_exec(
@@ -34,14 +36,15 @@ async def up(home: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]
             "ONHAND_PORT": str(port),
             "ONHAND_SANDBOX__KIND": "process",
             "ONHAND_GITHUB__WEBHOOK_SECRET": "a secret for the test",
+            **more,
         },
-        stdout=asyncio.subprocess.PIPE, start_new_session=True, cwd=home.parent,
+        stdout=asyncio.subprocess.PIPE, stderr=(home.parent / "said").open("wb"), start_new_session=True, cwd=home.parent,
     )  # fmt: skip
     assert process.stdout is not None
     try:
         async with asyncio.timeout(60):
-            while b"onhand is up" not in await process.stdout.readline():
-                assert process.returncode is None
+            while b"onhand is up" not in (line := await process.stdout.readline()):
+                assert line, "it has ended"
         yield process, f"http://127.0.0.1:{port}"
     finally:
         if process.returncode is None:
@@ -108,6 +111,50 @@ async def test_what_is_killed_is_started_again_however_soon_and_often(word: str,
                 await asyncio.sleep(0.1)
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 0
+
+
+def workers(process: asyncio.subprocess.Process) -> set[psutil.Process]:
+    return {child for child in tree(process) if "worker" in _words(child)}
+
+
+async def test_a_worker_that_dies_while_the_database_is_away_is_back_when_it_is(tmp_path: Path, postgres: Any) -> None:
+    with postgres_for_a_while() as server:
+        async with up(tmp_path / "home", ONHAND_DATABASE_URL=server.create("up", "migrated")) as (process, _):
+            said = tmp_path / "said"
+
+            def ready(worker: psutil.Process) -> bool:
+                return f"-{worker.pid} is ready" in said.read_text()
+
+            async with asyncio.timeout(90):
+                [first] = workers(process)
+                while not ready(first):
+                    await asyncio.sleep(0.1)
+                server.stop()
+                first.kill()
+                tried: set[psutil.Process] = set()
+                while len(tried - workers(process)) < 3:  # the first, and two that found no database
+                    assert process.returncode is None
+                    tried |= workers(process) | {first}
+                    await asyncio.sleep(0.05)
+                server.start()
+                while not any(ready(worker) for worker in workers(process)):
+                    assert process.returncode is None
+                    await asyncio.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 0
+        assert said.read_text().count("onhand: worker died") == 2, (
+            "once that it was killed, once that it could not start"
+        )
+
+
+async def test_a_worker_that_cannot_start_at_all_ends_it(tmp_path: Path) -> None:
+    no_engine = {"ONHAND_SANDBOX__KIND": "docker", "DOCKER_HOST": f"unix://{tmp_path}/nowhere"}
+    with suppress(AssertionError):  # it may end before it is up
+        async with up(tmp_path / "home", **no_engine) as (process, _):
+            async with asyncio.timeout(60):
+                assert await process.wait() != 0
+    said = (tmp_path / "said").read_text()
+    assert "worker cannot start" in said or "worker ended while starting" in said
 
 
 def _words(process: psutil.Process) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import MetaData, create_engine
 
 from bot import bootstrap, config
 from bot.bus import ACTIONS
@@ -110,6 +111,19 @@ async def test_the_metrics_answer_without_redis(built: bootstrap.Built) -> None:
     built.bus.redis = there
     assert 'onhand_jobs{queue="runs"}' not in seen
     assert seen['onhand_requests{phase="asked"}'] == 0
+
+
+async def test_the_metrics_answer_without_tables(built: bootstrap.Built) -> None:
+    """A server took over that holds none."""
+    metadata = MetaData()
+    engine = create_engine(bootstrap.database_url(built.settings).replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        metadata.reflect(connection)
+        metadata.drop_all(connection)
+    engine.dispose()
+    seen = await shown(built)
+    assert 'onhand_jobs{queue="runs"}' in seen
+    assert 'onhand_requests{phase="asked"}' not in seen
 
 
 async def test_a_request_that_nobody_was_rung_for_is_found(built: bootstrap.Built) -> None:
