@@ -85,8 +85,7 @@ class Run:
         if self._log.state.box is None and self._state.outcome is None and not self._log.state.stop_asked():
             self._site.make_ready()
         try:
-            grant = await patiently(self._admit)
-            delivered = await self._patient_work(grant)
+            grant, delivered = await self._patient_work()
             await self._show_ending(grant, delivered)
         except UserError as error:  # the right or the account was taken away meanwhile
             await self._refuse(error)
@@ -130,14 +129,17 @@ class Run:
 
     # --- the agent at work
 
-    async def _patient_work(self, grant: Grant) -> Delivered:
-        """Work; where the platform has to be waited for, say so, if it takes that."""
+    async def _patient_work(self) -> tuple[Grant, Delivered]:
+        """Ask who may, and work; where the platform has to be waited for, say so, if it takes that. Raises UserError."""
+        grant = None
         try:
-            return await self._work(grant)
+            grant = await patiently(self._admit)
+            return grant, await self._work(grant)
         except ProviderError:
             with suppress(ProviderError):
-                status = msgspec.structs.replace(self._standing(), step=_WAITING)
-                await self._reporter(grant.token).show(self._main, status)
+                thread, status = self._main.trigger.thread, msgspec.structs.replace(self._standing(), step=_WAITING)
+                if token := grant.token if grant else await bots_token(self._services, thread, self._state.id):
+                    await self._reporter(token).show(self._main, status)
             raise
 
     async def _work(self, grant: Grant) -> Delivered:

@@ -179,6 +179,22 @@ async def test_a_forge_that_is_away_is_waited_for_but_not_for_ever_and_not_after
     assert not (await world.state()).open("admitted")
 
 
+async def test_a_forge_that_is_away_when_the_run_begins_is_waited_for_and_that_is_said(world) -> None:
+    seq = await world.admit()
+    may_write = world.forge.may_write
+
+    async def busy(*_: Any) -> bool:
+        raise ProviderError("limited", "slow down", retry_after=600.0)
+
+    world.forge.may_write = busy
+    with pytest.raises(ProviderError):
+        await world.run()
+    assert world.said()[f"status:{seq}"] == "running"
+    world.forge.may_write = may_write
+    await world.run("worker/2")
+    assert world.said()[f"status:{seq}"].startswith("ended finished")
+
+
 async def test_work_that_was_lost_with_its_box_is_not_called_done(world) -> None:
     seq = await world.admit()
     await world.run_and_die_with("run_ended")
