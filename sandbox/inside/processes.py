@@ -58,6 +58,20 @@ def send(signal: int, pids: list[int]) -> None:
             pass
 
 
+def bury() -> dict[int, int]:
+    """Reap this process's children that have ended, so that they count no more; return their wait statuses by pid."""
+    ended: dict[int, int] = {}
+    try:
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                break
+            ended[pid] = status
+    except ChildProcessError:
+        pass
+    return ended
+
+
 def halt(found: Callable[[], list[int]]) -> list[int]:
     """Stop what is found, and what is found after that, until there is nothing new; return all of it."""
     seen: list[int] = []

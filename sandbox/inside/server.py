@@ -14,7 +14,7 @@ import select
 import time
 
 from sandbox.inside.files import read, write
-from sandbox.inside.processes import SIGCHLD, SIGINT
+from sandbox.inside.processes import SIGCHLD, SIGINT, bury
 from sandbox.inside.session import Run, Session
 from sandbox.inside.watchdog import Watchdog
 from sandbox.inside.wire import MAX_LINE, VERSION, Refusal, frame, parse
@@ -181,14 +181,9 @@ class Server:
     def _reap(self) -> None:
         """Bury the dead, orphans too."""
         os.read(self._bell, 4096)
-        try:
-            pid = 1
-            while pid:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-                if pid == self.session.shell.pid:
-                    self.session.died(status)
-        except ChildProcessError:
-            pass
+        status = bury().get(self.session.shell.pid)
+        if status is not None:
+            self.session.died(status)
 
     def _path(self, raw: bytes) -> str:
         """Return the real path: /workspace is a name for the folder in which relative paths begin."""

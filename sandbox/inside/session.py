@@ -6,7 +6,18 @@ import os
 import time
 
 from sandbox.inside.output import Output
-from sandbox.inside.processes import SIGCONT, SIGINT, SIGKILL, SIGTERM, descendants, halt, has_only, open_children, send
+from sandbox.inside.processes import (
+    SIGCONT,
+    SIGINT,
+    SIGKILL,
+    SIGTERM,
+    bury,
+    descendants,
+    halt,
+    has_only,
+    open_children,
+    send,
+)
 from sandbox.inside.shell import Shell
 
 TYPE_CHECKING = False  # importing typing for it would cost a tenth of the server's start
@@ -244,6 +255,7 @@ class Session:
             except OSError:  # no more processes to be had: nothing in the box matters more than its shell
                 send(SIGKILL, descendants(os.getpid(), set()))
                 time.sleep(0.02)
+                bury()  # until then they count
             else:
                 self._patience = time.monotonic() + COME_UP
                 self._loop.watch(shell.statuses, self._told)
