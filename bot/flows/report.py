@@ -85,8 +85,8 @@ class Reporter:
         """Do a call so that its topic has its effect exactly once, however often this is repeated and wherever it was cut off.
 
         A topic with a receipt is renewed (edited), by a run alone: the front desk begins a message and leaves it to the run. One
-        that was begun without a receipt, by this very call too, is looked for first, as long as it may yet be carried out.
-        Raises ProviderError, LeaseLost.
+        that was begun without a receipt, by this very call too, is looked for first, and made again only when it can hardly be
+        under way any more. Raises ProviderError, LeaseLost.
         """
         return await patiently(lambda: self._try(call))
 
