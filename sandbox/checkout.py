@@ -91,7 +91,7 @@ class GitCheckout:
         told = (base, name, "known" if known else "", scripts.KEPT_CONFIG)
         done = await in_box(sandbox, scripts.HAND_OUT, *told, stdin=message or "Work")
         if done.exit_code != 0:
-            raise SandboxError(f"git could not hand the work out of the box: {done.output[-1000:]}")
+            raise SandboxError(f"git could not hand the work out of the box ({done.exit_code}): {done.output[-1000:]}")
         size, left_out = _printed(done.output)
         if not size:
             return Change("", base, left_out=left_out) if left_out else None

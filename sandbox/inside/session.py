@@ -120,6 +120,7 @@ class Session:
     def restart(self, cwd: str) -> None:
         """End all that runs, the shell and what it was told too. The next one begins in `cwd`, and nobody is told of it."""
         self._anew, self.shell.ready = cwd, False
+        self._loop.forget(self.shell.statuses)  # that it came up just now would be heard after its end
         os.ftruncate(self._state, 0)
         # The first process of a box reaches all others in one stroke, which processes that multiply cannot outrun (kill(2)).
         send(SIGKILL, [-1] if os.getpid() == 1 else halt(lambda: descendants(os.getpid(), set())))

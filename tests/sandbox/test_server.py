@@ -7,6 +7,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -461,6 +463,38 @@ async def test_nothing_is_left_of_a_box_that_was_removed(local: Sandboxes, tmp_p
     assert [path.name for path in (tmp_path / "boxes").iterdir()] == ["program"]
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]  # noqa: ASYNC240
     assert not [line for line in commands if line.startswith(b"sleep\x005480")]
+
+
+_A_SHELL_THAT_COMES_UP_AS_IT_IS_ENDED = """
+import os, select, signal, sys
+from sandbox.inside.processes import bury
+from sandbox.inside.server import Loop
+from sandbox.inside.session import Run, Session
+
+signal.signal(signal.SIGCHLD, lambda *_: None)
+bell, ring = os.pipe()
+os.set_blocking(ring, False)
+signal.set_wakeup_fd(ring)
+loop, answers = Loop(), []
+session = Session(loop, "/")
+select.select([session.shell.statuses], [], [], 10)
+session.restart("/")
+session.add(Run(b"echo hello", b"", 10.0, lambda fields, body: answers.append((fields["exit"], body)), None))
+loop.turn(0.1)
+while not answers:
+    select.select([bell], [], [], 0.01)
+    if (status := bury().get(session.shell.pid)) is not None:
+        session.died(status)
+    loop.turn(0.01)
+    session.tick(0.0)
+print(answers)
+"""
+
+
+async def test_what_comes_after_the_end_of_a_session_is_for_the_next_one(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", _A_SHELL_THAT_COMES_UP_AS_IT_IS_ENDED]
+    done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("[(0, b'/hello\\n')]\n", "")
 
 
 async def test_a_command_can_be_interrupted_the_moment_it_begins(local: Sandboxes) -> None:
