@@ -6,29 +6,27 @@ from collections.abc import Sequence
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from bot.core.errors import ConfigError, ProviderError, Refused
+from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
-from bot.core.marks import carries_mark, mark, marked
+from bot.core.marks import mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
-from bot.core.patience import patiently
 from bot.core.platform import Platform, endpoint, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
-from integrations.github import checks, code, replies, threads, webhook
-from integrations.github.answers import Answer, Check, Pull, Repo, Standing
+from integrations.github import checks, code, pulls, replies, threads, webhook
+from integrations.github.answers import Answer, Check, Repo, Standing
 from integrations.github.api import Api
 from integrations.github.app import App
 from integrations.github.code import path_of
 from integrations.github.deliveries import Hooks
 from integrations.github.payloads import Comment, Person
+from integrations.github.pulls import LONGEST
 from integrations.github.register import Registration
 
-_LONGEST = 65_536
-"""Characters that GitHub takes as the body of a comment, an issue or a pull request."""
 _PAGES = 5
 """Pages of 100 comments in which a message of ours is looked for, newest first."""
 _UNSEEN = 10.0
@@ -152,7 +150,7 @@ class GitHub(Platform):
             case Say():
                 return await self._say(call, receipt, token)
             case OpenChange():
-                return await self._open_change(call, receipt, token)
+                return await pulls.propose(self._api, token, call, receipt)
             case SetCheck():
                 return await self._set_check(call, receipt, token)
         raise ProviderError("invalid", f"GitHub has no {type(call).__name__}")
@@ -162,8 +160,7 @@ class GitHub(Platform):
             case Say():
                 return await self._find_message(call, token)
             case OpenChange():
-                ours = (pull for pull in await self._pulls(call, "all", token) if mark(call.topic) in (pull.body or ""))
-                return next(map(_receipt_of_pull, ours), None)
+                return await pulls.find(self._api, token, call)
             case SetCheck():
                 return await self._find_check(call, token)
         return None  # a reaction made twice is one
@@ -176,7 +173,7 @@ class GitHub(Platform):
 
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
         place, number = path_of(call.thread.place), number_in(call.thread.item)
-        body = {"body": marked(call.text, call.topic, _LONGEST)}
+        body = {"body": marked(call.text, call.topic, LONGEST)}
         if receipt and (edited := await unless(self._edit(call, receipt, body, token), "missing")):
             return edited
         # it was said anew and the answer was lost, or it moved to another repository with its issue
@@ -216,81 +213,6 @@ class GitHub(Platform):
                 if mark(call.topic) in (comment.body or "") and comment.user and str(comment.user.id) == us.id:
                     return _receipt(comment, prefix)
         return None
-
-    # --- pull requests --------------------------------------------------------------------------------------------
-
-    async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
-        """Open one; where there is one for the branch, that is taken, and its text renewed if it is ours."""
-        path = f"{path_of(call.repository.name)}/pulls"
-        text = {"title": call.title, "body": marked(call.body, call.topic, _LONGEST)}
-        if receipt and (await self._api.get(token, f"{path}/{number_in(receipt.id)}")).read(Pull).state == "open":
-            return await self._edit_change(path, receipt.id, text, token)  # a closed one is left as it is
-        try:
-            return await self._new_change(path, {**text, "head": call.head, "base": call.base}, call.draft, token)
-        except ProviderError as error:
-            if error.word != "invalid":
-                raise
-            if (there := next(iter(await self._pulls(call, "open", token)), None)) is None:
-                if (base := await self._base_now(call, token)) != call.base:
-                    return await self._open_change(structs.replace(call, base=base), receipt, token)
-                raise await self._why_not_opened(call, error, token) from None
-        if carries_mark(there.body or ""):
-            return await self._edit_change(path, str(there.number), text, token)
-        return _receipt_of_pull(there)
-
-    async def _base_now(self, call: OpenChange, token: Secret) -> str:
-        """Return how the branch is called today to which a change was meant to go: GitHub leads from an old name to the new."""
-        found = await code.branch(self._api, token, path_of(call.repository.name), call.base)
-        if found is None:
-            text = (
-                f"There is no branch `{call.base}` any more to propose the work for; it is on the branch `{call.head}`."
-            )
-            raise Refused("branch", text)
-        return found.name
-
-    async def _why_not_opened(self, call: OpenChange, error: ProviderError, token: Secret) -> ProviderError:
-        """Return what it means that none was opened and none is to be seen.
-
-        Not all of GitHub knows at once of what was pushed or opened a moment ago: that is `unavailable`.
-        """
-        later = ProviderError("unavailable", error.detail)
-        told = error.detail.lower()
-        if "already exists" in told:
-            return later
-        if not ('"field":"head"' in told and '"code":"invalid"' in told):
-            return error
-
-        async def look() -> None:
-            if not await code.branch(self._api, token, path_of(call.repository.name), call.head):
-                raise later
-
-        try:
-            await patiently(look)
-        except ProviderError as other:
-            return error if other is later else other  # there is no such branch
-        return later
-
-    async def _new_change(self, path: str, wanted: dict[str, str], draft: bool, token: Secret) -> Receipt:
-        try:
-            made = await self._api.request(token, "POST", path, body={**wanted, "draft": draft})
-        except ProviderError as error:
-            if not (draft and error.word == "invalid" and "draft" in error.detail.lower()):
-                raise
-            # private repositories of free plans have no drafts
-            return await self._new_change(path, wanted, False, token)
-        return _receipt_of_pull(made.read(Pull))
-
-    async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:
-        edited = await self._api.request(token, "PATCH", f"{path}/{number_in(number)}", body=text)
-        return _receipt_of_pull(edited.read(Pull))
-
-    async def _pulls(self, call: OpenChange, state: str, token: Secret) -> list[Pull]:
-        owner = call.repository.name.partition("/")[0]
-        query = {"head": f"{owner}:{call.head}", "base": call.base, "state": state, "per_page": 30}
-        return (await self._api.get(token, f"{path_of(call.repository.name)}/pulls", query)).read(list[Pull])
-
-    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
-        return await threads.rivals(self._api, token, thread, await self.identify(token))
 
     # --- checks ---------------------------------------------------------------------------------------------------
 
@@ -373,6 +295,9 @@ class GitHub(Platform):
 
     # --- code -----------------------------------------------------------------------------------------------------
 
+    async def rivals(self, thread: Thread, token: Secret) -> Sequence[str]:
+        return await threads.rivals(self._api, token, thread, await self.identify(token))
+
     async def repositories(self, query: str, token: Secret) -> Sequence[Repository]:
         if self._app and self._app.minted(token):
             mine = await self._app.repositories()
@@ -420,7 +345,3 @@ def _account(person: Person) -> Account:
 
 def _receipt(made: Comment | Check, prefix: str = "") -> Receipt:
     return Receipt(f"{prefix}{made.id}", made.html_url or "")
-
-
-def _receipt_of_pull(pull: Pull) -> Receipt:
-    return Receipt(str(pull.number), pull.html_url)
