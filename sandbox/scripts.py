@@ -78,6 +78,7 @@ if ! git diff --cached --quiet; then
     printf '%s\\n' "$message" | git -c core.hooksPath=/dev/null commit --quiet --no-verify --cleanup=strip --file=-
 fi
 git status --porcelain --untracked-files=normal --no-renames | cut -c4- | head -n 20 | sed 's/^/left out: /'
+git for-each-ref --no-merged=HEAD --count=20 --format='left out: %(refname)' refs/heads refs/stash || true
 if [ "$(git rev-parse HEAD)" = "$1" ]; then echo nothing; exit 0; fi
 git bundle create --quiet "$2" HEAD ${3:+"^$1"}
 echo
@@ -87,8 +88,8 @@ wc -c <"$2"
 
 The agent may have put another git in front, broken its settings or index, or taken rights from files, and a pipe in .git has git
 wait for ever. A git that was killed leaves locks; and of one file that it cannot store, git leaves all files out that were to be
-stored with it. What is left out in the end (it cannot be stored, or is a repository of its own) is printed, before "nothing" or
-the bundle's size.
+stored with it. What is left out in the end (it cannot be stored, is a repository of its own, or lies in a stash or on another
+branch) is printed, before "nothing" or the bundle's size.
 """
 
 CLEAN_UP = 'rm -f -- "$1"'

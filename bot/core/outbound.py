@@ -75,7 +75,8 @@ class Change(Struct, frozen=True):
     lfs: tuple[str, ...] = ()
     """Which of the files the repository keeps in Git LFS; of those only pointers are fetched."""
     left_out: tuple[str, ...] = ()
-    """What stayed in the box: git could not store it, or it is a repository of its own. The first of many."""
+    """What stayed in the box: git could not store it, or it is a repository of its own, a stash or another branch. The
+    first of many."""
 
 
 class Patch(Struct, frozen=True):

@@ -172,7 +172,8 @@ def _about_lfs(change: Change) -> str:
 def _about_left_out(change: Change) -> str:
     if not change.left_out:
         return ""
-    return f"Not taken along, because git cannot store it or it is a repository of its own: {_some(change.left_out)}."
+    why = "git cannot store it, or it is a repository of its own, a stash or another branch"
+    return f"Not taken along, because {why}: {_some(change.left_out)}."
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -152,6 +152,21 @@ async def test_what_is_left_out_is_named(checkout: GitCheckout, source: Source, 
     assert change.left_out == nothing.left_out
 
 
+async def test_work_in_a_stash_or_on_another_branch_is_named(
+    checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    await said(box, "echo more >>README.md && git stash -q && git branch merged")
+    await said(box, "git checkout -q -b other && echo 1 >one && git add . && git commit -qm One && git checkout -q -")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    assert (change.commit, change.left_out) == ("", ("refs/heads/other", "refs/stash"))
+    await said(box, "git merge -q other && git stash pop -q")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    assert sorted(path for path, _, _ in change.files) == ["README.md", "one"]
+    assert change.left_out == ()
+
+
 async def test_every_commit_names_the_person_as_co_author_once(
     server: GitServer, checkout: GitCheckout, source: Source, base: str, box: Sandbox
 ) -> None:
