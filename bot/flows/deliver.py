@@ -91,7 +91,7 @@ async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, chan
 
 async def _closed(place: Workplace, grant: Grant) -> bool:
     """Whether the change was merged or closed meanwhile in which the work was asked for: nobody would see what is pushed there."""
-    if not place.inside_change or not place.source.head:
+    if not place.inside_change:
         return False
 
     async def look() -> Source:
@@ -172,7 +172,7 @@ def _about_lfs(change: Change) -> str:
 def _about_left_out(change: Change) -> str:
     if not change.left_out:
         return ""
-    why = "git cannot store it, or it is a repository of its own, a stash or another branch"
+    why = "git cannot store it, it lies in a stash or on another branch, or it is a repository of its own"
     return f"Not taken along, because {why}: {_some(change.left_out)}."
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from bot.core.conversation import RequestState, RunState
-from bot.core.errors import ProviderError, Unavailable
+from bot.core.errors import ProviderError, Unavailable, UserError
 from bot.core.events import Called, Draft
 from bot.core.outbound import Call, OpenChange, Outcome, React, Receipt, Status, Task
 from bot.core.patience import patiently
@@ -200,7 +200,11 @@ async def keep_posted(
         log_.changed.clear()
         try:
             await _to_its_end(show)
-        except (ProviderError, Unavailable) as error:  # progress is a courtesy; the ending is not shown from here
+        except (
+            ProviderError,
+            UserError,
+            Unavailable,
+        ) as error:  # progress is a courtesy; the ending is not shown from here
             log.warning("the status message could not be edited: %s", error)
         await asyncio.sleep(every)
         with suppress(TimeoutError):

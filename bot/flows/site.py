@@ -74,7 +74,11 @@ class Site:
         """Return the workplace as it was when the box was made. Raises Refused, ProviderError."""
         if self._place is None:
             place, boxed = await self._workplace(grant), self._log.state.box
-            self._place = replace(place, base=boxed.base, branch=boxed.branch) if boxed else place
+            if boxed:
+                inside = boxed.at_head and f"change:{boxed.branch}" not in self._log.state.topics
+                inside = inside or place.inside_change
+                place = replace(place, base=boxed.base, branch=boxed.branch, inside_change=inside)
+            self._place = place
         return self._place
 
     async def lose(self) -> None:

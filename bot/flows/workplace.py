@@ -25,17 +25,14 @@ class Workplace:
     branch: str
     author: str
     co_author: str
+    inside_change: bool = False
+    """Whether it was asked inside an open change, whose branch then gets the commits."""
     base: str = ""
     """The commit that the working copy started from."""
 
     def at_head(self, state: State) -> bool:
         """Whether `base` is the head of a change: the one where it was asked, or our own."""
         return bool(self.source.head) and (self.inside_change or f"change:{self.branch}" in state.topics)
-
-    @property
-    def inside_change(self) -> bool:
-        """Whether it was asked inside a change, whose branch then gets the commits."""
-        return _inside(self.trigger, self.source.repository)
 
 
 async def find_workplace(services: Services, state: State, trigger: Trigger, grant: Grant) -> Workplace:
@@ -48,12 +45,21 @@ async def find_workplace(services: Services, state: State, trigger: Trigger, gra
     source = await forge.source(repository, number, await grant.code())
     if base := trigger.request.options.get("branch"):
         source = msgspec.structs.replace(source, base=base, commit="")
-    branch = source.head or state.branch or branch_name(trigger)
-    if not source.head and state.pushed:
-        source = msgspec.structs.replace(source, head=branch)  # go on where the last run left off
+    branch, inside = source.head, bool(source.head)
+    if not branch and state.branch and await _goes_on(forge, source, state, trigger, grant):
+        branch = state.branch
+        source = msgspec.structs.replace(source, head=branch if state.pushed else "")
+    branch = branch or branch_name(trigger, earlier=sum(topic.startswith("change:") for topic in state.topics))
     us = await forge.identify(await grant.code())
     co_author = forge.author(grant.author) if grant.author else ""
-    return Workplace(trigger, forge, source, branch, forge.author(us), co_author)
+    return Workplace(trigger, forge, source, branch, forge.author(us), co_author, inside)
+
+
+async def _goes_on(forge: Forge, source: Source, state: State, trigger: Trigger, grant: Grant) -> bool:
+    """Whether to go on with the last run's branch: not when its change, or the one where it is asked, was merged or closed."""
+    if change := state.topics.get(f"change:{state.branch}"):
+        return bool((await forge.source(source.repository, change.id, await grant.code())).head)
+    return not _inside(trigger, source.repository)
 
 
 def _inside(trigger: Trigger, repository: Repository) -> bool:
@@ -78,10 +84,11 @@ async def start_from(checkout: Checkout, place: Workplace, grant: Grant) -> Work
     return replace(place, source=source, base=base)
 
 
-def branch_name(trigger: Trigger) -> str:
-    """Return the branch for a request, such as `onhand/12-fix-the-login-redirect`."""
+def branch_name(trigger: Trigger, earlier: int = 0) -> str:
+    """Return the branch for a request, such as `onhand/12-fix-the-login-redirect`, after so many earlier changes of its thread."""
     slug = re.sub(r"[^a-z0-9]+", "-", trigger.title.lower()).strip("-")[:40].rstrip("-")
-    return f"{BRANCH_PREFIX}{_slug(trigger.thread.item)}-{slug}".rstrip("-")
+    name = f"{BRANCH_PREFIX}{_slug(trigger.thread.item)}-{slug}".rstrip("-")
+    return f"{name}-{earlier + 1}" if earlier else name
 
 
 def spare_branch(trigger: Trigger, run_id: str) -> str:

@@ -358,4 +358,7 @@ class RecordingClient(Platform):
         return f"{account.login} <{account.login}@example.com>"
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
-        return Source(repository, self._url, "main")
+        """Describe it; a change that was made here is open."""
+        opened = (call for call in self.calls if isinstance(call, OpenChange))
+        heads = {self._receipts[call.thread.key, call.topic].id: call.head for call in opened}
+        return Source(repository, self._url, "main", head=heads.get(number, ""))

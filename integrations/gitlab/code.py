@@ -21,12 +21,12 @@ _TEMPLATE_LONGEST = 64 * 1024
 
 
 async def source(api: Api, token: Secret, web: str, repository: Repository, item: str) -> Source:
-    """Describe a project, and the merge request `item` (`!12`) in it ("" for none). Raises ProviderError, Refused."""
+    """Describe a project, and the merge request `item` (`!12` or `12`) in it ("" for none). Raises ProviderError, Refused."""
     path = path_of(repository.name)
     project = await api.get(token, path, Project)
     if project.archived:
         raise Refused("archived", f"The project {repository.name} is archived, so nothing can be pushed to it.")
-    change = await api.get(token, items_of(repository.name, item), MergeRequest) if item else None
+    change = await api.get(token, items_of(repository.name, f"!{item.lstrip('!')}"), MergeRequest) if item else None
     if change is not None and change.state == "opened":
         return await _source_of_change(api, token, web, repository, change)
     base = change.target_branch if change is not None else project.default_branch or "main"

@@ -170,7 +170,7 @@ async def opened(database: Path, folder: Path) -> AsyncIterator[Ground]:
         world.use(integrations={"github": client})
         world.script = [*world.script, *world.script]
         await github.repository("acme/code", {"README.md": "x\n"}, {})
-        for branch in ("feature", "onhand/1-login-redirect"):
+        for branch in ("feature", "onhand/1-login-redirect", "onhand/1-login-redirect-2"):
             await asyncio.to_thread(github.git.commit, "acme/code", {"b.py": "y\n"}, "New", branch)
         yield Ground(world, github, client)
         await client.close()
@@ -308,7 +308,8 @@ async def test_a_pull_request_that_was_closed_after_an_earlier_run_is_followed_b
     ground.github.pulls(name)[0].state = "closed"
     await ground.github.comment(name, 1, "alice", "@onhand rename it")
     await ground.work(*await ground.hear())
-    assert [pull.state for pull in ground.github.pulls(name)] == ["closed", "open"]
+    found = [(pull.state, pull.pull.head) for pull in ground.github.pulls(name) if pull.pull]
+    assert found == [("closed", "onhand/1-login-redirect"), ("open", "onhand/1-login-redirect-2")]
 
 
 HEAD_INVALID = [{"resource": "PullRequest", "field": "head", "code": "invalid"}]

@@ -127,6 +127,21 @@ async def test_a_token_that_ends_in_gits_hands_is_made_anew(place: AppPlace) -> 
     assert place.by_the_bot() == (1, 1)
 
 
+async def test_an_installation_that_is_suspended_for_a_while_costs_no_work(place: AppPlace) -> None:
+    place.script(bash(MEND_CALC), bash("sleep 8"), finish())
+    number = await place.github.issue(place.name, "alice", f"add is wrong in {place.name}", "@onhand please fix it")
+    await place.until(lambda: place.service.model.requests and len(place.service.model.requests) == 2)
+    installation = place.app.installations[0]
+    installation.suspended = True
+    for token in place.app.tokens:
+        place.github.revoke(token.value)
+    await place.until(lambda: "suspended" in place.service.logs())
+    installation.suspended = False
+    await place.ended(number)
+    assert place.by_the_bot() == (1, 1)
+    assert any("**Done" in (said.body or "") for said in place.github.comments(place.name, number, "issue_comment"))
+
+
 async def test_a_delivery_that_failed_while_we_were_away_is_sent_again_and_worked_on_once(place: AppPlace) -> None:
     place.script(bash(MEND_CALC), finish())
     await end(place, "web")

@@ -126,6 +126,32 @@ async def test_a_follow_up_goes_on_in_the_same_pull_request(place) -> None:
     assert len(place.said(number)) == 2
 
 
+@pytest.mark.parametrize("inside", [False, True], ids=["in the issue", "in the pull request"])
+async def test_a_follow_up_after_the_merge_starts_from_what_it_was_merged_into(place, inside: bool) -> None:
+    place.script(bash(MEND_CALC), finish(), bash("echo more >> NOTES.md"), finish("Noted.", "Take notes"))
+    git = place.github.git
+    if inside:
+        await asyncio.to_thread(git.commit, place.name, {"new.py": "x = 1\n"}, "New", "feature")
+        number = await place.github.pull(place.name, "alice", f"A feature in {place.name}", "feature")
+        await place.github.comment(place.name, number, "alice", "@onhand fix the test here")
+    else:
+        number = await place.issue()
+    await place.ended(number)
+    first = place.github.state.repositories[place.name].items[number] if inside else place.pulls()[0]
+    merged = await asyncio.to_thread(git.files, place.name, first.pull.head)
+    await asyncio.to_thread(git.commit, place.name, {"calc.py": f"# by hand\n{merged['calc.py']}"}, "Squashed", "main")
+    first.state = "closed"
+    await place.github.comment(place.name, number, "carol", "@onhand take notes too")
+    await place.ended(number)
+    last = place.pulls()[-1]
+    assert last is not first
+    assert last.pull.head.startswith("onhand/")
+    assert last.pull.head != first.pull.head
+    before, after = [await asyncio.to_thread(git.files, place.name, name) for name in ("main", last.pull.head)]
+    assert after == {**before, "NOTES.md": "more\n"}
+    assert await asyncio.to_thread(git.files, place.name, first.pull.head) == merged, "nobody would see it there"
+
+
 async def test_asked_in_a_pull_request_it_pushes_to_its_branch(place) -> None:
     place.script(bash(MEND_CALC), finish())
     await asyncio.to_thread(place.github.git.commit, place.name, {"new.py": "x = 1\n"}, "New", "feature")

@@ -291,7 +291,7 @@ class Forge(Integration, Protocol):
     """An Integration where code lives as well: it can receive pushes and changes. One that lacks a method of these is no forge."""
 
     async def source(self, repository: Repository, number: str, token: Secret) -> Source:
-        """Describe the repository, and the change `number` in it ("" where the thread is none). Raises ProviderError, Refused.
+        """Describe the repository, and a change in it: a thread's item or a receipt's id, or "". Raises ProviderError, Refused.
 
         A change that is closed takes no commits: its `base` counts, and `head` is "".
         """
