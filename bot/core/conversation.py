@@ -98,7 +98,6 @@ class State:
     run: RunState | None = None
     topics: dict[str, Receipt | None] = field(default_factory=dict)
     """Calls by topic; None where a call was begun and its receipt is not known."""
-    calling_at: dict[str, float] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
     box: Boxed | None = None
     """The sandbox at work, if there is one."""
@@ -172,7 +171,6 @@ class State:
                     closed.phase, closed.ending = "closed", ending
             case Calling(topic=topic):
                 self.topics.setdefault(topic, None)
-                self.calling_at[topic] = event.at
             case Called(topic=topic, receipt=receipt):
                 self.topics[topic] = receipt
             case RunStarted() as started:

@@ -34,6 +34,8 @@ _REFUSED = 30.0
 """Seconds for which an ending is said again to a platform that refuses it: it may be in the middle of something."""
 _IN_FLIGHT = 10.0
 """Seconds for which a call that was begun may yet be carried out, though its answer was lost and nothing is to be found."""
+_ANOTHERS = 7.0
+"""The same for a call that another has begun, from when it is met: at least the 3 s have passed after which it can be taken up."""
 
 TROUBLE = {
     "unauthorized": "My token was not accepted. Whoever runs onhand has to renew it; then write `retry`.",
@@ -79,7 +81,7 @@ class Reporter:
     ) -> None:
         self._log, self._integration, self._token, self._clock = log, integration, token, clock
         self._tried: dict[str, float] = {}
-        """When what this very reporter has begun was last given up without an answer, by topic; 0.0 where it was refused."""
+        """When what was begun was last given up without an answer, or met here, by topic; 0.0 where it was refused."""
 
     async def perform(self, call: Call) -> Receipt:
         """Do a call so that its topic has its effect exactly once, however often this is repeated and wherever it was cut off.
@@ -119,11 +121,11 @@ class Reporter:
         receipt = self._log.state.topics.get(call.topic)  # it may have come with the refused claim
         if receipt is not None:
             return receipt
-        tried = self._tried.get(call.topic)
-        begun = self._log.state.calling_at.get(call.topic, 0.0) if tried is None else tried
-        rest = begun + _IN_FLIGHT - self._clock()
+        met_before, now = call.topic in self._tried, self._clock()
+        # since when another is at it only that one's clock says, which may be another time of day
+        rest = self._tried.setdefault(call.topic, now + _ANOTHERS - _IN_FLIGHT) + _IN_FLIGHT - now
         in_flight = 0 < rest <= _IN_FLIGHT
-        if self._log.holder or tried is not None or not in_flight:  # else somebody else is at it
+        if self._log.holder or met_before or not in_flight:  # else somebody else is at it
             receipt = await self._integration.find(call, token)
         if receipt is None and in_flight:
             raise ProviderError("unavailable", f"{call.topic} may be under way still", retry_after=rest)

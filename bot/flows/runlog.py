@@ -1,12 +1,18 @@
 """One conversation's log in the hands of one writer: appends at the end, and notices when another holder has taken over."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from bot.core.conversation import State
-from bot.core.errors import Conflict, LeaseLost
-from bot.core.events import Called, Calling, Draft, Event, RunStarted
+from bot.core.errors import Conflict, LeaseLost, Unavailable
+from bot.core.events import Called, Calling, Closed, Draft, Event, RunStarted
 from bot.core.ports import EventLog
+
+logger = logging.getLogger(__name__)
+
+_PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds to wait for a database that is away, each beside what it takes to find that out."""
 
 
 class ConversationLog:
@@ -45,13 +51,29 @@ class ConversationLog:
             return await self._catch_up()
 
     async def append(self, *drafts: Draft) -> list[Event]:
-        """Add events at the end, wherever that has moved to."""
+        """Add events at the end, wherever that has moved to. A run waits for a database that is away: what it has was paid for.
+
+        Raises Unavailable, LeaseLost.
+        """
         async with self._one_at_a_time:
+            pauses = iter(_PAUSES if self.holder else ())
+            lost = False
             while True:
                 try:
                     return await self._append(drafts)
+                except Unavailable as error:
+                    if (pause := next(pauses, None)) is None:
+                        raise
+                    logger.warning(
+                        "what conversation %s was told waits for the database: %s", self.conversation_id, error
+                    )
+                    lost = True
+                    await asyncio.sleep(pause)
                 except Conflict:
-                    await self._catch_up()
+                    added = (await self._catch_up())[: len(drafts)]
+                    if lost and len(added) == len(drafts) and all(map(_are_one, added, drafts)):
+                        return added  # it was stored, and only the answer was lost
+                    lost = False
 
     async def claim(self, topic: str) -> bool:
         """Note that the call of this topic is about to be made. False if somebody has noted it before."""
@@ -86,6 +108,12 @@ class ConversationLog:
         """Raise LeaseLost from when another holder was seen on: each task of this one has to hear of it."""
         if self._successor:
             raise LeaseLost(f"{self._successor} goes on with conversation {self.conversation_id}")
+
+
+def _are_one(event: Event, draft: Draft) -> bool:
+    """Whether the event is what became of the draft; words may be masked in it, but nobody else writes those of a run."""
+    alike = event.fact.kind == draft.fact.kind and not isinstance(draft.fact, Calling | Called | Closed)
+    return event.cause == draft.cause and event.call_id == draft.call_id and (alike or event.fact == draft.fact)
 
 
 def _is_news(event: Event) -> bool:

@@ -19,7 +19,7 @@ from bot.core.mentions import find_request
 from bot.core.outbound import Change, OpenChange, Patch, React, Say
 from bot.core.ports import AuthContext, CommandResult, Limits, Model, Rates, Sandbox, Services, Source, Us, Workshop
 from bot.core.secret import Secret
-from bot.flows import desk, intake, report, work
+from bot.flows import desk, intake, report, runlog, work
 from bot.store import Store
 from bot.testing.integrations import RecordingClient
 from bot.testing.models import ScriptedModel
@@ -239,8 +239,10 @@ class World:
 
 @pytest.fixture(autouse=True)
 def _soon_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was begun and is not found is waited for a second, not ten."""
+    """What was begun and is not found is waited for a second, not ten, and a database for a moment, not a minute."""
     monkeypatch.setattr(report, "_IN_FLIGHT", 1.0)
+    monkeypatch.setattr(report, "_ANOTHERS", 0.7)
+    monkeypatch.setattr(runlog, "_PAUSES", (0.05, 0.1))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bot.core.errors import ProviderError, Refused, SandboxError, SandboxGone, Unavailable
-from bot.core.events import Closed, Draft, Notice
+from bot.core.events import Closed, Draft, ModelReply, Notice
 from bot.core.outbound import Change, OpenChange, Patch, Status
 from bot.core.ports import Source, User
 from bot.core.secret import Secret
@@ -18,6 +18,7 @@ from bot.flows.identity import Grant
 from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
 from bot.flows.workplace import find_workplace
+from bot.testing.models import ScriptedModel
 from tests.flows.conftest import CONVERSATION, FINISH, RUN_THE_TESTS
 
 
@@ -130,6 +131,34 @@ async def test_a_database_away_for_a_moment_cuts_no_command_off(world) -> None:
     assert await run == 0.0
     assert (await world.state()).requests[seq].ending == "finished"
     assert world.boxes.made == 1
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["before it is stored", "when only its answer is lost"])
+async def test_what_the_model_answers_while_the_database_is_away_is_kept_once(world, stored: bool) -> None:
+    asked, append, failures = list[Any](), world.services.log.append, [Unavailable("restarted")] * 2
+
+    async def failing(conversation: str, drafts: Any, *, expected: int) -> Any:
+        of_the_model = any(isinstance(draft.fact, ModelReply) for draft in drafts)
+        if of_the_model and stored and len(failures) == 2:
+            await append(conversation, drafts, expected=expected)
+        if of_the_model and failures:
+            raise failures.pop()
+        return await append(conversation, drafts, expected=expected)
+
+    class Counting(ScriptedModel):
+        async def complete(self, *arguments: Any, **options: Any) -> Any:
+            asked.append(arguments)
+            return await super().complete(*arguments, **options)
+
+    seq = await world.admit()
+    world.services.log.append = failing
+    world.model = lambda _: Counting(list(world.script))
+    await world.run()
+    assert not failures
+    assert len(asked) == len(world.script)
+    events = await world.store.log.read(CONVERSATION)
+    assert sum(isinstance(event.fact, ModelReply) for event in events) == len(world.script)
+    assert (await world.state()).requests[seq].ending == "finished"
 
 
 async def test_a_database_away_when_the_log_must_be_written_cuts_the_run_off_and_it_goes_on_later(world) -> None:

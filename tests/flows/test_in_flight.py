@@ -1,6 +1,7 @@
 """A call whose answer was lost, and which the platform carries out only later: it is waited for, not made again."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -49,6 +50,18 @@ async def test_what_a_killed_worker_has_sent_and_comes_later_is_not_made_again(w
     late = Late(world, OpenChange, asyncio.CancelledError())
     with pytest.raises(asyncio.CancelledError):
         await world.run()
+    await world.run("worker/2")
+    assert len([topic for topic in late.made if topic.startswith("change")]) == 1
+    assert world.said()[f"status:{seq}"].startswith("ended finished")
+
+
+@pytest.mark.parametrize("apart", [120.0, -120.0])
+async def test_it_is_waited_for_however_far_the_clocks_are_apart(world: Any, apart: float) -> None:
+    seq = await world.admit()
+    late = Late(world, OpenChange, asyncio.CancelledError())
+    with pytest.raises(asyncio.CancelledError):
+        await world.run()
+    world.use(clock=lambda: time.time() + apart)
     await world.run("worker/2")
     assert len([topic for topic in late.made if topic.startswith("change")]) == 1
     assert world.said()[f"status:{seq}"].startswith("ended finished")
