@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from bot.core.errors import Refused, SandboxError
+from bot.core.in_turn import in_turn
 from bot.core.outbound import Change, Patch
 from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
@@ -146,14 +147,7 @@ class GitCheckout:
 
     async def tidy(self, unused_seconds: float) -> int:
         found = await asyncio.to_thread(rubbish.left_over, self._folder)
-        for mirror in sorted(self._folder.glob("*.git")):
-            async with held(mirror, seconds=0.0) as last_used:
-                found += await asyncio.to_thread(clear_up, mirror) if last_used is not None else 0
-                if last_used is not None and last_used < time.time() - unused_seconds and not lived_on(mirror):
-                    found += await asyncio.to_thread(rubbish.remove, mirror)
-                elif last_used is not None and (mirror / "HEAD").exists():
-                    found += await rubbish.sweep_out(mirror, (f"{OURS}/put", f"{OURS}/taken", f"{OURS}/coming"))
-        return found
+        return found + await in_turn(_tidied(mirror, unused_seconds) for mirror in sorted(self._folder.glob("*.git")))
 
     def _place(self, source: Source) -> Path:
         """Return where the mirror is; the name tells people which one it is, and the hash keeps them apart."""
@@ -183,6 +177,18 @@ class GitCheckout:
                 except (GitError, OSError) as error:
                     raise not_laid_out(error, source) from None
         return shelf
+
+
+async def _tidied(mirror: Path, unused_seconds: float) -> int:
+    async with held(mirror, seconds=0.0) as last_used:
+        if last_used is None:
+            return 0
+        found = await asyncio.to_thread(clear_up, mirror)
+        if last_used < time.time() - unused_seconds and not lived_on(mirror):
+            found += await asyncio.to_thread(rubbish.remove, mirror)
+        elif (mirror / "HEAD").exists():
+            found += await rubbish.sweep_out(mirror, (f"{OURS}/put", f"{OURS}/taken", f"{OURS}/coming"))
+        return found
 
 
 def _printed(output: str) -> tuple[int, tuple[str, ...]]:

@@ -12,7 +12,9 @@ from arq import cron
 from arq.cron import CronJob
 
 from bot.core.conversation import fold
-from bot.core.errors import OnhandError, ProviderError, SandboxError
+from bot.core.errors import OnhandError, SandboxError
+from bot.core.in_turn import in_turn
+from bot.core.inbound import Delivery
 from bot.core.ports import InLine, Services, Workshop
 from bot.flows import intake, positions
 from bot.flows.report import HEARTBEAT
@@ -39,6 +41,7 @@ _SHOWN_AT_ONCE = 3
 """Places renewed in a turn: GitHub wants few edits a minute, whoever was not renewed for longest comes first."""
 
 _LOOK_BACK = 3 * 86_400.0
+"""Seconds that a look for missed deliveries goes back at most: what fails again and again is let go of then."""
 _OVERLAP = 600.0
 """Seconds that a look for missed deliveries goes back before the last one: some fail late."""
 
@@ -59,18 +62,21 @@ async def requests(services: Services, shop: Workshop) -> int:
 
 async def boxes(services: Services, shop: Workshop) -> int:
     """Remove the boxes that no run is using: of a worker that was killed between its run's end and the clearing up."""
-    removed = 0
-    for box, labels in await shop.sandboxes.list():
-        conversation_id = labels.get("conversation", "")
-        with bound(conversation=conversation_id):
-            events = await services.log.read(conversation_id)
-            if not events or (state := fold(events)).running() or state.open("asked", "admitted"):
-                continue  # in use, or begun for the run that comes next
-            log.info("a box that nobody uses is removed")
-            with suppress(SandboxError):
-                await shop.sandboxes.remove(box)
-                removed += 1
-    return removed
+    found = await shop.sandboxes.list()
+    return await in_turn(_removed(services, shop, box, labels.get("conversation", "")) for box, labels in found)
+
+
+async def _removed(services: Services, shop: Workshop, box: str, conversation_id: str) -> bool:
+    """Remove a box unless it is in use, or begun for the run that comes next."""
+    with bound(conversation=conversation_id):
+        events = await services.log.read(conversation_id)
+        if not events or (state := fold(events)).running() or state.open("asked", "admitted"):
+            return False
+        log.info("a box that nobody uses is removed")
+        with suppress(SandboxError):
+            await shop.sandboxes.remove(box)
+            return True
+        return False
 
 
 class Positions:
@@ -81,6 +87,8 @@ class Positions:
     def __init__(self) -> None:
         self._shown: dict[InLine, tuple[float, int]] = {}
         """When, and which place."""
+        self._tried: dict[InLine, float] = {}
+        """When, whatever came of it."""
 
     async def __call__(self, services: Services, shop: Workshop) -> int:
         line, now = await services.queue.line(), services.clock()
@@ -90,12 +98,18 @@ class Positions:
             for ahead, waiting in enumerate(line)
             if waiting.since < now - SHOWN_AFTER and self._is_news(waiting, ahead, now)
         ]
-        changed.sort(key=lambda place: self._shown.get(place[0], (0.0, -1))[0])
-        for waiting, ahead in changed[:_SHOWN_AT_ONCE]:
-            with bound(conversation=waiting.conversation_id):
-                if await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}"):
-                    self._shown[waiting] = (now, ahead)
+        self._tried = {waiting: self._tried.get(waiting, 0.0) for waiting in line}
+        changed.sort(key=lambda place: self._tried[place[0]])
+        await in_turn(self._show(services, waiting, ahead, now) for waiting, ahead in changed[:_SHOWN_AT_ONCE])
         return len(changed)
+
+    async def _show(self, services: Services, waiting: InLine, ahead: int, now: float) -> bool:
+        self._tried[waiting] = now
+        with bound(conversation=waiting.conversation_id):
+            shown = await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}")
+        if shown:
+            self._shown[waiting] = (now, ahead)
+        return shown
 
     def _is_news(self, waiting: InLine, ahead: int, now: float) -> bool:
         at, shown = self._shown.get(waiting, (0.0, -1))
@@ -124,24 +138,22 @@ async def missed(services: Services, shop: Workshop) -> int:
     good one at the same platform ended.
     """
     looked = {sweep.name: sweep.at for sweep in await services.sweeps.list()}
-    found, away = 0, list[ProviderError]()
-    for platform, integration in services.integrations.items():
-        name, now = f"missed at {platform}", services.clock()
-        if name not in looked:
-            await services.sweeps.note(name, 0)
-        try:
-            since = min(looked.get(name, now), now) - _OVERLAP  # it lies in the future when the clock was set back
-            caught = await integration.catch_up(max(since, now - _LOOK_BACK))
-        except ProviderError as error:
-            away.append(error)  # the others are looked at all the same
-            continue
-        receipts = [await intake.accept(services, delivery) for delivery in caught.read]
-        again = caught.sent_again + sum(receipt.status == "accepted" for receipt in receipts)
-        await services.sweeps.note(name, again)
-        found += again
-    if away:
-        raise away[0]
-    return found
+    return await in_turn(_missed_at(services, platform, looked) for platform in services.integrations)
+
+
+async def _missed_at(services: Services, platform: str, looked: Mapping[str, float]) -> int:
+    name, now = f"missed at {platform}", services.clock()
+    if name not in looked:
+        await services.sweeps.note(name, 0)
+    since = min(looked.get(name, now), now) - _OVERLAP  # it lies in the future when the clock was set back
+    caught = await services.integrations[platform].catch_up(max(since, now - _LOOK_BACK))
+    again = caught.sent_again + await in_turn(_taken(services, delivery) for delivery in caught.read)
+    await services.sweeps.note(name, again)
+    return again
+
+
+async def _taken(services: Services, delivery: Delivery) -> bool:
+    return (await intake.accept(services, delivery)).status == "accepted"
 
 
 TURNS: tuple[tuple[Sweep, dict[str, Any]], ...] = (

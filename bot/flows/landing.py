@@ -15,6 +15,10 @@ _PUSHES = 3
 """How often a push is tried on a branch that keeps moving."""
 
 FORK = "I may not push to the fork that this pull request comes from; its author can let me by allowing edits by maintainers."
+OUT_OF_REACH = (
+    "My token does not reach the fork that this pull request comes from, though edits by maintainers are allowed; its owner can "
+    "let me in: by installing my App there, or by inviting my account."
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def _why(error: Refused | ProviderError, source: Source, branch: str) -> str:
     if error.word == "conflict":
         return f"Somebody else pushed to `{branch}` meanwhile, and my commits do not fit onto theirs."
     if source.head_url and error.word in ("forbidden", "missing", "unauthorized"):
-        return FORK
+        return OUT_OF_REACH
     if error.word == "forbidden":
         return "My token does not have the right to push here."
     raise error

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from urllib.parse import quote
 
 import jwt
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account
-from bot.core.refusals import unless
+from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
 from integrations.github.answers import Answer, Repo
 from integrations.github.api import Api
@@ -243,13 +244,14 @@ class App:
     async def repositories(self) -> list[Repo]:
         """Return the repositories that it may push to, of every place where it is installed, a hundred of each at most.
 
-        What GitHub says of a token's own rights there is no for each of them. Raises ProviderError.
+        What GitHub says of a token's own rights there is no for each of them. A place that does not let us in any more is left
+        out: it may take us from some addresses alone. Raises ProviderError.
         """
         if self._clock() >= self._reach_until:
             there = (await self._api.get(self._jwt(), "/app/installations", {"per_page": 100})).read(list[Installation])
             serving = (one for one in there if not one.suspended_at and _has(one.permissions, "contents", "write"))
-            found = await asyncio.gather(*(self._reached(one) for one in serving))
-            self._reach, self._reach_until = [repo for repos in found for repo in repos], self._clock() + _REACH_KEPT
+            found = await asyncio.gather(*(courtesy(self._reached(one)) for one in serving))
+            self._reach, self._reach_until = list(chain(*filter(None, found))), self._clock() + _REACH_KEPT
         return self._reach
 
     async def _reached(self, there: Installation) -> list[Repo]:

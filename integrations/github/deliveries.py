@@ -4,12 +4,14 @@ https://docs.github.com/webhooks/using-webhooks/handling-failed-webhook-deliveri
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from datetime import datetime
 
 from msgspec import Struct
 
 from bot.core.errors import ProviderError
+from bot.core.in_turn import in_turn
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.github.answers import Repo
@@ -26,6 +28,9 @@ _MOST_PAGES = 100
 
 _ON_ITS_WAY = 60.0
 """Seconds that a delivery is given to arrive once GitHub was asked for it: it comes after the answer."""
+
+_PATIENCE = 60.0
+"""Seconds for which a look goes on after something in it failed: a GitHub that is away takes its time for each."""
 
 
 class Attempt(Struct, frozen=True):
@@ -58,18 +63,18 @@ class Redelivery:
         self._coming: dict[str, float] = {}
 
     async def of(self, hook: str, token: Callable[[], Secret], since: float) -> int:
-        """Have it send again what is lost since then (Unix seconds); return how many. Raises ProviderError.
+        """Have it send again what is lost since then (Unix seconds); return how many.
 
-        `hook` is the webhook's path in the API, `token` gives what opens it at this moment.
+        `hook` is the webhook's path in the API, `token` gives what opens it at this moment. Raises ProviderError, after the
+        others were asked for all the same.
         """
         attempts = [attempt async for attempt in _attempts(self._api, token, f"{hook}/deliveries", since)]
         arrived = {attempt.guid for attempt in attempts if _arrived(attempt)}
         lost = {attempt.guid: attempt.id for attempt in attempts if attempt.guid not in arrived}
-        asked = [  # the list comes newest first, people asked for it in the other order
-            await self._ask(guid, f"{hook}/deliveries/{attempt}/attempts", token)
-            for guid, attempt in reversed(lost.items())
-        ]
-        return sum(asked)
+        asked = (  # the list comes newest first, people asked for it in the other order
+            self._ask(guid, f"{hook}/deliveries/{attempt}/attempts", token) for guid, attempt in reversed(lost.items())
+        )
+        return await _each(asked, self._clock)
 
     async def _ask(self, guid: str, path: str, token: Callable[[], Secret]) -> bool:
         now = self._clock()
@@ -80,7 +85,7 @@ class Redelivery:
         try:
             await self._api.request(token(), "POST", path)
         except ProviderError as error:
-            if error.worth_retrying:
+            if error.may_pass:
                 self._coming.pop(guid, None)
                 raise
             log.warning("the delivery %s was lost and cannot be sent again: %s", guid, error)
@@ -104,6 +109,21 @@ async def _attempts(api: Api, token: Callable[[], Secret], path: str, since: flo
     log.warning("%s goes on after %d pages; older ones are not looked at", path, _MOST_PAGES)
 
 
+async def _each(asked: Iterable[Awaitable[int]], clock: Callable[[], float]) -> int:
+    """Wait for each, whatever the others come to, and return the sum. Raises ProviderError.
+
+    Nothing is gained by going on where GitHub wants fewer requests, or does not take the token.
+    """
+    until = math.inf
+
+    def ends(error: Exception) -> bool:
+        nonlocal until
+        until = min(until, clock() + _PATIENCE)
+        return clock() >= until or (isinstance(error, ProviderError) and error.word in ("limited", "unauthorized"))
+
+    return await in_turn(asked, ends)
+
+
 def _arrived(attempt: Attempt) -> bool:
     """Whether it was taken, or refused for what it is: then sending it again every few minutes would change nothing."""
     return 200 <= attempt.status_code < 300 or attempt.status_code in (400, 401, 413)
@@ -118,14 +138,25 @@ class Hooks:
     def __init__(self, api: Api, address: str, clock: Callable[[], float]) -> None:
         self._api, self._address, self._clock = api, address, clock
         self._redelivery = Redelivery(api, clock)
-        self._known: list[str] = []
+        self._places: list[str] = []
+        self._known: dict[str, list[str]] = {}
+        """The paths of our webhooks, by repository."""
         self._until = 0.0
 
     async def send_again(self, token: Secret, since: float) -> int:
-        """Have what was lost since then (Unix seconds) sent again by all of them; return how many. Raises ProviderError."""
+        """Have what was lost since then (Unix seconds) sent again by all of them; return how many.
+
+        Raises ProviderError, after the others have had their turn all the same.
+        """
         if self._until < self._clock():
-            self._known, self._until = await self._find(token), self._clock() + _HOOKS_KEPT
-        return sum([await self._of_one(hook, token, since) for hook in self._known])
+            self._places, self._known = await self._administered(token), {}
+            self._until = self._clock() + _HOOKS_KEPT
+        return await _each((self._in(place, token, since) for place in self._places), self._clock)
+
+    async def _in(self, place: str, token: Secret, since: float) -> int:
+        if (hooks := self._known.get(place)) is None:
+            hooks = self._known[place] = await self._at(place, token)
+        return await _each((self._of_one(hook, token, since) for hook in hooks), self._clock)
 
     async def _of_one(self, hook: str, token: Secret, since: float) -> int:
         sent = await unless(self._redelivery.of(hook, lambda: token, since), "missing", "forbidden")
@@ -133,10 +164,9 @@ class Hooks:
             self._until = 0.0  # it is gone, or the right to see it is
         return sent or 0
 
-    async def _find(self, token: Secret) -> list[str]:
+    async def _administered(self, token: Secret) -> list[str]:
         repositories = (await self._api.get(token, "/user/repos", {"sort": "pushed", "per_page": 100})).read(list[Repo])
-        places = [repo.full_name for repo in repositories if repo.permissions and repo.permissions.admin]
-        return [hook for place in places for hook in await self._at(place, token)]
+        return [repo.full_name for repo in repositories if repo.permissions and repo.permissions.admin]
 
     async def _at(self, place: str, token: Secret) -> list[str]:
         path = f"/repos/{place}/hooks"

@@ -137,6 +137,17 @@ async def test_the_sweep_leaves_a_box_for_as_long_as_its_run_may_still_come(worl
     assert box.state not in world.boxes.living
 
 
+async def test_a_box_that_cannot_be_removed_keeps_no_other_from_its_turn(world: World, ahead: BoxesAhead) -> None:
+    await _admit(world, ahead)
+    await world.run()
+    stays, goes = [await ahead.create(labels_of(CONVERSATION)) for _ in range(2)]
+    shop = replace(world.shop, sandboxes=Stubborn(world.boxes, stays.state))  # type: ignore[arg-type]
+    with pytest.raises(PermissionError):
+        await sweeps.boxes(world.services, shop)
+    assert stays.state in world.boxes.living
+    assert goes.state not in world.boxes.living
+
+
 class Listed:
     """Sandboxes whose boxes all belong to the one conversation."""
 
@@ -148,3 +159,16 @@ class Listed:
 
     async def remove(self, state: str) -> None:
         await self._boxes.remove(state)
+
+
+class Stubborn(Listed):
+    """One of them cannot be removed."""
+
+    def __init__(self, boxes: Boxes, state: str) -> None:
+        super().__init__(boxes)
+        self._state = state
+
+    async def remove(self, state: str) -> None:
+        if state == self._state:
+            raise PermissionError(f"{state} belongs to somebody else")
+        await super().remove(state)

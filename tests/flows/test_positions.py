@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from contextlib import suppress
+
+import pytest
 
 from bot.core.conversation import conversation_id
-from bot.core.errors import ProviderError
+from bot.core.errors import ProviderError, Refused
 from bot.core.inbound import Thread
 from bot.core.outbound import Say
 from bot.flows import desk, tenure, work
@@ -141,3 +144,23 @@ async def test_a_provider_that_refuses_the_edit_is_asked_again_at_the_next_turn(
     assert await positions(world.services, world.shop) == 2
     assert await positions(world.services, world.shop) == 1
     assert shown(world, 2) == "queued after 1"
+
+
+@pytest.mark.parametrize(
+    "error", [ProviderError("limited", "busy", retry_after=99), Refused("suspended", "My installation is suspended.")]
+)
+async def test_whose_place_cannot_be_shown_keeps_nobody_else_from_it(world: World, error: Exception) -> None:
+    positions, tried = Positions(), list[int]()
+    for number in range(1, 6):
+        await admit(world, number)
+    later(world, SHOWN_AFTER + 1)
+
+    async def refuse(call, *arguments):  # type: ignore[no-untyped-def]
+        tried.append(int(call.thread.item))
+        raise error
+
+    world.forge.perform = refuse  # type: ignore[method-assign]
+    for _ in range(2):
+        with suppress(Refused):
+            await positions(world.services, world.shop)
+    assert tried == [1, 2, 3, 4, 5, 1]

@@ -108,6 +108,8 @@ async def test_a_fork_that_only_seems_to_be_open_becomes_a_patch_too(
     landing = await landed(checkout, gone, change, "main")
     assert landing.patch is not None
     assert (landing.branch, "c.py" in landing.patch.exact) == ("", True)
+    assert landing.why.startswith("My token does not reach the fork")
+    assert "allowing edits by maintainers" not in landing.why, "that is allowed already"
 
 
 @pytest.mark.parametrize("name", ["refs/heads/main", "refs/pull/../head", "--upload-pack=id", "refs/pull/1/head:x"])

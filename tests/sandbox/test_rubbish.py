@@ -15,6 +15,7 @@ from bot.core.secret import Secret
 from bot.testing.git_server import GitServer
 from sandbox import rubbish
 from sandbox.checkout import GitCheckout
+from sandbox.git import GitError
 
 TOKEN = Secret("a token for the tests 0123456789")
 BRANCH, WHO = "onhand/7-greet", "Alice <alice@example.com>"
@@ -109,6 +110,18 @@ async def test_a_mirror_that_nobody_asks_for_goes_and_comes_back_when_asked_for(
     assert await checkout.tidy(MONTH) == 1
     assert not files(folder, "*.git*")
     assert await checkout.fetch(source, TOKEN) == commit
+
+
+async def test_a_mirror_that_is_ruined_keeps_no_other_from_being_tidied(folder: Path, source: Source) -> None:
+    checkout = GitCheckout(folder)
+    await checkout.fetch(source, TOKEN)
+    age(files(folder, "*.lock"), MONTH + 60)
+    ruined = folder / "a-first.git"
+    ruined.mkdir()
+    (ruined / "HEAD").write_text("garbage")
+    with pytest.raises(GitError):
+        await checkout.tidy(MONTH)
+    assert files(folder, "*.git*") == [ruined]
 
 
 async def test_a_use_makes_a_mirror_young_again_and_tidying_does_not(folder: Path, source: Source) -> None:

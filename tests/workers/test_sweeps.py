@@ -1,5 +1,6 @@
 """The sweeps on a real database, a real Redis and real mirrors: what each finds, and that operators see it."""
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -175,17 +176,18 @@ async def test_sweeps_with_the_same_turn_are_one_job_and_each_notes_what_it_foun
 
 
 class Told(RecordingClient):
-    """A platform that tells of one delivery again and again, or does not answer."""
+    """A platform that tells of one delivery again and again, or does not answer, or fails with what is not after `well`."""
 
-    def __init__(self, *, away: bool = False) -> None:
+    def __init__(self, *, away: bool = False, error: Exception | None = None, well: float = math.inf) -> None:
         super().__init__()
-        self._away = away
+        self._error = error or (ProviderError("unavailable", "no answer") if away else None)
+        self._well = well
         self.since: list[float] = []
 
     async def catch_up(self, since: float) -> CaughtUp:
         self.since.append(since)
-        if self._away:
-            raise ProviderError("unavailable", "no answer")
+        if self._error and since <= self._well:
+            raise self._error
         asked = Trigger(
             THREAD,
             Account("memory", "7", "ann"),
@@ -202,6 +204,24 @@ async def test_a_platform_that_is_away_hides_nothing_that_others_tell(built: boo
     await turn(replace(built, services=services), "missed")
     assert (await built.services.inbox.unanswered(older_than=0))[0][0] == CONVERSATION
     assert "no answer" in (await findings(built, time.time()))["sweep missed"].detail
+
+
+async def test_a_platform_with_an_error_of_ours_hides_nothing_that_others_tell(built: bootstrap.Built) -> None:
+    broken = Told(error=KeyError("a fault of ours"))
+    services = replace(built.services, integrations={"broken": broken, "memory": Told()})
+    await turn(replace(built, services=services), "missed")
+    assert (await built.services.inbox.unanswered(older_than=0))[0][0] == CONVERSATION
+    assert "a fault of ours" in (await findings(built, time.time()))["sweep missed"].detail
+
+
+async def test_what_fails_for_ever_is_let_go_of_after_three_days(built: bootstrap.Built) -> None:
+    now, days = time.time(), 86_400.0
+    stuck = Told(away=True, well=now + 60)  # a delivery of this minute is never sent again
+    for later in (0.0, 1.0, 2.9, 3.1, 3.2):
+        async with at(built, lambda later=later: now + later * days) as then:  # type: ignore[misc]
+            await turn(replace(then, services=replace(then.services, integrations={"memory": stuck})), "missed")
+    assert stuck.since[2] == pytest.approx(now, abs=15 * 60)
+    assert stuck.since[4] == pytest.approx(now + 3.1 * days, abs=15 * 60), "the look moves on"
 
 
 async def test_what_is_told_again_is_found_once(built: bootstrap.Built) -> None:

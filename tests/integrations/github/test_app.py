@@ -269,6 +269,16 @@ async def test_the_repositories_of_every_installation_are_found(
     assert len(server.apps.alive(app)) == 1, "what was made to look is ended"
 
 
+async def test_a_place_that_does_not_let_it_in_hides_no_other_repositories(
+    client: GitHub, app: GitHubApp, server: GitHubServer
+) -> None:
+    token = await given(client, "")
+    there = server.install(app, "acme/elsewhere")
+    server.fail("POST", f"/app/installations/{there.id}/access_tokens", status=403, message="IP allow list enabled")
+    found = [repository.name for repository in await client.repositories("", token)]
+    assert found == [REPO, "octo/other"]
+
+
 # --- who it is ----------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from integrations.github.client import GitHub
 from tests.integrations.github.conftest import REPO
 from tests.integrations.github.test_app import asked_again
 
+OTHER = "octo/other"
 OURS = "https://onhand.example"
 
 
@@ -94,6 +95,64 @@ async def test_github_that_is_away_is_an_error_for_the_sweep(administers: GitHub
     server.fail("GET", rf"/repos/{REPO}/hooks/2/deliveries", status=503)
     with pytest.raises(ProviderError):
         await administers.catch_up(0)
+
+
+@pytest.mark.parametrize("path", ["hooks", "hooks/2/deliveries"])
+@pytest.mark.parametrize(("broken", "well"), [(REPO, OTHER), (OTHER, REPO)])
+async def test_a_repository_that_fails_keeps_no_other_from_its_turn(
+    administers: GitHub, server: GitHubServer, broken: str, well: str, path: str
+) -> None:
+    await server.repository(OTHER, {"README.md": "Other\n"}, {"onhand-bot": "admin"})
+    server.fail("GET", f"/repos/{broken}/{path}", status=500, times=2)
+    for place in (REPO, OTHER):
+        lost(server, place, 502, place=place)
+    for _ in range(2):
+        with pytest.raises(ProviderError, match=f"500 to GET /repos/{broken}/{path}"):
+            await administers.catch_up(0)
+        assert asked_again(server) == [well]
+    assert (await administers.catch_up(0)).sent_again == 1
+    assert asked_again(server) == [well, broken]
+
+
+async def test_a_delivery_that_fails_again_and_again_keeps_no_other_from_its_turn(
+    administers: GitHub, server: GitHubServer
+) -> None:
+    for name in ("old", "new"):
+        lost(server, name, 502)
+    old = server.apps.attempts[0].id
+    server.fail("POST", rf".*/deliveries/{old}/attempts", status=500, times=99)
+    for _ in range(3):
+        with pytest.raises(ProviderError, match=f"500 to POST .*/{old}/attempts"):
+            await administers.catch_up(0)
+    assert asked_again(server) == ["old", "new", "old", "old"]
+
+
+@pytest.mark.parametrize(("status", "word"), [(429, "limited"), (401, "unauthorized")])
+async def test_where_github_wants_no_more_requests_none_is_made(
+    administers: GitHub, server: GitHubServer, status: int, word: str
+) -> None:
+    await server.repository(OTHER, {"README.md": "Other\n"}, {"onhand-bot": "admin"})
+    for place in (REPO, OTHER):
+        for name in ("first", "second"):
+            lost(server, f"{name} in {place}", 502, place=place)
+    fault = server.fail("POST", r".*/attempts", status=status, times=99)
+    with pytest.raises(ProviderError, match=word):
+        await administers.catch_up(0)
+    assert len(asked_again(server)) == 1
+    fault.times = 0
+    assert (await administers.catch_up(0)).sent_again == 4, "none is given up"
+
+
+async def test_a_github_that_is_away_is_not_asked_for_each(
+    administers: GitHub, server: GitHubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_PATIENCE", 0.0)
+    for name in ("first", "second"):
+        lost(server, name, 502)
+    server.fail("POST", r".*/attempts", status=503, times=99)
+    with pytest.raises(ProviderError):
+        await administers.catch_up(0)
+    assert asked_again(server) == ["first"]
 
 
 async def test_a_list_of_deliveries_that_leads_to_itself_is_read_once(
