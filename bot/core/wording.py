@@ -23,7 +23,7 @@ LONGEST_SAID = 60_000
 _FILES_SHOWN, _TASKS_SHOWN, _CHOICES_SHOWN = 60, 40, 10
 _BOX = {"todo": " ", "in_progress": " ", "done": "x"}
 _LOGIN = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,250}[A-Za-z0-9_])?", re.ASCII)
-_HEADING = re.compile(r"#{1,6}[ \t]+\S[^\n]*", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S[^\n]*", re.MULTILINE)
 _FITTING = re.compile(r"descri|summary|overview|what|change|purpose|why|motivation|about|proposed", re.IGNORECASE)
 
 _HEADLINES = {

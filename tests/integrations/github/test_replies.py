@@ -262,6 +262,12 @@ def test_a_template_without_headings_stays_below_the_text() -> None:
     assert filled("- [ ] tests\n", "TEXT") == "TEXT\n\n- [ ] tests\n"
 
 
+@pytest.mark.parametrize("template", ["- [ ] Closes # (issue)\n- [ ] tests\n", "Is it a C# change?\n\n- [ ] tests\n"])
+def test_a_sharp_sign_inside_a_line_is_no_heading(template: str) -> None:
+    assert filled(template, "TEXT") == f"TEXT\n\n{template}"
+    assert filled(f"{template}\n   ## What\n", "TEXT") == f"{template}\n   ## What\n\nTEXT\n\n"
+
+
 PATCH = "From cccc\n+````\n+<!-- onhand:status:1 --> @octo-alice\n"
 
 
