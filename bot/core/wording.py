@@ -7,7 +7,7 @@ another one turns this Markdown into it.
 import re
 
 from bot.core.deliveries import address
-from bot.core.markdown import closes_nothing, code, cut, harmless, line
+from bot.core.markdown import closes_nothing, code, cut, harmless, line, plain
 from bot.core.outbound import Change, OpenChange, Outcome, Status, Task
 from bot.core.ports import Proposal
 
@@ -68,7 +68,7 @@ def change_of(proposal: Proposal, closes: str) -> OpenChange:
 
     `closes` is what the forge obeys by closing the issue, such as `Fixes #12`; "" where there is none to close.
     """
-    title = line(proposal.title) or f"Changes for {proposal.thread.item}"
+    title = plain(line(proposal.title)) or f"Changes for {proposal.thread.item}"
     text = "\n\n".join(part for part in _description(proposal, closes) if part)
     return OpenChange(
         topic=proposal.topic,

@@ -8,7 +8,8 @@ import msgspec
 
 from bot.core.conversation import State
 from bot.core.errors import ProviderError, Refused
-from bot.core.events import Draft, Landed
+from bot.core.events import Called, Draft, Event, Landed, RunEnded
+from bot.core.markdown import plain
 from bot.core.outbound import Change, Outcome, Patch
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Proposal, Sandbox, Services, Source, Templated
@@ -62,7 +63,7 @@ async def hand_out(
         return None
     if place.inside_change and outcome.ending not in COMPLETE:
         return None
-    message = outcome.title or place.trigger.title or "Work in progress"
+    message = plain(outcome.title or place.trigger.title) or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
     if change is None or not change.commit:
         return Landing(change) if change else None
