@@ -5,6 +5,7 @@ another one turns this Markdown into it.
 """
 
 import re
+from collections.abc import Sequence
 
 from bot.core.deliveries import address
 from bot.core.markdown import closes_nothing, code, cut, harmless, line, plain
@@ -21,6 +22,8 @@ LONGEST_SAID = 60_000
 """Characters of a message, where the platform does not take fewer."""
 
 _FILES_SHOWN, _TASKS_SHOWN, _CHOICES_SHOWN = 60, 40, 10
+_SUMMARY, _EARLIER = 30_000, 4_000
+"""Characters of a change's summary, and how many of them may tell of the runs before the latest."""
 _BOX = {"todo": " ", "in_progress": " ", "done": "x"}
 _LOGIN = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,250}[A-Za-z0-9_])?", re.ASCII)
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S[^\n]*", re.MULTILINE)
@@ -80,6 +83,18 @@ def change_of(proposal: Proposal, closes: str) -> OpenChange:
         body=cut(filled(proposal.source.template, text), LONGEST_SAID),
         draft=proposal.draft,
     )
+
+
+def summary_of(texts: Sequence[str]) -> str:
+    """Return the summary of a change out of those of its runs, oldest first; of those before the last, the ones that have room."""
+    *earlier, last = (text.strip() for text in texts)
+    room, told = min(_EARLIER, _SUMMARY - len(last)), [last]
+    for text in reversed(earlier):
+        room -= len(text) + 2
+        if room < 0:
+            break
+        told.insert(0, text)
+    return "\n\n".join(text for text in told if text)
 
 
 def asked_here(proposal: Proposal) -> bool:
@@ -214,7 +229,7 @@ def fenced(patch: str) -> str:
 
 
 def _description(proposal: Proposal, closes: str) -> list[str]:
-    summary = closes_nothing(harmless(cut(proposal.summary.strip(), LONGEST_SAID // 2)))
+    summary = closes_nothing(harmless(cut(proposal.summary.strip(), _SUMMARY)))
     return [summary, closes, _subjects(proposal.change), _files(proposal.change), _requested(proposal)]
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -14,6 +14,7 @@ from bot.core.outbound import Change, Outcome, Patch
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Proposal, Sandbox, Services, Source, Templated
 from bot.core.secret import Secret
+from bot.core.wording import summary_of
 from bot.flows.identity import Grant, recheck, signed_in
 from bot.flows.landing import Landing, keep, land
 from bot.flows.report import Reporter
@@ -212,22 +213,54 @@ async def _template(place: Workplace, grant: Grant) -> str:
 async def _propose(
     services: Services, log: ConversationLog, place: Workplace, change: Change, grant: Grant, outcome: Outcome
 ) -> str:
-    trigger = place.trigger
-    source = msgspec.structs.replace(place.source, template=await _template(place, grant))
-    proposal = Proposal(
-        topic=f"change:{place.branch}",
+    """Show a pushed branch as a change, described by all runs that it has; return its address. Raises ProviderError, Refused."""
+    place = replace(place, source=msgspec.structs.replace(place.source, template=await _template(place, grant)))
+    reporter = Reporter(log, place.forge, grant.code, services.clock)
+    shown, url = None, ""
+    # once more where another change had to be opened: the earlier runs were told in the one that is closed
+    while shown != (proposal := _proposal(log, place, change, outcome)):
+        receipts = [await reporter.perform(call) for call in place.forge.propose(proposal)]
+        shown, url = proposal, receipts[-1].url if receipts else ""
+    return url
+
+
+def _proposal(log: ConversationLog, place: Workplace, change: Change, outcome: Outcome) -> Proposal:
+    trigger, topic = place.trigger, f"change:{place.branch}"
+    landed = _landed_in(log.events, topic, place.branch)
+    before = [_with(ended, _about_left_out(done)) for ended, done in landed[:-1] if ended.ending == "finished"]
+    told = [*before, outcome]
+    return Proposal(
+        topic=topic,
         thread=trigger.thread,
-        source=source,
+        source=place.source,
         branch=place.branch,
-        change=change,
-        title=outcome.title or trigger.title,
-        summary=outcome.text,
+        change=msgspec.structs.replace(change, subjects=tuple(s for _, done in landed for s in done.subjects)),
+        title=next((ended.title for ended in told if ended.title), trigger.title),
+        summary=summary_of([ended.text for ended in told]),
         requested_by=trigger.actor.shown,
         request_url=trigger.url,
         run_id=log.state.run.id if log.state.run else "",
         draft=outcome.ending == "limit",
         asked_in_change=trigger.change,
     )
-    reporter = Reporter(log, place.forge, grant.code, services.clock)
-    receipts = [await reporter.perform(call) for call in place.forge.propose(proposal)]
-    return receipts[-1].url if receipts else ""
+
+
+def _landed_in(events: Sequence[Event], topic: str, branch: str) -> list[tuple[Outcome, Change]]:
+    """Return how the runs ended that pushed to the branch for its present change, and what they pushed, oldest first.
+
+    When a new change is opened for the branch, the one before was merged or closed: the new one is the latest run's.
+    """
+    ended: dict[str, Outcome] = {}
+    landed: dict[str, Change] = {}
+    number = ""
+    for event in events:
+        match event.fact:
+            case RunEnded(run=run, outcome=outcome):
+                ended[run] = outcome
+            case Landed(run=run, change=change, branch=to) if to == branch:
+                landed[run] = change
+            case Called(topic=called, receipt=receipt) if called == topic:
+                if number not in ("", receipt.id):
+                    landed = dict(list(landed.items())[-1:])
+                number = receipt.id
+    return [(ended[run], change) for run, change in landed.items() if run in ended]
