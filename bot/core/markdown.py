@@ -58,6 +58,11 @@ def closes_nothing(text: str) -> str:
     return _CLOSES.sub(r"\1\2the issue ", text)
 
 
+def plain(text: str) -> str:
+    """Return a title, or a commit's message, that pings nobody and closes nothing: forges read both out of plain text too."""
+    return closes_nothing(clean(text).replace("@", "＠"))  # noqa: RUF001
+
+
 def closes(text: str, place: str, number: str) -> bool:
     """Whether a pull request with this text closes the issue when it is merged, as GitHub reads it.
 

@@ -5,9 +5,10 @@ another one turns this Markdown into it.
 """
 
 import re
+from collections.abc import Sequence
 
 from bot.core.deliveries import address
-from bot.core.markdown import closes_nothing, code, cut, harmless, line
+from bot.core.markdown import closes_nothing, code, cut, harmless, line, plain
 from bot.core.outbound import Change, OpenChange, Outcome, Status, Task
 from bot.core.ports import Proposal
 
@@ -21,9 +22,11 @@ LONGEST_SAID = 60_000
 """Characters of a message, where the platform does not take fewer."""
 
 _FILES_SHOWN, _TASKS_SHOWN, _CHOICES_SHOWN = 60, 40, 10
+_SUMMARY, _EARLIER = 30_000, 4_000
+"""Characters of a change's summary, and how many of them may tell of the runs before the latest."""
 _BOX = {"todo": " ", "in_progress": " ", "done": "x"}
 _LOGIN = re.compile(r"[A-Za-z0-9_](?:[\w.-]{0,250}[A-Za-z0-9_])?", re.ASCII)
-_HEADING = re.compile(r"#{1,6}[ \t]+\S[^\n]*", re.MULTILINE)
+_HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+\S[^\n]*", re.MULTILINE)
 _FITTING = re.compile(r"descri|summary|overview|what|change|purpose|why|motivation|about|proposed", re.IGNORECASE)
 
 _HEADLINES = {
@@ -68,7 +71,7 @@ def change_of(proposal: Proposal, closes: str) -> OpenChange:
 
     `closes` is what the forge obeys by closing the issue, such as `Fixes #12`; "" where there is none to close.
     """
-    title = line(proposal.title) or f"Changes for {proposal.thread.item}"
+    title = plain(line(proposal.title)) or f"Changes for {proposal.thread.item}"
     text = "\n\n".join(part for part in _description(proposal, closes) if part)
     return OpenChange(
         topic=proposal.topic,
@@ -80,6 +83,18 @@ def change_of(proposal: Proposal, closes: str) -> OpenChange:
         body=cut(filled(proposal.source.template, text), LONGEST_SAID),
         draft=proposal.draft,
     )
+
+
+def summary_of(texts: Sequence[str]) -> str:
+    """Return the summary of a change out of those of its runs, oldest first; of those before the last, the ones that have room."""
+    *earlier, last = (text.strip() for text in texts)
+    room, told = min(_EARLIER, _SUMMARY - len(last)), [last]
+    for text in reversed(earlier):
+        room -= len(text) + 2
+        if room < 0:
+            break
+        told.insert(0, text)
+    return "\n\n".join(text for text in told if text)
 
 
 def asked_here(proposal: Proposal) -> bool:
@@ -214,7 +229,7 @@ def fenced(patch: str) -> str:
 
 
 def _description(proposal: Proposal, closes: str) -> list[str]:
-    summary = closes_nothing(harmless(cut(proposal.summary.strip(), LONGEST_SAID // 2)))
+    summary = closes_nothing(harmless(cut(proposal.summary.strip(), _SUMMARY)))
     return [summary, closes, _subjects(proposal.change), _files(proposal.change), _requested(proposal)]
 
 

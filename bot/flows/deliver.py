@@ -2,17 +2,19 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
 from bot.core.conversation import State
 from bot.core.errors import ProviderError, Refused
-from bot.core.events import Draft, Landed
+from bot.core.events import Draft, Event, Landed, RunEnded
+from bot.core.markdown import plain
 from bot.core.outbound import Change, Outcome, Patch
 from bot.core.patience import patiently
 from bot.core.ports import Checkout, Proposal, Sandbox, Services, Source, Templated
 from bot.core.secret import Secret
+from bot.core.wording import summary_of
 from bot.flows.identity import Grant, recheck, signed_in
 from bot.flows.landing import Landing, keep, land
 from bot.flows.report import Reporter
@@ -62,7 +64,7 @@ async def hand_out(
         return None
     if place.inside_change and outcome.ending not in COMPLETE:
         return None
-    message = outcome.title or place.trigger.title or "Work in progress"
+    message = plain(outcome.title or place.trigger.title) or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
     if change is None or not change.commit:
         return Landing(change) if change else None
@@ -211,22 +213,36 @@ async def _template(place: Workplace, grant: Grant) -> str:
 async def _propose(
     services: Services, log: ConversationLog, place: Workplace, change: Change, grant: Grant, outcome: Outcome
 ) -> str:
+    """Show a pushed branch as a change, described by all runs that it has; return its address. Raises ProviderError, Refused."""
+    place = replace(place, source=msgspec.structs.replace(place.source, template=await _template(place, grant)))
+    reporter = Reporter(log, place.forge, grant.code, services.clock)
+    receipts = [await reporter.perform(call) for call in place.forge.propose(_proposal(log, place, change, outcome))]
+    return receipts[-1].url if receipts else ""
+
+
+def _proposal(log: ConversationLog, place: Workplace, change: Change, outcome: Outcome) -> Proposal:
     trigger = place.trigger
-    source = msgspec.structs.replace(place.source, template=await _template(place, grant))
-    proposal = Proposal(
+    landed = _landed_on(place.branch, log.events)
+    before = [_with(ended, _about_left_out(done)) for ended, done in landed[:-1] if ended.ending == "finished"]
+    told = [*before, outcome]
+    return Proposal(
         topic=f"change:{place.branch}",
         thread=trigger.thread,
-        source=source,
+        source=place.source,
         branch=place.branch,
-        change=change,
-        title=outcome.title or trigger.title,
-        summary=outcome.text,
+        change=msgspec.structs.replace(change, subjects=tuple(s for _, done in landed for s in done.subjects)),
+        title=next((ended.title for ended in told if ended.title), trigger.title),
+        summary=summary_of([ended.text for ended in told]),
         requested_by=trigger.actor.shown,
         request_url=trigger.url,
         run_id=log.state.run.id if log.state.run else "",
         draft=outcome.ending == "limit",
         asked_in_change=trigger.change,
     )
-    reporter = Reporter(log, place.forge, grant.code, services.clock)
-    receipts = [await reporter.perform(call) for call in place.forge.propose(proposal)]
-    return receipts[-1].url if receipts else ""
+
+
+def _landed_on(branch: str, events: Sequence[Event]) -> list[tuple[Outcome, Change]]:
+    """Return how the runs ended that pushed to the branch, and what they pushed, oldest first."""
+    ended = {event.fact.run: event.fact.outcome for event in events if isinstance(event.fact, RunEnded)}
+    landed = {event.fact.run: event.fact for event in events if isinstance(event.fact, Landed)}
+    return [(ended[run], there.change) for run, there in landed.items() if there.branch == branch and run in ended]

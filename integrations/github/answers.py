@@ -154,6 +154,7 @@ class Pull(Struct, frozen=True):
     head: Side
     base: Side
     state: str = "open"
+    title: str = ""
     body: str | None = None
     maintainer_can_modify: bool | None = None
 

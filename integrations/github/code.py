@@ -17,6 +17,7 @@ from integrations.github.answers import Branch, Content, Pull, Repo
 from integrations.github.api import Api
 
 _TEMPLATE_FOLDERS = (".github", "", "docs")
+_TEMPLATE_NAMES = ("pull_request_template.md", "pull_request_template.txt", "pull_request_template")
 _TEMPLATE_LARGEST = 64 * 1024
 
 
@@ -95,7 +96,7 @@ async def _template_in(api: Api, token: Secret, place: str) -> str:
         found = await unless(api.get(token, f"{place}/contents/{folder}"), "missing")
         for entry in found.read(list[Content]) if found else ():
             name = entry.name.lower()
-            if entry.type == "file" and name in ("pull_request_template.md", "pull_request_template.txt"):
+            if entry.type == "file" and name in _TEMPLATE_NAMES:
                 return await _text(api, token, f"{place}/contents/{quote(entry.path)}")
     return ""
 

@@ -3,7 +3,7 @@
 from msgspec import structs
 
 from bot.core.errors import ProviderError, Refused
-from bot.core.marks import carries_mark, mark, marked
+from bot.core.marks import mark, noted, renewed
 from bot.core.outbound import OpenChange, Receipt
 from bot.core.patience import patiently
 from bot.core.platform import number_in
@@ -18,14 +18,15 @@ LONGEST = 65_536
 
 
 async def propose(api: Api, token: Secret, call: OpenChange, receipt: Receipt | None) -> Receipt:
-    """Open one; where there is one for the branch, that is taken, and its text renewed if it is ours.
+    """Open one; where there is one for the branch, that is taken, and renewed where it reads as we wrote it.
 
     Raises ProviderError, Refused.
     """
     path = f"{path_of(call.repository.name)}/pulls"
-    text = {"title": call.title, "body": marked(call.body, call.topic, LONGEST)}
-    if receipt and (await api.get(token, f"{path}/{number_in(receipt.id)}")).read(Pull).state == "open":
-        return await _edit(api, token, path, receipt.id, text)  # a closed one is left as it is
+    text = {"title": call.title, "body": noted(call.title, call.body, call.topic, LONGEST)}
+    known = (await api.get(token, f"{path}/{number_in(receipt.id)}")).read(Pull) if receipt else None
+    if known is not None and known.state == "open":  # a closed one is left as it is
+        return await _renew(api, token, path, known, text)
     try:
         return await _open(api, token, path, {**text, "head": call.head, "base": call.base}, call.draft)
     except ProviderError as error:
@@ -35,9 +36,7 @@ async def propose(api: Api, token: Secret, call: OpenChange, receipt: Receipt | 
             if (base := await _base_now(api, token, call)) != call.base:
                 return await propose(api, token, structs.replace(call, base=base), receipt)
             raise await _why_not(api, token, call, error) from None
-    if carries_mark(there.body or ""):
-        return await _edit(api, token, path, str(there.number), text)
-    return _receipt(there)
+    return await _renew(api, token, path, there, text)
 
 
 async def find(api: Api, token: Secret, call: OpenChange) -> Receipt | None:
@@ -62,8 +61,11 @@ async def _open(api: Api, token: Secret, path: str, wanted: dict[str, str], draf
     return _receipt(made.read(Pull))
 
 
-async def _edit(api: Api, token: Secret, path: str, number: str, text: dict[str, str]) -> Receipt:
-    return _receipt((await api.request(token, "PATCH", f"{path}/{number_in(number)}", body=text)).read(Pull))
+async def _renew(api: Api, token: Secret, path: str, there: Pull, text: dict[str, str]) -> Receipt:
+    title, body = renewed(text["title"], text["body"], there.title, there.body or "")
+    if news := {name: words for name, words in (("title", title), ("body", body)) if words is not None}:
+        await api.request(token, "PATCH", f"{path}/{there.number}", body=news)
+    return _receipt(there)
 
 
 async def _base_now(api: Api, token: Secret, call: OpenChange) -> str:

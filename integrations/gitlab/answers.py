@@ -59,6 +59,7 @@ class MergeRequest(Struct, frozen=True):
     source_project_id: int | None = None
     target_project_id: int | None = None
     state: str = "opened"
+    title: str = ""
     description: str | None = None
     allow_collaboration: bool | None = None
     author: User | None = None

@@ -10,7 +10,7 @@ from msgspec import Struct
 from bot.core import standard_webhooks
 from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
-from bot.core.marks import carries_mark, mark
+from bot.core.marks import mark, renewed
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
 from bot.core.platform import Platform, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
@@ -21,7 +21,7 @@ from integrations.gitlab import code, hooks, missed, notes, replies, webhook
 from integrations.gitlab.answers import Member, MergeRequest, Note, User
 from integrations.gitlab.api import Api
 from integrations.gitlab.code import items_of, path_of
-from integrations.gitlab.replies import marked
+from integrations.gitlab.replies import noted
 
 _HOOKS = {
     "issue": "Issue Hook",
@@ -169,11 +169,13 @@ class GitLab(Platform):
     # --- merge requests -------------------------------------------------------------------------------------------
 
     async def _open_change(self, call: OpenChange, receipt: Receipt | None, token: Secret) -> Receipt:
-        """Open one; where there is one for the branch, that is taken, and its text renewed if it is ours."""
+        """Open one; where there is one for the branch, that is taken, and renewed where it reads as we wrote it."""
         path = f"{path_of(call.repository.name)}/merge_requests"
-        text = {"title": _title(call), "description": marked(call.body, call.topic)}
-        if receipt and (await self._api.get(token, f"{path}/{number_in(receipt.id)}", MergeRequest)).state == "opened":
-            return await self._edit_change(path, receipt.id, text, token)  # a closed one is left as it is
+        title = _title(call)
+        text = {"title": title, "description": noted(title, call.body, call.topic)}
+        known = await self._api.get(token, f"{path}/{number_in(receipt.id)}", MergeRequest) if receipt else None
+        if known is not None and known.state == "opened":  # a closed one is left as it is
+            return await self._renew(path, known, text, token)
         wanted = {**text, "source_branch": call.head, "target_branch": call.base}
         try:
             return _receipt(await self._api.request(token, "post", path, MergeRequest, body=wanted))
@@ -181,13 +183,13 @@ class GitLab(Platform):
             there = next(iter(await self._changes(call, "opened", token)), None) if error.word == "conflict" else None
             if there is None:
                 raise
-        if carries_mark(there.description or ""):
-            return await self._edit_change(path, str(there.iid), text, token)
-        return _receipt(there)
+        return await self._renew(path, there, text, token)
 
-    async def _edit_change(self, path: str, number: str, text: dict[str, str], token: Secret) -> Receipt:
-        edited = f"{path}/{number_in(number)}"
-        return _receipt(await self._api.request(token, "put", edited, MergeRequest, body=text))
+    async def _renew(self, path: str, there: MergeRequest, text: dict[str, str], token: Secret) -> Receipt:
+        title, body = renewed(text["title"], text["description"], there.title, there.description or "")
+        if news := {name: words for name, words in (("title", title), ("description", body)) if words is not None}:
+            await self._api.request(token, "put", f"{path}/{there.iid}", MergeRequest, body=news)
+        return _receipt(there)
 
     async def _changes(self, call: OpenChange, state: str, token: Secret) -> list[MergeRequest]:
         query = {"source_branch": call.head, "target_branch": call.base, "state": state, "per_page": 30}

@@ -47,6 +47,11 @@ def marked(text: str, topic: str) -> str:
     return marks.marked(without_quick_actions(clean(text)), topic, LONGEST)
 
 
+def noted(title: str, text: str, topic: str) -> str:
+    """Return a merge request's description, likewise, with the note of how it and the title read."""
+    return marks.noted(title, without_quick_actions(clean(text)), topic, LONGEST)
+
+
 def without_quick_actions(text: str) -> str:
     """Return the text so that a line such as `/close` reads the same and closes nothing.
 

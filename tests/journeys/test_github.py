@@ -124,6 +124,8 @@ async def test_a_follow_up_goes_on_in_the_same_pull_request(place) -> None:
     assert "a + b" in files["calc.py"]
     assert files["NOTES.md"] == "more\n"
     assert len(place.said(number)) == 2
+    assert pull.title == "Add in add"
+    assert "It adds now.\n\nNoted." in pull.body, "it tells of both runs"
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["in the issue", "in the pull request"])

@@ -69,6 +69,8 @@ async def test_a_follow_up_by_somebody_else_goes_on_in_the_same_merge_request(pr
     assert "a + b" in files["calc.py"]
     assert files["NOTES.md"] == "more\n"
     assert len(project.said(number)) == 2
+    assert change["title"] == "Add in add"
+    assert "It adds now.\n\nNoted." in change["description"], "it tells of both runs"
 
 
 async def test_asked_in_a_merge_request_it_pushes_to_its_branch(project) -> None:

@@ -533,6 +533,8 @@ async def test_another_default_branch_is_seen(server: GitHubServer, client: GitH
         ".github/PULL_REQUEST_TEMPLATE.md",
         ".github/pull_request_template.md",
         "PULL_REQUEST_TEMPLATE.md",
+        ".github/PULL_REQUEST_TEMPLATE",
+        "docs/Pull_Request_Template.txt",
         "docs/pull_request_template.md",
     ],
 )

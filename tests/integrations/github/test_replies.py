@@ -216,6 +216,10 @@ def test_a_title_is_one_line_of_lawful_length() -> None:
     assert len(title) <= LONGEST_TITLE
 
 
+def test_a_title_closes_and_pings_nothing() -> None:
+    assert opened(title="Fixes #99 @carol add is wrong").title == "Fixes the issue #99 ＠carol add is wrong"  # noqa: RUF001
+
+
 def test_a_stranger_elsewhere_is_named_but_not_pinged() -> None:
     assert "@" not in opened(thread=Thread("slack", "C1", "1"), requested_by="@octo-bob").body.replace(
         "`@octo-bob`", ""
@@ -256,6 +260,12 @@ def test_a_template_keeps_its_headings_and_checklist() -> None:
 
 def test_a_template_without_a_fitting_heading_is_filled_below_its_first() -> None:
     assert filled("# Ticket\nX\n", "TEXT") == "# Ticket\n\nTEXT\n\nX\n"
+
+
+@pytest.mark.parametrize("template", ["- [ ] Closes # (issue)\n- [ ] tests\n", "Is it a C# change?\n\n- [ ] tests\n"])
+def test_a_sharp_sign_inside_a_line_is_no_heading(template: str) -> None:
+    assert filled(template, "TEXT") == f"TEXT\n\n{template}"
+    assert filled(f"{template}\n   ## What\n", "TEXT") == f"{template}\n   ## What\n\nTEXT\n\n"
 
 
 def test_a_template_without_headings_stays_below_the_text() -> None:
