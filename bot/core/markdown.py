@@ -5,6 +5,7 @@ is not certain which part of a text is code, every `@` and `<` is replaced inste
 """
 
 import re
+from html import unescape
 
 from bot.core.untrusted import clean
 
@@ -21,13 +22,23 @@ _CLOSES = re.compile(
     r"(?=(?:[\w.-]{1,100}/){0,5}[\w.-]{0,100}#\d|https?://|GH-\d)",
     re.IGNORECASE,
 )
+_ENTITY = re.compile(r"&(#\d{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{1,31};)")
+_IN_CLOSING = re.compile(r"[\w\s#/:.-]")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
 def cut(text: str, longest: int) -> str:
-    """Return at most `longest` characters; where something is missing, the end says so."""
+    """Return at most `longest` characters; where something is missing, the end says so.
+
+    No code span is cut open: what is harmless stays so.
+    """
     note = "\n\n(cut here: too long for one message)"
-    return text if len(text) <= longest else text[: longest - len(note)] + note
+    if len(text) <= longest:
+        return text
+    kept = text[: longest - len(note)]
+    if kept.count("`", kept.rfind("\n") + 1) % 2:
+        kept = kept[: kept.rindex("`")]
+    return kept + note
 
 
 def line(text: str, longest: int = 200) -> str:
@@ -54,7 +65,10 @@ def closes_nothing(text: str) -> str:
     """Return the text with "fixes #1" turned into "fixes the issue #1", which forges do not obey.
 
     GitLab does obey "fixes issue #1". https://docs.gitlab.com/administration/issue_closing_pattern/
+    Where such words are made of entities, these are shown as they were written.
     """
+    if "&" in text and len(_CLOSES.findall(unescape(text))) > len(_CLOSES.findall(text)):
+        text = _ENTITY.sub(lambda m: f"&amp;{m[1]}" if _IN_CLOSING.match(unescape(m[0])) else m[0], text)
     return _CLOSES.sub(r"\1\2the issue ", text)
 
 

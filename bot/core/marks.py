@@ -21,8 +21,13 @@ def mark(topic: str) -> str:
 
 
 def carries_mark(text: str) -> bool:
-    """Whether a text is one of our messages."""
+    """Whether a mark stands anywhere in a text, as in a description of ours above which somebody wrote more."""
     return _MARK in text
+
+
+def begins_with_mark(text: str) -> bool:
+    """Whether a text is one of our messages, whoever's token posted it; one that quotes ours has the mark elsewhere."""
+    return text.lstrip().startswith(_MARK)
 
 
 def marked(text: str, topic: str, longest: int) -> str:

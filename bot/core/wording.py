@@ -140,7 +140,7 @@ def _running(status: Status, handle: str) -> list[str]:
 
 def _ended(status: Status, handle: str) -> list[str]:
     outcome = status.outcome or Outcome("failed", "unknown")
-    said = harmless(cut(outcome.text.strip(), LONGEST_SAID))
+    said = cut(harmless(outcome.text.strip()), LONGEST_SAID)
     unseen = harmless(line(status.unseen, 2_000))
     change = _link(_change_name(status.change_url), status.change_url)
     if outcome.ending == "finished":
@@ -229,7 +229,7 @@ def fenced(patch: str) -> str:
 
 
 def _description(proposal: Proposal, closes: str) -> list[str]:
-    summary = closes_nothing(harmless(cut(proposal.summary.strip(), _SUMMARY)))
+    summary = cut(closes_nothing(harmless(proposal.summary.strip())), _SUMMARY)
     return [summary, closes, _subjects(proposal.change), _files(proposal.change), _requested(proposal)]
 
 

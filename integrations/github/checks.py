@@ -34,7 +34,7 @@ def render(thread: Thread, status: Status, topic: str, handle: str) -> list[Call
     outcome = status.outcome
     ending = outcome.ending if outcome else None
     _, title, verb = _SHOWN["failed" if ending == "refused" and status.steps else ending]
-    said = harmless(cut(outcome.text.strip(), _LONGEST_TEXT)) if outcome else ""
+    said = cut(harmless(outcome.text.strip()), _LONGEST_TEXT) if outcome else ""
     return [
         SetCheck(
             topic=f"{topic}:check:{commit[:_COMMIT_SHOWN]}",

@@ -7,7 +7,7 @@ https://docs.github.com/rest/issues/timeline
 from bot.core.deliveries import moment
 from bot.core.inbound import Account, Message, Thread, Trigger
 from bot.core.markdown import closes
-from bot.core.marks import carries_mark
+from bot.core.marks import begins_with_mark, carries_mark
 from bot.core.platform import number_in
 from bot.core.secret import Secret
 from integrations.github.answers import Happened, Referrer
@@ -29,7 +29,9 @@ async def before(api: Api, token: Secret, trigger: Trigger) -> list[Message]:
         remarks = await _newest(api, token, f"{place}/pulls/{number}/comments")
         said = [r for r in remarks if {str(r.id), str(r.in_reply_to_id)} & thread] + said
     asked = trigger.origin.id if trigger.origin.kind in ("comment", "review_comment") else ""
-    return [_message(comment) for comment in said if str(comment.id) != asked and not carries_mark(comment.body or "")]
+    return [
+        _message(comment) for comment in said if str(comment.id) != asked and not begins_with_mark(comment.body or "")
+    ]
 
 
 async def _newest(api: Api, token: Secret, path: str) -> list[Comment]:

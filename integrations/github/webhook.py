@@ -19,7 +19,7 @@ from bot.core import ports
 from bot.core.deliveries import ID, WORD, address, decode, event_name, moment, understood
 from bot.core.errors import Rejected
 from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
-from bot.core.marks import carries_mark
+from bot.core.marks import begins_with_mark
 from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
 from bot.core.signatures import require_hmac
@@ -309,7 +309,7 @@ def _not_by_a_person(payload: Payload, us: Us) -> str:
 
 
 def _not_from_a_person(payload: Payload, us: Us, author: Person | None, text: str | None) -> str:
-    if (author and us.named(author.login)) or carries_mark(text or ""):
+    if (author and us.named(author.login)) or begins_with_mark(text or ""):
         return "own_message"
     if reason := _not_by_a_person(payload, us):
         return reason

@@ -8,7 +8,7 @@ from bot.core.deliveries import moment
 from bot.core.errors import ProviderError
 from bot.core.inbound import Account, Message, Thread, Trigger
 from bot.core.markdown import code
-from bot.core.marks import carries_mark, mark
+from bot.core.marks import begins_with_mark, mark
 from bot.core.outbound import Receipt, Say
 from bot.core.platform import number_in
 from bot.core.refusals import unless
@@ -59,7 +59,7 @@ async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Me
     seen = {trigger.origin.id} if trigger.origin.kind in ("comment", "review_comment") else set[str]()
     said = []
     for note in [*thread, *await api.get(token, f"{path}/notes", list[Note], {**_NEWEST, "per_page": 100})]:
-        ours = note.system or carries_mark(note.body or "")
+        ours = note.system or begins_with_mark(note.body or "")
         if not ours and str(note.id) not in seen and (note in thread or not note.internal):
             author = (note.author.username if note.author else "") or "somebody"
             said.append(Message(author, note.body or "", moment(note.created_at), _url(web, trigger.thread, note)))

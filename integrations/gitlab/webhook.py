@@ -17,7 +17,7 @@ from bot.core import deliveries, ports, standard_webhooks
 from bot.core.deliveries import ID, WORD, address, decode, event_name, moment, understood
 from bot.core.errors import Rejected
 from bot.core.inbound import Account, By, Delivery, Inbound, Origin, Repository, Thread, Trigger, Verified
-from bot.core.marks import carries_mark
+from bot.core.marks import begins_with_mark
 from bot.core.mentions import Request, find_request
 from bot.core.secret import Secret
 from bot.core.signatures import require
@@ -151,7 +151,7 @@ def _noted(payload: Payload, us: Us) -> Trigger | str:
         return "not_used"  # on a commit, a snippet, an epic
     if reason := _no_item(payload, item):
         return reason
-    if carries_mark(note.note or ""):
+    if begins_with_mark(note.note or ""):
         return "own_message"
     request = _mentions(note.note, us)
     if request is None:
@@ -211,7 +211,7 @@ def _edited(payload: Payload, item: Item, us: Us) -> Request | str:
     texts = [text for name in ("description", "title") if (text := changed(payload, name, str))]
     if not texts:
         return "other_change"
-    if carries_mark(item.description or ""):
+    if begins_with_mark(item.description or ""):
         return "own_message"
     if any(_mentions(text.previous, us) for text in texts):
         return "mentioned_before"
@@ -251,7 +251,7 @@ def _no_item(payload: Payload, item: Item) -> str:
 
 def _not_new(payload: Payload, item: Item) -> str:
     """Say why an opening is none: ours, an item that somebody moves here, or one that the hook's test button shows."""
-    if carries_mark(item.description or ""):
+    if begins_with_mark(item.description or ""):
         return "own_message"
     if item.author_id in (None, payload.user.id if payload.user else None):
         return ""

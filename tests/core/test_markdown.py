@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bot.core.markdown import harmless
+from bot.core.markdown import closes_nothing, cut, harmless
 
 cmarkgfm = pytest.importorskip("cmarkgfm", reason="cmark-gfm judges these: pip install cmarkgfm")
 Options = pytest.importorskip("cmarkgfm.cmark").Options
@@ -153,3 +153,27 @@ def test_nothing_that_chance_puts_together_does_harm(seed: int) -> None:
     chance = random.Random(seed)
     texts = ("".join(chance.choices(ATOMS, k=chance.randint(1, 14))) for _ in range(4000))
     assert [text for text in texts if harm(harmless(text))] == []
+
+
+def test_what_is_harmless_can_be_cut_anywhere() -> None:
+    text = harmless("see @octo-bob and `@octo/pkg, @octo/lib`\n" * 3 + "```\n@fixture `x\n```\n")
+    assert [
+        longest for longest in range(40, len(text)) if harm(cut(text, longest)) or len(cut(text, longest)) > longest
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Fixes &#35;98", "Fixes &num;98", "F&#105;xes #98", "F&#x69;xes #98", "closes GH&#45;98", "fixes&Tab;#98 &lt;b>"],
+)
+def test_words_made_of_entities_close_nothing(text: str) -> None:
+    closing = re.compile(r"(?:fixes|closes)\s+(?:#|GH-)\d", re.IGNORECASE)
+    page = Page(cmarkgfm.github_flavored_markdown_to_html(text))
+    assert closing.search(page.pieces[-1] + page.pieces[-2])
+    page = Page(cmarkgfm.github_flavored_markdown_to_html(closes_nothing(harmless(text))))
+    assert not closing.search("".join(page.pieces))
+
+
+@pytest.mark.parametrize("text", ["A &amp; B, &#35;1 &lt;b&gt;", "&&#35;64;octo-bob fixes #1"])
+def test_other_entities_stay(text: str) -> None:
+    assert closes_nothing(text) == text.replace("fixes #", "fixes the issue #")

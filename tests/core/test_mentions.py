@@ -44,6 +44,32 @@ def test_a_mention_is_read(text: str, request_: Request) -> None:
 
 
 @pytest.mark.parametrize(
+    "before",
+    [
+        "```npm test``` fails on main.\n\n",
+        "It chokes on `<!--` in a template.\n\n",
+        "```html\n<!-- open\n```\n",
+        "It prints `foo and dies.\n\n",
+        "an open <!-- comment within a paragraph\n\n",
+        "a \\` sign, ",
+        "- in a list\n  ```\n  a fence ends with it\n\n",
+        "<!----> ",
+        "<!--> ",
+        "| a ` | b |\n|---|---|\n| a | ",
+        "# a ` in a heading\n",
+        "<div>\n`raw ",
+        "\\<code> ",
+        "[URGENT]: ",
+        "[^1]: ",
+        "see https://example.com/a<br>",
+        "_",
+    ],
+)
+def test_a_mention_that_everybody_sees_is_read(before: str) -> None:
+    assert find_request(f"{before}@onhand please fix `bar` and <code>this</code>_ now", HANDLES)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
@@ -60,6 +86,12 @@ def test_a_mention_is_read(text: str, request_: Request) -> None:
         "- > @onhand quoted in a list",
         "<!-- @onhand -->",
         "<!-- @onhand in an open comment",
+        "<!--\n\n@onhand after a blank line in it",
+        "<details>\n<!-- a hint\n\n@onhand\n\n-->\n</details>",
+        "`<!-- ` and `@onhand -->`",
+        "```a\n@onhand\n```",
+        "- a\n\n      @onhand indented in a list",
+        "`a\nb @onhand`",
         "<code>@onhand</code>",
         "<pre>\n@onhand\n</pre>",
         "<blockquote>@onhand</blockquote>",
@@ -68,6 +100,9 @@ def test_a_mention_is_read(text: str, request_: Request) -> None:
         "https://example.com/@onhand",
         "<https://example.com/@onhand>",
         "[1]: https://example.com/@onhand",
+        "[1]: https://example.com/@onhand 'a title'",
+        "[@onhand](https://example.com/a_(b) 'a title')",
+        "see www.example.com?by=@onhand",
         "write to me@onhand.dev",
         "write to someone@onhand",
         "@onhand.dev is a domain",
@@ -105,6 +140,14 @@ def test_hidden_characters_do_not_make_or_break_a_mention() -> None:
         "model=x ",
         "~~~\n",
         "stop\nOn \n",
+        "`\n",
+        "- a\n",
+        "* - ",
+        "a|b\n",
+        "<div>\n<!--\n\n",
+        "<a b='",
+        "[](<",
+        "_@onhand ",
     ],
 )
 def test_reading_is_linear_in_hostile_text(part: str) -> None:

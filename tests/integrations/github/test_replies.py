@@ -143,6 +143,14 @@ def test_an_overlong_text_is_cut_and_says_so() -> None:
     assert "cut here" in text
 
 
+def test_no_cut_opens_the_code_around_a_name() -> None:
+    for length in range(59_850, 59_990):
+        said = "word " * 11_900 + "`" + "see @octo-bob ".ljust(length - 59_502, "x") + "`"
+        text = ended("finished", said)
+        assert len(text) <= 60_000
+        assert text.count("`", text.index("word")) % 2 == 0, length
+
+
 # --- words of an agent ----------------------------------------------------------------------------------------------
 
 

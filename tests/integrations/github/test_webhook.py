@@ -457,6 +457,13 @@ def test_without_a_bot_login_only_the_handle_and_the_label_count() -> None:
     assert trigger("issues.labeled__ours", github(""))
 
 
+@pytest.mark.parametrize("quoted", ["> <!-- onhand:status:1 -->\n> **Done.**", "What is `<!-- onhand:status:1 -->`?"])
+def test_who_quotes_our_message_with_its_mark_is_heard(quoted: str) -> None:
+    payload = json.loads(RECORDED["issue_comment.created__mention"].body)
+    payload["comment"]["body"] = f"{quoted}\n\n@onhand now the docs"
+    assert posted("issue_comment", payload).triggers
+
+
 def test_without_a_bot_login_our_own_messages_are_known_by_their_mark() -> None:
     assert delivered("issue_comment.created__own_message", github("")).ignored == "own_message"
 

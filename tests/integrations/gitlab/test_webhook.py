@@ -482,6 +482,13 @@ def test_a_delivery_is_known_by_the_best_id_that_it_has() -> None:
     assert named(webhook_id="\x00") == named()
 
 
+@pytest.mark.parametrize("quoted", ["> <!-- onhand:status:1 -->\n> **Done.**", "What is `<!-- onhand:status:1 -->`?"])
+def test_who_quotes_our_message_with_its_mark_is_heard(quoted: str) -> None:
+    payload = json.loads(RECORDED["note.create__mention"].body)
+    payload["object_attributes"]["note"] = f"{quoted}\n\n@onhand now the docs"
+    assert posted("note", payload).triggers
+
+
 def test_without_a_bot_username_only_the_handle_and_the_label_count() -> None:
     for name in ("issue.update__assigned_to_us", "merge_request.update__we_become_reviewer"):
         assert delivered(name, gitlab("")).ignored == "other_change"
