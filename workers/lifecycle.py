@@ -18,7 +18,8 @@ from workers.sweeps import cron_jobs
 
 log = logging.getLogger(__name__)
 
-_ACTIONS_AT_ONCE = 32
+_ACTIONS_AT_ONCE = 128
+"""Requests that are acknowledged at once. One whose platform hangs keeps its place for more than a minute."""
 
 
 async def work(built: Built, concurrent_runs: int, stop: asyncio.Event) -> None:

@@ -37,6 +37,23 @@ async def test_who_waits_sees_the_line_get_shorter_and_comes_to_an_end(begin: Be
         assert len(place.pulls()) == 4
 
 
+async def test_forty_requests_at_a_platform_that_hangs_keep_no_other_from_its_answer(
+    begin: Begin, tmp_path: Path
+) -> None:
+    unlimited = {"ONHAND_LIMITS__PER_PERSON": "0", "ONHAND_LIMITS__PER_REPOSITORY": "0"}
+    async with begin(script=[finish()], **unlimited) as service, place_at(service, tmp_path) as place:
+        held = place.github.hold("POST", rf"/repos/{place.name}/issues/\d\d?/comments", times=40)
+        for _ in range(40):
+            await place.issue("@onhand status")
+        await held.met()
+        other = await place.issue("@onhand help")
+        await place.until(lambda: place.said(other), 10.0)
+        assert not any(place.said(number) for number in range(1, 41))
+        held.release()
+        for number in range(1, 41):
+            await place.until(lambda number=number: len(place.said(number)) == 1)
+
+
 def shows(place: Any, number: int, words: str) -> bool:
     """Whether the one status comment of a request says this."""
     [said] = place.said(number)
