@@ -6,17 +6,14 @@ whose differences have any of these as it writes binary ones, in letters and dig
 
 import asyncio
 import re
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from bot.core.markdown import line
 from bot.core.outbound import Patch
 from bot.core.untrusted import clean
 from bot.core.wording import LONGEST_PATCH
-from sandbox.deletion import delete
 from sandbox.git import GitError, git
+from sandbox.mirror import drafting
 
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--no-renames")
 _SIGNED = "--signature=onhand"
@@ -31,7 +28,7 @@ async def patch_of(mirror: Path, base: str, commit: str) -> Patch:
     Merges are not in mails, and what stands in a message may be taken for a difference: then all goes into one commit.
     """
     readable = ""
-    async with _drafts(mirror) as drafts:
+    async with drafting(mirror) as drafts:
         for make in (_itself, _as_one):
             try:
                 tip = await make(mirror, base, commit)
@@ -108,14 +105,3 @@ async def _makes(mirror: Path, mails: Path, text: str, base: str, commit: str) -
     except GitError:
         return False
     return made == await git(mirror, "rev-parse", "--verify", f"{commit}^{{tree}}")
-
-
-@asynccontextmanager
-async def _drafts(mirror: Path) -> AsyncIterator[Path]:
-    """Make a folder for what is tried. One that a killed worker leaves is swept out as other drafts are."""
-    folder = mirror / f"onhand-{secrets.token_hex(8)}.draft"
-    await asyncio.to_thread(folder.mkdir)
-    try:
-        yield folder
-    finally:
-        await asyncio.to_thread(delete, folder)
