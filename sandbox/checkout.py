@@ -21,6 +21,7 @@ from bot.core.outbound import Change, Patch
 from bot.core.ports import Sandbox, Source
 from bot.core.secret import Secret
 from sandbox import rubbish, scripts
+from sandbox.bundle import checked, join
 from sandbox.git import GitError, git, lines
 from sandbox.layout import Working, carry_in, in_box, lay_over
 from sandbox.lfs import kept_in_lfs
@@ -30,7 +31,6 @@ from sandbox.mirror import (
     OURS,
     bring,
     commit_at,
-    commit_of,
     has,
     held,
     keep,
@@ -103,7 +103,9 @@ class GitCheckout:
         bundle = await sandbox.read(f"/workspace/{name}", limit=_MOST_OUT)
         await in_box(sandbox, scripts.CLEAN_UP, name)
         async with self._mirror(source) as mirror:
-            change = await _take_in(mirror, bundle, base, mirrored(branch_ref(source.base)))
+            if await has(mirror, base):
+                await keep(mirror, f"{OURS}/put/{base}", base)  # within reach, whatever became of its branch
+        change = await _take_in(mirror, bundle, base, mirrored(branch_ref(source.base)))
         return msgspec.structs.replace(change, left_out=left_out)
 
     async def push(self, source: Source, change: Change, branch: str, token: Secret) -> None:
@@ -210,25 +212,17 @@ def _is_there(mirror: Path, source: Source) -> bool:
 
 
 async def _take_in(mirror: Path, bundle: bytes, base: str, target: str) -> Change:
-    """Check a bundle out of a box, and keep its commits. Raises SandboxError, Refused."""
-    draft = mirror / f"onhand-{secrets.token_hex(8)}.draft"
-    taken = f"{OURS}/taken/{secrets.token_hex(8)}"
-    try:
-        await asyncio.to_thread(draft.write_bytes, bundle)
-        if await has(mirror, base):
-            await keep(mirror, f"{OURS}/put/{base}", base)  # within reach, whatever became of its branch
-        await git(mirror, "bundle", "verify", "--quiet", str(draft))
-        only_files = {"protocol.file.allow": "always", "protocol.http.allow": "never", "protocol.https.allow": "never"}
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head")
-        await git(mirror, "fetch", *options, "--", str(draft), f"HEAD:{taken}", config=only_files)
-        commit = await commit_of(mirror, taken)
-        await keep(mirror, f"{OURS}/taken/{commit}", commit)
-        await git(mirror, "update-ref", "-d", taken)
-        return await _describe(mirror, commit, base, target)
-    except GitError as failed:
-        raise SandboxError(f"the box handed out no sound bundle of commits: {failed.said[-500:]}") from None
-    finally:
-        draft.unlink(missing_ok=True)
+    """Check a bundle out of a box, and keep its commits; of one that is not taken, nothing. Raises SandboxError, Refused.
+
+    The mirror need not be held while that goes on: what its end needs of it has been kept.
+    """
+    onto = await commit_at(mirror, target)
+    async with checked(mirror, bundle, base) as (draft, commit):
+        change = await _describe(draft, commit, base, onto)
+        async with held(mirror):
+            await join(draft, mirror)
+            await keep(mirror, f"{OURS}/taken/{commit}", commit)
+    return change
 
 
 async def _describe(mirror: Path, commit: str, base: str, target: str) -> Change:

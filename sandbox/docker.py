@@ -1,13 +1,14 @@
 """Boxes as containers of a Docker engine on this machine. The action server is the container's first process.
 
 It is mounted from here, so that image and worker cannot drift; the socket lies in a folder that both see. The engine
-must therefore see the worker's disk under the same paths. The blocking SDK is used in threads.
+must therefore see the worker's disk under the same paths. The blocking SDK is used in threads of its own.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -29,6 +30,12 @@ T = TypeVar("T")
 _BOX, _HOME = "onhand.box", "onhand.home"
 _USER = f"{BOX_USER}:{BOX_USER}"
 _START_SECONDS = 30.0
+_ANSWER_SECONDS = 15
+_WORK_SECONDS = 60
+_WORK = ("start", "remove_container")
+"""What an engine may be busy with for long, and making a container; to all else it answers at once unless it hangs."""
+
+_THREADS = 32
 _PAUSE_SECONDS = 1.0  # an engine may answer "already paused" for a while after an unpause
 
 
@@ -41,13 +48,12 @@ class DockerSandboxes:
     name: ClassVar[str] = "docker"
 
     def __init__(self, spec: BoxSpec, home: Path, options: Mapping[str, str]) -> None:
-        self._spec, self._home, self._url = spec, Path(home).absolute(), options.get("url", "")
-        self._client: docker.DockerClient | None = None
+        self._spec, self._home, self._engine = spec, Path(home).absolute(), _Engine(options.get("url", ""))
 
     async def check(self) -> str:
         try:
-            version = await asyncio.to_thread(lambda: self._docker().version())
-            await asyncio.to_thread(lambda: self._docker().images.get(self._spec.image))
+            version = await self._engine.call(lambda client: client.version())
+            await self._engine.call(lambda client: client.images.get(self._spec.image))
         except ImageNotFound:
             raise ConfigError(
                 f"the engine has no image {self._spec.image!r}; make it with deploy/sandbox-image.sh, "
@@ -63,9 +69,9 @@ class DockerSandboxes:
 
     async def create(self, labels: Mapping[str, str]) -> Box:
         folder = await asyncio.to_thread(new_box, self._home, {**self._spec.labels, **labels})
-        container = _Container(self._docker, folder)
+        container = _Container(self._engine, folder)
         try:
-            await asyncio.to_thread(self._make, folder)
+            await self._engine.ask(partial(self._make, folder), _WORK_SECONDS)
             return await self._begin(container)
         except BaseException:
             await container.remove()
@@ -74,69 +80,56 @@ class DockerSandboxes:
     async def attach(self, state: str) -> Box:
         """Connect to a box. One that does not answer any more is started again: its files are still there."""
         folder = box_of(self._home, state)
-        box = _box(self._docker, folder)
-        status = await _Container(self._docker, folder).status()
+        box = _box(self._engine, folder)
+        status = await _Container(self._engine, folder).status()
         if status in ("created", "exited"):
-            return await self._begin(_Container(self._docker, folder))
+            return await self._begin(_Container(self._engine, folder))
         if status == "running":
             try:
                 await box.connected()
             except SandboxGone:
                 with contextlib.suppress(SandboxError):  # it may be ending by itself at this moment
-                    await _Container(self._docker, folder).ask("kill")
-                return await self._begin(_Container(self._docker, folder))
+                    await _Container(self._engine, folder).ask("kill")
+                return await self._begin(_Container(self._engine, folder))
         return box
 
     async def remove(self, state: str) -> None:
-        await _Container(self._docker, box_of(self._home, state)).remove()
+        await _Container(self._engine, box_of(self._home, state)).remove()
 
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         """Return the boxes with a container or a folder: whoever made or removed one may have been killed halfway."""
-
-        def find() -> Any:
-            mine = [f"{_BOX}", f"{_HOME}={self._home}"]
-            return self._docker().api.containers(all=True, filters={"label": mine})
-
+        mine = {"label": [f"{_BOX}", f"{_HOME}={self._home}"]}
         found = await asyncio.to_thread(labels_of_boxes, self._home)
-        for container in await _ask(find):
+        for container in await self._engine.ask(lambda client: client.api.containers(all=True, filters=mine)):
             labels = dict(container["Labels"])
             state = BoxFolder(self._home, labels.pop(_BOX)).state
             found[state] = {name: text for name, text in labels.items() if not name.startswith("onhand.")}
         return list(found.items())
 
     async def close(self) -> None:
-        if self._client is not None:
-            await asyncio.to_thread(self._client.close)
-            self._client = None
+        self._engine.close()
 
-    def _docker(self) -> docker.DockerClient:
-        if self._client is None:
-            self._client = docker.DockerClient(self._url) if self._url else docker.from_env()
-        return self._client
-
-    def _make(self, folder: BoxFolder) -> None:
+    def _make(self, folder: BoxFolder, client: docker.DockerClient) -> None:
         """Create the container, with the SDK's plain calls: its models ask the engine three times as often."""
-        spec, api, limits = self._spec, self._docker().api, self._limits(folder)
-        _call(
-            lambda: api.create_container(
-                spec.image,
-                arguments("/run/program", [*words(spec, "/run/onhand", "/workspace"), "beside=/home/box /run/onhand"]),
-                name=_name(folder),
-                entrypoint=["python3"],
-                user=_USER,
-                working_dir="/workspace",
-                hostname="onhand",
-                environment=environment("/home/box", "/workspace"),
-                labels={**folder.facts()["labels"], _BOX: folder.id, _HOME: str(self._home)},
-                volumes=["/workspace", "/home/box"],
-                host_config=limits,
-            )
+        spec = self._spec
+        client.api.create_container(
+            spec.image,
+            arguments("/run/program", [*words(spec, "/run/onhand", "/workspace"), "beside=/home/box /run/onhand"]),
+            name=_name(folder),
+            entrypoint=["python3"],
+            user=_USER,
+            working_dir="/workspace",
+            hostname="onhand",
+            environment=environment("/home/box", "/workspace"),
+            labels={**folder.facts()["labels"], _BOX: folder.id, _HOME: str(self._home)},
+            volumes=["/workspace", "/home/box"],
+            host_config=self._limits(folder, client),
         )
 
-    def _limits(self, folder: BoxFolder) -> Any:
+    def _limits(self, folder: BoxFolder, client: docker.DockerClient) -> Any:
         """Return what the container sees of this machine and how much of it it may take."""
         spec, program = self._spec, install_program(self._home, own_python())
-        return self._docker().api.create_host_config(
+        return client.api.create_host_config(
             binds=[f"{folder.path / 'run'}:/run/onhand:rw", f"{program}:/run/program:ro"],
             network_mode="bridge" if spec.network == "open" else "none",
             nano_cpus=int(spec.cpus * 1e9),
@@ -164,7 +157,7 @@ class DockerSandboxes:
                 if folder.socket.exists():
                     break
                 await asyncio.sleep(0.002)
-        box = _box(self._docker, folder)
+        box = _box(self._engine, folder)
         await box.begin()
         return box
 
@@ -172,12 +165,15 @@ class DockerSandboxes:
 class _Container:
     """The container of one box. Implements Engine."""
 
-    def __init__(self, client: Callable[[], docker.DockerClient], folder: BoxFolder) -> None:
-        self._client, self.folder = client, folder
+    def __init__(self, engine: "_Engine", folder: BoxFolder) -> None:
+        self._engine, self.folder = engine, folder
 
     async def ask(self, verb: str, **arguments: Any) -> Any:
         """Call a function of the SDK on the container. Raises SandboxGone, SandboxError."""
-        return await _ask(lambda: getattr(self._client().api, verb)(_name(self.folder), **arguments))
+        seconds = _WORK_SECONDS if verb in _WORK else _ANSWER_SECONDS
+        return await self._engine.ask(
+            lambda client: getattr(client.api, verb)(_name(self.folder), **arguments), seconds
+        )
 
     async def status(self) -> str:
         """Return the engine's word for its state, such as `running`, `paused` or `exited`."""
@@ -224,27 +220,50 @@ class _Container:
         await asyncio.to_thread(self.folder.delete)
 
 
-def _box(client: Callable[[], docker.DockerClient], folder: BoxFolder) -> Box:
-    return Box(folder.state, folder.socket, folder.key, _Container(client, folder))
+class _Engine:
+    """The engine through the SDK, in threads that nothing else waits for: an engine that hangs holds up its own calls alone."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._clients = url, dict[int, docker.DockerClient]()
+        self._threads = ThreadPoolExecutor(_THREADS, "docker")
+
+    async def ask(self, call: Callable[[docker.DockerClient], T], seconds: int = _ANSWER_SECONDS) -> T:
+        """Call the SDK. Raises SandboxGone for a container that is not there, SandboxError for everything else."""
+        try:
+            return await self.call(call, seconds)
+        except ImageNotFound as error:
+            raise SandboxError(f"the engine has no such image: {error.explanation}") from None
+        except NotFound as error:
+            raise SandboxGone(f"the engine has no such container: {error.explanation}") from None
+        except APIError as error:
+            raise SandboxError(f"the engine refused: {error.explanation}") from None
+        except (DockerException, OSError) as error:
+            raise SandboxError(f"the engine does not answer: {error}") from None
+
+    async def call(self, call: Callable[[docker.DockerClient], T], seconds: int = _ANSWER_SECONDS) -> T:
+        """Call the SDK, which waits for so long for an answer. Raises what it raises."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(self._client(seconds)))
+
+    def close(self) -> None:
+        """Let go of the connections, and wait for no call that hangs."""
+        self._threads.shutdown(wait=False)
+        for client in self._clients.values():
+            client.close()
+
+    def _client(self, seconds: int) -> docker.DockerClient:
+        """Return the client that waits for so long. A new one asks for the engine's version, which is no work."""
+        if seconds not in self._clients:
+            how: dict[str, Any] = {"timeout": seconds}
+            if seconds != _ANSWER_SECONDS:
+                how["version"] = self._client(_ANSWER_SECONDS).api.api_version
+            made = docker.DockerClient(self._url, **how) if self._url else docker.from_env(**how)
+            self._clients.setdefault(seconds, made)
+        return self._clients[seconds]
+
+
+def _box(engine: _Engine, folder: BoxFolder) -> Box:
+    return Box(folder.state, folder.socket, folder.key, _Container(engine, folder))
 
 
 def _name(folder: BoxFolder) -> str:
     return f"onhand-{folder.id}"
-
-
-async def _ask(call: Callable[[], T]) -> T:
-    return await asyncio.to_thread(partial(_call, call))
-
-
-def _call(call: Callable[[], T]) -> T:
-    """Call the SDK. Raises SandboxGone for a container that is not there, SandboxError for everything else."""
-    try:
-        return call()
-    except ImageNotFound as error:
-        raise SandboxError(f"the engine has no such image: {error.explanation}") from None
-    except NotFound as error:
-        raise SandboxGone(f"the engine has no such container: {error.explanation}") from None
-    except APIError as error:
-        raise SandboxError(f"the engine refused: {error.explanation}") from None
-    except (DockerException, OSError) as error:
-        raise SandboxError(f"the engine does not answer: {error}") from None

@@ -16,6 +16,15 @@ from urllib.parse import urlsplit
 from bot.core.errors import OnhandError, ProviderError, ProviderWord
 from bot.core.secret import Redactor, Secret
 
+_OLD_MISTAKES = (
+    *("zeroPaddedFilemode", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "missingNameBeforeEmail"),
+    *("missingEmail", "badTimezone", "badDate", "badDateOverflow", "badFilemode", "multipleAuthors"),
+)
+"""That well-known repositories carry, harmless where nothing is checked out."""
+
+CHECKS = "--strict=" + ",".join(f"{fault}=ignore" for fault in _OLD_MISTAKES)
+"""Has git-index-pack(1) check objects as `transfer.fsckObjects` has a fetch do it, and that what they name is there."""
+
 _CONFIG = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
@@ -34,15 +43,7 @@ _CONFIG = {
     "http.lowSpeedLimit": "1000",
     "http.lowSpeedTime": "60",
     "transfer.fsckObjects": "true",
-    # Old mistakes that well-known repositories carry, harmless where nothing is checked out.
-    **{
-        f"{verb}.fsck.{fault}": "ignore"
-        for verb in ("fetch", "receive")
-        for fault in (
-            *("zeroPaddedFilemode", "missingSpaceBeforeDate", "missingSpaceBeforeEmail", "missingNameBeforeEmail"),
-            *("missingEmail", "badTimezone", "badDate", "badDateOverflow", "badFilemode", "multipleAuthors"),
-        )
-    },
+    **{f"{verb}.fsck.{fault}": "ignore" for verb in ("fetch", "receive") for fault in _OLD_MISTAKES},
 }
 _PASSED_ON = (
     "PATH",

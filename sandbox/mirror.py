@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bot.core.errors import Refused
 from bot.core.secret import Secret
+from sandbox.deletion import delete
 from sandbox.git import GitError, git
 from sandbox.names import commit_id
 
@@ -79,6 +80,17 @@ async def keep(mirror: Path, ref: str, commit: str) -> None:
     """Keep a commit within reach for as long as runs may need it: `rubbish` goes by the time of the ref's file."""
     await git(mirror, "update-ref", ref, commit)
     os.utime(mirror / ref)
+
+
+@asynccontextmanager
+async def drafting(mirror: Path) -> AsyncIterator[Path]:
+    """Make a folder for what is tried. One that a killed worker leaves is swept out as other drafts are."""
+    folder = mirror / f"onhand-{secrets.token_hex(8)}.draft"
+    await asyncio.to_thread(folder.mkdir)
+    try:
+        yield folder
+    finally:
+        await asyncio.to_thread(delete, folder)
 
 
 def mirrored(ref: str) -> str:

@@ -6,32 +6,37 @@ whose differences have any of these as it writes binary ones, in letters and dig
 
 import asyncio
 import re
-import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
+from bot.core.errors import Refused
 from bot.core.markdown import line
 from bot.core.outbound import Patch
 from bot.core.untrusted import clean
 from bot.core.wording import LONGEST_PATCH
-from sandbox.deletion import delete
 from sandbox.git import GitError, git
+from sandbox.mirror import drafting
 
 _PLAIN = ("--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--no-renames")
 _SIGNED = "--signature=onhand"
 """Ends each mail with words: blank lines end a binary file's difference, and at the end of a text they get lost."""
 
+_LARGEST = 16 * 1024 * 1024
+"""Bytes of a file of which a difference is made: git holds both versions whole for it."""
+
+_VERSIONS = re.compile(rb"^:[0-7]{6} [0-7]{6} ([0-9a-f]{40}) ([0-9a-f]{40}) ", re.MULTILINE)
 _PATTERN_SIGNS = re.compile(rb"\\\\|[*?[]")
 
 
 async def patch_of(mirror: Path, base: str, commit: str) -> Patch:
-    """Return the commits base..commit as text. One that is too long to be shown whole is not tried. Raises GitError.
+    """Return the commits base..commit as text. One that is too long to be shown whole is not tried. Raises GitError, Refused.
 
     Merges are not in mails, and what stands in a message may be taken for a difference: then all goes into one commit.
     """
+    if (largest := await _largest(mirror, base, commit)) > _LARGEST:
+        text = f"The work changes a file of {largest >> 20} MB; I write patches of files up to {_LARGEST >> 20} MB."
+        raise Refused("large", text)
     readable = ""
-    async with _drafts(mirror) as drafts:
+    async with drafting(mirror) as drafts:
         for make in (_itself, _as_one):
             try:
                 tip = await make(mirror, base, commit)
@@ -44,6 +49,14 @@ async def patch_of(mirror: Path, base: str, commit: str) -> Patch:
             if len(exact) > LONGEST_PATCH or await _makes(mirror, drafts / tip, exact, base, commit):
                 return Patch(readable, exact)
     return Patch(readable)
+
+
+async def _largest(mirror: Path, base: str, commit: str) -> int:
+    """Return the size of the largest version of a file, before or after, that the commits change."""
+    asked = ("log", "-m", "--raw", "--no-abbrev", "--format=", *_PLAIN, f"{base}..{commit}", "--")
+    ids = {one for pair in _VERSIONS.findall(await git(mirror, *asked)) for one in pair}
+    sizes = await git(mirror, "cat-file", "--batch-check=%(objectsize)", stdin=b"".join(one + b"\n" for one in ids))
+    return max((int(size) for size in sizes.split() if size.isdigit() and len(size) < 20), default=0)
 
 
 async def _mails(mirror: Path, base: str, tip: str, *options: str, config: dict[str, str] | None = None) -> str:
@@ -108,14 +121,3 @@ async def _makes(mirror: Path, mails: Path, text: str, base: str, commit: str) -
     except GitError:
         return False
     return made == await git(mirror, "rev-parse", "--verify", f"{commit}^{{tree}}")
-
-
-@asynccontextmanager
-async def _drafts(mirror: Path) -> AsyncIterator[Path]:
-    """Make a folder for what is tried. One that a killed worker leaves is swept out as other drafts are."""
-    folder = mirror / f"onhand-{secrets.token_hex(8)}.draft"
-    await asyncio.to_thread(folder.mkdir)
-    try:
-        yield folder
-    finally:
-        await asyncio.to_thread(delete, folder)

@@ -39,10 +39,17 @@ async def _refs(mirror: Path, source: Source, token: Secret) -> set[str]:
 
 def unsafe(failed: GitError, source: Source) -> Refused:
     """Return what to tell the person whose repository holds what git takes for an attack (git-fsck(1))."""
-    found = ", ".join(dict.fromkeys(re.findall(r": (\w+: [^\n]{1,100})", failed.said))) or "see git fsck"
-    return Refused(
-        "unsafe", f"git takes the repository {source.repository.name} for unsafe: {found}. I work on none such."
-    )
+    name = source.repository.name
+    return Refused("unsafe", f"git takes the repository {name} for unsafe: {_faults(failed)}. I work on none such.")
+
+
+def unsafe_work(failed: GitError) -> Refused:
+    """Return what to tell the person about work out of a box that holds such; the repository is as it was."""
+    return Refused("unsafe", f"git takes the work itself for unsafe: {_faults(failed)}. I took nothing of it.")
+
+
+def _faults(failed: GitError) -> str:
+    return ", ".join(dict.fromkeys(re.findall(r": (\w+: [^\n]{1,100})", failed.said))) or "see git fsck"
 
 
 _NO_FILE = re.compile(

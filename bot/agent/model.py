@@ -6,13 +6,13 @@ are said as a word, a sentence of our own and a status.
 
 import asyncio
 import logging
+import math
 import os
 import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -27,6 +27,7 @@ from bot.agent.splice import Passage, Prompt, outgoing
 from bot.core.errors import ContextTooLong, ImagesRefused, ModelError
 from bot.core.lasting import lasting
 from bot.core.ports import Reply, ToolCall
+from bot.core.refusals import after
 from bot.core.secret import Secret
 
 logger = logging.getLogger(__name__)
@@ -236,7 +237,7 @@ def _failure(error: Exception) -> _Failure:
     headers = getattr(error, "litellm_response_headers", None) or {}
     if "insufficient_quota" in str(error):
         return _Failure("quota", status)
-    return _Failure(_word(error, status), status, _seconds(str(headers.get("retry-after", ""))))
+    return _Failure(_word(error, status), status, after(str(headers.get("retry-after", "")), time.time(), 0.0))
 
 
 def _says_too_long(failure: _Failure, error: Exception, illustrated: bool) -> bool:
@@ -250,18 +251,6 @@ def _word(error: Exception, status: int) -> str:
     if 200 <= status < 300 or isinstance(error, _UnreadableError):
         return "nonsense"
     return _WORDS.get(status, "invalid" if 400 <= status < 500 else "unavailable")
-
-
-def _seconds(retry_after: str) -> float:
-    """Read a Retry-After, in seconds or as a date (RFC 9110, 10.2.3)."""
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, float(parsedate_to_datetime(retry_after).timestamp()) - time.time())
-    except ValueError:
-        return 0.0
 
 
 def _backoff(attempt: int) -> float:
@@ -300,7 +289,13 @@ def _reply(response: Any, model: str, seconds: float) -> Reply:
         input_tokens=getattr(usage, "prompt_tokens", 0) or 0,
         output_tokens=getattr(usage, "completion_tokens", 0) or 0,
         cached_tokens=getattr(details, "cached_tokens", 0) or 0,
-        cost_usd=float(response._hidden_params.get("response_cost") or 0.0),  # noqa: SLF001  where LiteLLM puts it
+        cost_usd=_cost(response._hidden_params.get("response_cost")),  # noqa: SLF001  where LiteLLM puts it
         seconds=seconds,
         cut=getattr(response.choices[0], "finish_reason", "") == "length",
     )
+
+
+def _cost(told: Any) -> float:
+    """Return the price of an answer, 0 where it makes no sense: a server may tell it itself."""
+    cost = float(told or 0.0)
+    return cost if math.isfinite(cost) and cost >= 0 else 0.0

@@ -54,13 +54,21 @@ def wait_of(headers: Mapping[str, str], window: str, now: float) -> float | None
     where it shows it; else `now`. A time that makes no sense counts as one that is not told.
     """
     now = date_of(headers, now)
-    if (after := headers.get("retry-after")) is not None:
-        wait = seconds(after)
-        return max(0.0, _date(after, now + UNTOLD) - now) if wait is None else wait
+    if (told := headers.get("retry-after")) is not None:
+        return after(told, now, UNTOLD)
     if headers.get(f"{window}-remaining") != "0":
         return None
     end = seconds(headers.get(f"{window}-reset"))
     return UNTOLD if end is None else max(0.0, end - now)
+
+
+def after(told: str, now: float, untold: float) -> float:
+    """Return the seconds that a `Retry-After` asks us to wait, given in seconds or as a date (RFC 9110, 10.2.3).
+
+    `untold` where it makes no sense.
+    """
+    wait = seconds(told)
+    return max(0.0, _date(told, now + untold) - now) if wait is None else wait
 
 
 def date_of(headers: Mapping[str, str], otherwise: float) -> float:

@@ -254,9 +254,15 @@ def _envelope(reply: Reply, kind: str) -> dict[str, Any]:
     return {"id": "chatcmpl-scripted", "object": kind, "created": int(time.time()), "model": reply.model}
 
 
-def _usage(reply: Reply) -> dict[str, int]:
+def _usage(reply: Reply) -> dict[str, float]:
     total = reply.input_tokens + reply.output_tokens
-    return {"prompt_tokens": reply.input_tokens, "completion_tokens": reply.output_tokens, "total_tokens": total}
+    price = {"cost": reply.cost_usd} if reply.cost_usd else {}  # as OpenRouter tells it
+    return {
+        "prompt_tokens": reply.input_tokens,
+        "completion_tokens": reply.output_tokens,
+        "total_tokens": total,
+        **price,
+    }
 
 
 def _tool_calls(reply: Reply) -> list[dict[str, Any]]:

@@ -75,6 +75,15 @@ async def test_a_model_without_a_known_price_costs_nothing(server):
     assert (reply.cost_usd, reply.calls[0].name) == (0.0, "bash")
 
 
+@pytest.mark.parametrize(
+    ("told", "cost"), [(0.25, 0.25), (float("nan"), 0.0), (float("inf"), 0.0), (-1.0, 0.0)], ids=str
+)
+async def test_a_price_that_makes_no_sense_is_none(told, cost):
+    with ModelServer([{"text": "Done.", "cost_usd": told}]) as server:
+        reply = await made(server, name="openrouter/our/own").complete(PROMPT, TOOLS)
+    assert (reply.text, reply.cost_usd) == ("Done.", cost)
+
+
 @pytest.mark.parametrize("cut", [True, False])
 async def test_an_answer_that_the_server_cut_off_is_marked(cut):
     with ModelServer([{"text": "I was going to", "cut": cut}]) as server:
@@ -85,6 +94,13 @@ async def test_the_waiting_time_that_the_server_names_is_kept(model, server, wai
     server.fail(Fault(status=429, retry_after="7"))
     assert (await model.complete(PROMPT, TOOLS)).text == "I look."
     assert waits == [7.0]
+
+
+@pytest.mark.parametrize("told", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "inf", "nan", "soon"])
+async def test_a_waiting_time_that_makes_no_sense_counts_as_none(model, server, waits, told):
+    server.fail(Fault(status=429, retry_after=told))
+    assert (await model.complete(PROMPT, TOOLS)).text == "I look."
+    assert [0.0 < wait <= 1.0 for wait in waits] == [True]
 
 
 async def test_it_really_waits_as_long_as_the_server_says(server):

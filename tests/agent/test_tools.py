@@ -1,6 +1,7 @@
 """The tools on a box with files in memory, and on the machine's own shell where a folder is listed."""
 
 import asyncio
+import time
 
 import jsonschema
 import pytest
@@ -70,6 +71,20 @@ async def test_several_matches_are_counted_and_placed(edit, box):
     box.files["a.py"] = b"x\ny\nx\n"
     with pytest.raises(UserError, match=r"2 times in a.py \(lines 1, 3\)"):
         await edit("str_replace", old_str="x", new_str="z")
+
+
+async def test_of_very_many_matches_the_first_are_placed(edit, box):
+    box.files["a.py"] = b"xx\n" * 1_000
+    with pytest.raises(UserError, match=r"1000 times in a.py \(lines 1, 2, .*, 19, 20\)"):
+        await edit("str_replace", old_str="xx", new_str="z")
+
+
+async def test_a_very_long_text_is_found_without_being_made_a_pattern(edit, box):
+    text = "".join(f"def f{n}(a, b):\n    return [a + {n}, (b * {n})]\n" for n in range(25_000))
+    box.files["a.py"] = f"{text}end\n".encode()
+    started = time.process_time()
+    await edit("str_replace", old_str=text, new_str="1\n")
+    assert (box.files["a.py"], time.process_time() - started < 1.0) == (b"1\nend\n", True)
 
 
 async def test_no_match_says_what_to_do(edit):

@@ -36,6 +36,7 @@ def test_a_header_asks_for_seconds(text: str | None, number: float | None) -> No
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
         ({"retry-after": "soon"}, UNTOLD),
         ({"retry-after": "-1"}, UNTOLD),
+        ({"retry-after": "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"}, UNTOLD),
         ({"w-remaining": "1", "w-reset": "160"}, None),
         ({"w-remaining": "0", "w-reset": "160"}, 60.0),
         ({"w-remaining": "0", "w-reset": "90"}, 0.0),

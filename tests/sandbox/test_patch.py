@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bot.core.errors import Refused
 from bot.core.inbound import Account, Origin, Thread, Trigger
 from bot.core.marks import marked
 from bot.core.mentions import find_request
@@ -191,3 +192,9 @@ def test_a_patch_that_is_too_long_says_so(place: Path) -> None:
     patch = made(place, "seq 20000 >n.txt")
     assert len(patch.exact) > 100_000
     assert "so it cannot be applied as it is" in comment(patch)
+
+
+@pytest.mark.parametrize("more", ["", "git commit -qm more -- disk.img; rm disk.img"])
+def test_of_a_file_that_git_would_hold_whole_no_patch_is_made(more: str, place: Path) -> None:
+    with pytest.raises(Refused, match="changes a file of 17 MB; I write patches of files up to 16 MB"):
+        made(place, f"head -c 18000000 /dev/zero >disk.img; git add -A; {more}")

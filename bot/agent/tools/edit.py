@@ -1,8 +1,7 @@
 """The tool `edit`: view files and folders, create files, change parts of them. It needs only a box's read and write."""
 
-import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -17,6 +16,7 @@ _SHOWN_LINES = 2_000
 _SHOWN_CHARACTERS = 60_000
 _SHOWN_ENTRIES = 400
 _AROUND = 4
+_NAMED_PLACES = 20
 _CR = "\r"
 _NOT_LISTED = (".git", "node_modules", "__pycache__", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache")
 
@@ -177,18 +177,25 @@ async def _change(sandbox: Sandbox, path: str, change: _Change) -> FileEdited:
 
 def _replaced(path: str, text: str, old: str, new: str) -> tuple[str, int, int]:
     old, new = _with_ends_of(text, old), _with_ends_of(text, new)
-    places = [m.start() for m in re.finditer(re.escape(old), text)]
-    if not places:
+    at = text.find(old)
+    if at < 0:
         raise UserError(
             "no_match", f"`old_str` is not in {path}. It must match exactly, white space included; view the file again."
         )
-    if len(places) > 1:
-        numbers = ", ".join(str(_line_of(text, p)) for p in places[:20])
+    if (times := text.count(old)) > 1:
+        numbers = ", ".join(str(_line_of(text, place)) for place in _places(text, old, _NAMED_PLACES))
         raise UserError(
-            "many_matches", f"`old_str` is {len(places)} times in {path} (lines {numbers}); take more text around it."
+            "many_matches", f"`old_str` is {times} times in {path} (lines {numbers}); take more text around it."
         )
-    at = places[0]
     return text[:at] + new + text[at + len(old) :], _line_of(text, at), new.count("\n")
+
+
+def _places(text: str, piece: str, most: int) -> Iterator[int]:
+    """The first places at which a piece stands, none within another."""
+    at = text.find(piece)
+    while at >= 0 and most > 0:
+        yield at
+        at, most = text.find(piece, at + len(piece)), most - 1
 
 
 def _inserted(path: str, text: str, after: int, new: str) -> tuple[str, int, int]:
