@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -125,8 +126,14 @@ class Box:
 
     async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
         connection = await self.connected()
-        if not await self._engine.lay_over(connection.peer, tree, own):
-            return False
+        peer = connection.peer
+        try:
+            if not await self._engine.lay_over(peer, tree, own):
+                return False
+        except OSError:
+            if peer.pid and not os.path.exists(f"/proc/{peer.pid}/ns/mnt"):
+                raise SandboxGone("the box died while its working copy was laid") from None
+            raise
         _enter(connection)
         return True
 
