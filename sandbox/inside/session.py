@@ -107,10 +107,13 @@ class Session:
 
     def stop(self, ending: str) -> None:
         """End the command that is running, kindly at first."""
-        if self.run and self.run.status is None and not self.run.ending:
-            self.run.ending = ending
-            self._press(self.run)
-        elif not self.run and self._queue:  # the shell is not even up
+        run = self.run
+        if run:
+            self._told()  # it may have ended by itself just now
+            if run.status is None and not run.ending:
+                run.ending = ending
+                self._press(run)
+        elif self._queue:  # the shell is not even up
             self._queue[0].ending = ending
             self._answer(self._queue.pop(0))
 
@@ -248,16 +251,20 @@ class Session:
 
     def _press(self, run: Run) -> None:
         """Send the next stronger signal, to the shell as well: it has to leave its loops. At last it is killed too."""
+        # All are stopped first: nobody is to see another one end before its own signal, or to be missed.
+        everybody = halt(lambda: [self.shell.pid, *self.started()])
+        self._told()
+        if run.status is not None:  # it has ended at this moment: what is sent now would hit the next one
+            send(SIGCONT, everybody)
+            return
         if run.stage == len(STAGES):
             self.shell.where()
             run.deadline = time.monotonic() + STAGES[-1][1]
-            send(SIGKILL, [*self.started(), self.shell.pid])
+            send(SIGKILL, everybody)
             return
         signal, wait = STAGES[run.stage]
         run.stage += 1
         run.deadline = time.monotonic() + wait
-        # All are stopped first: nobody is to see another one end before its own signal, or to be missed.
-        everybody = halt(lambda: [self.shell.pid, *self.started()])
         send(signal, everybody[1:])
         send(SIGTERM if signal == SIGTERM else SIGINT, everybody[:1])
         send(SIGCONT, everybody)
