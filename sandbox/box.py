@@ -131,7 +131,7 @@ class Box:
             if not await self._engine.lay_over(peer, tree, own):
                 return False
         except OSError:
-            if peer.pid and not os.path.exists(f"/proc/{peer.pid}/ns/mnt"):
+            if _has_ended(peer.pid):
                 raise SandboxGone("the box died while its working copy was laid") from None
             raise
         _enter(connection)
@@ -152,6 +152,10 @@ class Box:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _has_ended(pid: int) -> bool:
+    return pid != 0 and not os.path.exists(f"/proc/{pid}/ns/mnt")
 
 
 def _enter(connection: Connection) -> None:
