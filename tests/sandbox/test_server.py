@@ -234,6 +234,13 @@ async def test_a_process_substitution_that_lags_is_waited_for_a_little(box: Sand
     assert result.output == "slow\n"
 
 
+async def test_processes_without_end_of_an_earlier_command_do_not_cost_the_next_its_own(box: Sandbox) -> None:
+    await box.run("(sleep 0.5; for n in $(seq 61); do sleep 5477 & done; wait) >/dev/null 2>&1 & true")
+    result = await box.run("builtin read -t 2 <> <(builtin :); echo through", timeout=20)
+    assert "the box allows 64" in result.output
+    assert (await box.run("sleep 0.6; echo alive")).output.endswith("alive\n")
+
+
 async def test_a_daemon_survives_and_a_timeout_ends_only_its_own_command(box: Sandbox) -> None:
     await box.run("setsid -f sleep 5478")
     result = await box.run("setsid -f sleep 5479; sleep 60", timeout=0.2)
