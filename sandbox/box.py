@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -125,8 +126,14 @@ class Box:
 
     async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
         connection = await self.connected()
-        if not await self._engine.lay_over(connection.peer, tree, own):
-            return False
+        peer = connection.peer
+        try:
+            if not await self._engine.lay_over(peer, tree, own):
+                return False
+        except OSError:
+            if _has_ended(peer.pid):
+                raise SandboxGone("the box died while its working copy was laid") from None
+            raise
         _enter(connection)
         return True
 
@@ -145,6 +152,10 @@ class Box:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _has_ended(pid: int) -> bool:
+    return pid != 0 and not os.path.exists(f"/proc/{pid}/ns/mnt")
 
 
 def _enter(connection: Connection) -> None:

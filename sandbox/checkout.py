@@ -46,6 +46,8 @@ from sandbox.shelf import Shelf, clear_up, lived_on
 
 _FILLING_SECONDS = 10.0
 """For which another that may be laying a commit out is waited for."""
+_NOBODY = "onhand <onhand@localhost>"
+"""Who commits where the box has lost its repository, and with it in whose name the work is done."""
 _MOST_OUT = 64 * 1024 * 1024
 _MOST_FILES = 10_000
 
@@ -89,8 +91,12 @@ class GitCheckout:
         known = mirror.exists() and await has(mirror, base)
         name = f".git/onhand-{secrets.token_hex(8)}.bundle"
         await sandbox.start_over()  # whatever the session was told, or has left running
-        told = (base, name, "known" if known else "", scripts.KEPT_CONFIG)
+        told = (base, name, "known" if known else "", scripts.KEPT_CONFIG, branch)
         done = await in_box(sandbox, scripts.HAND_OUT, *told, stdin=message or "Work")
+        if done.exit_code == scripts.NO_BASE and known:
+            shelf = await self._shelf(source, base, "", tree=False)
+            await carry_in(sandbox, shelf, Working(branch, base, source.base, "", _NOBODY, ""), anew=True)
+            done = await in_box(sandbox, scripts.HAND_OUT, *told, stdin=message or "Work")
         if done.exit_code != 0:
             raise SandboxError(f"git could not hand the work out of the box ({done.exit_code}): {done.output[-1000:]}")
         size, left_out = _printed(done.output)

@@ -36,7 +36,8 @@ class Connection(asyncio.BufferedProtocol):
         self._space = bytearray(1 << 18)
         self._incoming = bytearray()
         self._fields: dict[str, str] | None = None
-        self._waiting: dict[int, tuple[asyncio.Future[Answer], int]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Answer] | None, int]] = {}
+        """What has no answer yet, and how long that may be; None where nobody waits for it."""
         self._last = _HELLO
         self._writable = asyncio.Event()
         self._writable.set()
@@ -77,6 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request whose answer nobody waits for; what is asked after it is done after it."""
         if not self.closed:
             self._last += 1
+            self._waiting[self._last] = None, MAX_LINE
             self._write(line({"id": self._last, "op": op, **fields}, len(body)), body)
 
     def close(self) -> None:
@@ -115,7 +117,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = None
         self._writable.set()
         for answer, _ in self._waiting.values():
-            if not answer.done():
+            if answer is not None and not answer.done():
                 answer.set_exception(SandboxGone("the box has closed the connection: it was removed, or it died"))
 
     def pause_writing(self) -> None:
@@ -145,7 +147,7 @@ class Connection(asyncio.BufferedProtocol):
             del self._incoming[: end + 1]
         fields, size = self._fields, int(self._fields["size"])
         number = int(fields.get("id", _HELLO))
-        answer, most = self._waiting.get(number, (None, MAX_LINE))
+        answer, most = self._waiting[number]  # one that nobody asked for is no answer
         if size > max(most, MAX_LINE):
             raise ValueError(f"expected at most {most} bytes, got {size}")
         if len(self._incoming) < size:
@@ -153,7 +155,7 @@ class Connection(asyncio.BufferedProtocol):
         body = bytes(memoryview(self._incoming)[:size])
         del self._incoming[:size]
         self._fields = None
-        self._waiting.pop(number, None)
+        del self._waiting[number]
         if answer is not None and not answer.done():
             answer.set_result((fields, body))
         return True

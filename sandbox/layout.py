@@ -43,9 +43,14 @@ async def lay_over(sandbox: Sandbox, shelf: Shelf, working: Working) -> bool:
     return True
 
 
-async def carry_in(sandbox: Sandbox, shelf: Shelf, working: Working) -> None:
-    """Write the shelf's pack into the box, and let the git there lay out the files. Raises Refused, SandboxError."""
-    if (await in_box(sandbox, scripts.HAS_WORK, working.branch)).exit_code == 0:
+async def carry_in(sandbox: Sandbox, shelf: Shelf, working: Working, *, anew: bool = False) -> None:
+    """Write the shelf's pack into the box, and let the git there lay out the files. Raises Refused, SandboxError.
+
+    `anew`: under the files that are there, whatever repository was.
+    """
+    if anew:
+        await in_box(sandbox, scripts.REMOVE_GIT)
+    elif (await in_box(sandbox, scripts.HAS_WORK, working.branch)).exit_code == 0:
         return
     size = shelf.pack.stat().st_size >> 20
     if size > _MOST_IN >> 20:
@@ -54,7 +59,7 @@ async def carry_in(sandbox: Sandbox, shelf: Shelf, working: Working) -> None:
         data = await asyncio.to_thread(place.read_bytes)
         await sandbox.write(f"/workspace/.git/objects/pack/pack-{working.commit}.{kind}", data)
     told = (working.branch, working.commit, *scripts.person(working.author), working.trailer)
-    done = await in_box(sandbox, scripts.LAY_OUT, *told, working.base, working.onto)
+    done = await in_box(sandbox, scripts.LAY_OUT, *told, working.base, working.onto, "mixed" if anew else "hard")
     if done.exit_code != 0:
         raise SandboxError(f"git could not lay out the working copy in the box: {done.output[-1000:]}")
 

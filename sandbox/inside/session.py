@@ -51,6 +51,8 @@ class Run:
         self.command, self.stdin, self.timeout, self.answer, self.owner = command, stdin, timeout, answer, owner
         self.output, self.ending, self.stage = Output(), "", 0
         self.status: int | None = None
+        self.hands_out = False
+        """Whether it is the first after a restart, the one that takes the work out: how much lies on the disk may not end it."""
         self.began = self.deadline = 0.0
         self._files: list[int] = []
 
@@ -80,6 +82,7 @@ class Session:
         """Sentences that the next answer will carry below its output."""
         self.older: set[int] = set()
         """What was running before the latest command began."""
+        self._hands_out = False
         self._state = os.memfd_create("onhand-state")
         self._anew = ""
         """Where the next shell begins, when it is to know nothing of this one."""
@@ -104,12 +107,26 @@ class Session:
 
     def stop(self, ending: str) -> None:
         """End the command that is running, kindly at first."""
-        if self.run and self.run.status is None and not self.run.ending:
-            self.run.ending = ending
-            self._press(self.run)
-        elif not self.run and self._queue:  # the shell is not even up
+        run = self.run
+        if run:
+            self._told()  # it may have ended by itself just now
+            if run.status is None and not run.ending:
+                run.ending = ending
+                self._press(run)
+        elif self._queue:  # the shell is not even up
             self._queue[0].ending = ending
             self._answer(self._queue.pop(0))
+
+    def stop_all(self) -> None:
+        """End the command that is running, kindly at first, and everything else but the shell at once."""
+        if self.run:
+            self.stop("interrupt")
+
+        def others() -> list[int]:
+            spare = {self.shell.pid, *(self.started() if self.run else ())}
+            return [pid for pid in descendants(os.getpid(), set()) if pid not in spare]
+
+        send(SIGKILL, halt(others))
 
     def drop(self, owner: object) -> None:
         """Nobody waits for the owner's commands any more."""
@@ -119,7 +136,7 @@ class Session:
 
     def restart(self, cwd: str) -> None:
         """End all that runs, the shell and what it was told too. The next one begins in `cwd`, and nobody is told of it."""
-        self._anew, self.shell.ready = cwd, False
+        self._anew, self.shell.ready, self._hands_out = cwd, False, True
         self._loop.forget(self.shell.statuses)  # that it came up just now would be heard after its end
         os.ftruncate(self._state, 0)
         # The first process of a box reaches all others in one stroke, which processes that multiply cannot outrun (kill(2)).
@@ -134,6 +151,7 @@ class Session:
         if self.run or not self._queue or not self.shell.ready:
             return
         run = self.run = self._queue.pop(0)
+        run.hands_out, self._hands_out = self._hands_out, False
         run.began = time.monotonic()
         run.deadline = run.began + run.timeout
         alone = self.shell.is_alone() and has_only(self._children, self.shell.pid)
@@ -233,16 +251,20 @@ class Session:
 
     def _press(self, run: Run) -> None:
         """Send the next stronger signal, to the shell as well: it has to leave its loops. At last it is killed too."""
+        # All are stopped first: nobody is to see another one end before its own signal, or to be missed.
+        everybody = halt(lambda: [self.shell.pid, *self.started()])
+        self._told()
+        if run.status is not None:  # it has ended at this moment: what is sent now would hit the next one
+            send(SIGCONT, everybody)
+            return
         if run.stage == len(STAGES):
             self.shell.where()
             run.deadline = time.monotonic() + STAGES[-1][1]
-            send(SIGKILL, [*self.started(), self.shell.pid])
+            send(SIGKILL, everybody)
             return
         signal, wait = STAGES[run.stage]
         run.stage += 1
         run.deadline = time.monotonic() + wait
-        # All are stopped first: nobody is to see another one end before its own signal, or to be missed.
-        everybody = halt(lambda: [self.shell.pid, *self.started()])
         send(signal, everybody[1:])
         send(SIGTERM if signal == SIGTERM else SIGINT, everybody[:1])
         send(SIGCONT, everybody)

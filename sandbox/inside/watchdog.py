@@ -13,6 +13,8 @@ from sandbox.inside.session import Session
 
 TICK = 0.25
 ALMOST = 0.9
+LAID = ".git/onhand-config"
+"""Written last before a working copy is laid over the workspace: what is older than it is not the box's own."""
 
 
 class Watchdog:
@@ -21,7 +23,10 @@ class Watchdog:
     def __init__(self, session: Session, places: list[str], pids: int, memory_mb: int, disk_mb: int) -> None:
         self._session, self._places = session, places
         self._pids, self._memory_mb, self._disk_mb = pids, memory_mb, disk_mb
-        self._free = self._free_mb()
+        self._disks: dict[str, tuple[int, float]] = {}
+        """The file system that was last seen at each place, and since when files on it are the box's own."""
+        self._free: dict[str, int] = {}
+        self._shrunk_mb()
         self.next = time.monotonic() + TICK
 
     def tick(self, now: float) -> None:
@@ -34,13 +39,17 @@ class Watchdog:
             self._thin_out(below)
         elif self._memory_mb:
             self._weigh(below)
-        if self._disk_mb and self._session.run and self._free - self._free_mb() > self._disk_mb:
+        run = self._session.run
+        may_write = not run.hands_out if run else len(below) > 1
+        if self._disk_mb and may_write and self._shrunk_mb() > self._disk_mb:
             self._measure()
 
     def _thin_out(self, below: list[int]) -> None:
-        """End what the latest command has started: all of it is stopped first, so that it cannot grow meanwhile."""
+        """End what the latest command has started, or all when most of it is older; stopped first, so that it cannot grow."""
         young = halt(self._session.started)
-        send(SIGKILL, young or [pid for pid in below if pid != self._session.shell.pid])
+        if 2 * len(young) < len(below):
+            young = halt(lambda: [pid for pid in descendants(os.getpid(), set()) if pid != self._session.shell.pid])
+        send(SIGKILL, young)
         self._session.notes.append(f"[ended: {len(below)} processes at once; the box allows {self._pids}]")
 
     def _weigh(self, pids: list[int]) -> None:
@@ -52,30 +61,55 @@ class Watchdog:
             send(SIGKILL, [heaviest])
             self._session.notes.append(f"[ended: {name}; {used} MB of memory in use, the box allows {self._memory_mb}]")
 
-    def _free_mb(self) -> int:
-        disks = {stats.f_fsid: stats.f_bavail * stats.f_frsize for stats in map(os.statvfs, self._places)}
-        return sum(disks.values()) >> 20
+    def _shrunk_mb(self) -> int:
+        """Return by how much there is less room than when it was last measured; where another disk appears, that begins anew."""
+        shrunk = 0
+        for place in self._places:
+            free, disk = _room(place)
+            if self._disks.get(place, (None, 0.0))[0] != disk:
+                self._disks[place] = disk, _laid(place) if place in self._disks else 0.0
+                self._free[place] = free
+            shrunk = max(shrunk, self._free[place] - free)
+        return shrunk
 
     def _measure(self) -> None:
         """Count the box's files: the disk has shrunk by more than the box may use, but others live on it too."""
-        used = sum(map(_size_kb, self._places))
-        self._free = self._free_mb() + self._disk_mb // 2
-        if used > self._disk_mb * 1024 and self._session.run and not self._session.run.ending:
+        used = sum(_size_kb(place, since) for place, (_, since) in self._disks.items())
+        self._free = {place: _room(place)[0] + self._disk_mb // 2 for place in self._free}
+        if used > self._disk_mb * 1024:
             have = f"{used // 1024} MB of files, the box allows {self._disk_mb} MB"
             self._session.notes.append(f"[ended: {have}; remove some of them]")
-            self._session.stop("interrupt")
+            self._session.stop_all()
 
 
-def _size_kb(place: str) -> int:
-    """Return what the files below a folder use, however deep they lie."""
+def _room(place: str) -> tuple[int, int]:
+    """Return how many MB are free at a place, and on which file system; where it was deleted there is no end of it."""
+    try:
+        stats = os.statvfs(place)
+        return stats.f_bavail * stats.f_frsize >> 20, os.stat(place).st_dev
+    except OSError:
+        return 1 << 40, 0
+
+
+def _laid(place: str) -> float:
+    """Return when a working copy was laid over a place (st_ctime, which nobody in the box can set back)."""
+    try:
+        return os.stat(f"{place}/{LAID}").st_ctime
+    except OSError:
+        return os.stat(place).st_ctime
+
+
+def _size_kb(place: str, since: float) -> int:
+    """Return what the files below a folder use that were changed since then, however deep they lie."""
     used, todo = 0, [place]
     while todo:
         for entry in _entries(todo.pop()):
             try:
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(entry.path)
-                else:
-                    used += entry.stat(follow_symlinks=False).st_blocks // 2
+                    continue
+                stats = entry.stat(follow_symlinks=False)
+                used += stats.st_blocks // 2 if stats.st_ctime >= since else 0
             except OSError:
                 pass
     return used

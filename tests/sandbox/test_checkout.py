@@ -109,6 +109,20 @@ async def test_work_goes_out_and_is_pushed(
         "echo x >.git/index",
         "chmod 000 README.md src .",
         "f() { f | f & }; (f &); true",
+        "rm -rf .git",
+        "rm -rf .git; git init -q; git add -A; git -c user.name=a -c user.email=a commit -qm again",
+        "git commit -qam x; rm -rf .git/objects",
+        "rm .git/HEAD",
+        ": >.git/HEAD",
+        "rm -rf .git/refs .git/packed-refs",
+        "echo junk >.git/packed-refs",
+        "rm .git/index; mkdir -p .git/index/x",
+        "chmod -R a-w .git",
+        "chmod 000 .git",
+        "mkdir .git/index.lock",
+        "git update-ref refs/tags/HEAD HEAD; git update-ref refs/heads/HEAD HEAD; git symbolic-ref HEAD refs/heads/HEAD",
+        "git update-index --assume-unchanged README.md",
+        "git update-index --skip-worktree README.md; git update-index --skip-worktree src/a.py; rm src/a.py",
     ],
     ids=[
         "locks of a git that was killed",
@@ -128,6 +142,20 @@ async def test_work_goes_out_and_is_pushed(
         "an index that cannot be read",
         "rights that were taken away",
         "processes without end",
+        "no repository",
+        "another repository",
+        "no objects",
+        "no HEAD",
+        "an empty HEAD",
+        "no branches",
+        "branches that cannot be read",
+        "a folder in place of the index",
+        "a repository that cannot be written",
+        "a repository that cannot be read",
+        "a folder in place of a lock",
+        "branches and tags named HEAD",
+        "a file that git is to overlook",
+        "a file that git is to leave alone",
     ],
 )
 async def test_work_goes_out_whatever_hinders_git(
@@ -137,6 +165,7 @@ async def test_work_goes_out_whatever_hinders_git(
     change = await take(checkout, source, base, box)
     assert change is not None
     assert {"README.md", "*new"} <= {path for path, _, _ in change.files}
+    assert "src/a.py" not in {path for path, _, _ in change.files}
 
 
 async def test_what_is_left_out_is_named(checkout: GitCheckout, source: Source, base: str, box: Sandbox) -> None:
@@ -150,6 +179,23 @@ async def test_what_is_left_out_is_named(checkout: GitCheckout, source: Source, 
     assert change is not None
     assert [path for path, _, _ in change.files] == ["README.md"]
     assert change.left_out == nothing.left_out
+
+
+async def test_a_repository_that_the_agent_committed_inside_is_named(
+    checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    for path in ("inner", "zwölf"):
+        await said(
+            box, f"git init -q {path} && git -C {path} -c user.name=n -c user.email=e commit -q --allow-empty -m x"
+        )
+    await said(box, "git config diff.ignoreSubmodules all; git add inner zwölf 2>/dev/null; git init -q known")
+    await said(
+        box, "git -C known -c user.name=n -c user.email=e commit -q --allow-empty -m x; git add known 2>/dev/null"
+    )
+    await said(box, "git config -f .gitmodules submodule.known.path known; git add .gitmodules; git commit -qm Inner")
+    change = await take(checkout, source, base, box)
+    assert change is not None
+    assert change.left_out == ("inner", "zwölf")
 
 
 async def test_work_in_a_stash_or_on_another_branch_is_named(

@@ -109,6 +109,25 @@ async def test_a_server_that_is_an_impostor_cannot_fill_our_memory(tmp_path: Pat
     server.close()
 
 
+@pytest.mark.parametrize("answer", [b"id=999999 size=0\n", b"size=0\n", b"id=2 size=0\nid=2 size=0\n"])
+async def test_a_server_that_answers_what_nobody_asked_is_hung_up_on(answer: bytes, tmp_path: Path) -> None:
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(frame({"version": VERSION}) + frame({"id": 1}))
+        await reader.readline()
+        writer.write(answer)
+
+    server = await asyncio.start_unix_server(flood, tmp_path / "socket")
+    connection = await connect(tmp_path / "socket", Secret("k"))
+    connection.tell("drop")
+    asked = [asyncio.create_task(connection.ask("ping", b"", 5.0)) for _ in range(2)]
+    await asyncio.wait(asked)
+    with pytest.raises(SandboxGone, match="closed"):
+        await asked[1]
+    await asyncio.gather(*asked, return_exceptions=True)
+    server.close()
+
+
 def test_a_frame_is_read_back_as_it_was_written() -> None:
     line, _, body = frame({"id": 3, "op": "run"}, b"a\nb").partition(b"\n")
     assert parse(line) == {"id": "3", "op": "run", "size": "3"}
@@ -215,6 +234,13 @@ async def test_a_process_substitution_that_lags_is_waited_for_a_little(box: Sand
     assert result.output == "slow\n"
 
 
+async def test_processes_without_end_of_an_earlier_command_do_not_cost_the_next_its_own(box: Sandbox) -> None:
+    await box.run("(sleep 0.5; for n in $(seq 61); do sleep 5477 & done; wait) >/dev/null 2>&1 & true")
+    result = await box.run("builtin read -t 2 <> <(builtin :); echo through", timeout=20)
+    assert "the box allows 64" in result.output
+    assert (await box.run("sleep 0.6; echo alive")).output.endswith("alive\n")
+
+
 async def test_a_daemon_survives_and_a_timeout_ends_only_its_own_command(box: Sandbox) -> None:
     await box.run("setsid -f sleep 5478")
     result = await box.run("setsid -f sleep 5479; sleep 60", timeout=0.2)
@@ -287,6 +313,22 @@ async def test_a_box_that_died_is_gone_for_whoever_uses_it(dying: Sandbox) -> No
         await dying.run("true", timeout=5)
     with pytest.raises(SandboxGone):
         await dying.pause()
+
+
+@pytest.mark.parametrize("kind", ["local", "process"])
+async def test_a_box_that_dies_as_its_working_copy_is_laid_is_gone(
+    kind: str, local: Sandboxes, process: Sandboxes, tmp_path: Path
+) -> None:
+    box = await {"local": local, "process": process}[kind].create({})
+    (tmp_path / "tree").mkdir()
+    await box.run("true")
+    pid = box_of(tmp_path / "boxes", box.state).facts()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    while os.path.exists(f"/proc/{pid}/ns/mnt"):  # noqa: ASYNC240 - the loop is not to hear of it
+        pass
+    with pytest.raises(SandboxGone, match="died while its working copy was laid"):
+        await box.lay_over(tmp_path / "tree", {})
+    await box.remove()
 
 
 async def test_a_box_that_died_is_started_again_with_its_files(local: Sandboxes, dying: Sandbox) -> None:
@@ -495,6 +537,31 @@ async def test_what_comes_after_the_end_of_a_session_is_for_the_next_one(tmp_pat
     program = [sys.executable, "-c", _A_SHELL_THAT_COMES_UP_AS_IT_IS_ENDED]
     done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout, done.stderr) == ("[(0, b'/hello\\n')]\n", "")
+
+
+_A_COMMAND_THAT_ENDS_AS_IT_IS_STOPPED = """
+import select
+from sandbox.inside.server import Loop
+from sandbox.inside.session import Run, Session
+loop, answers = Loop(), []
+session = Session(loop, "/")
+for command in (b"true", b"echo hello"):
+    session.add(Run(command, b"", 10.0, lambda fields, body: answers.append((fields["exit"], fields["ending"], body)), None))
+while not session.run:
+    loop.turn(0.1)
+select.select([session.shell.statuses], [], [], 10)
+session.stop("interrupt")
+while len(answers) < 2:
+    loop.turn(0.01)
+    session.tick(0.0)
+print(answers)
+"""
+
+
+async def test_a_stop_that_comes_too_late_stops_no_other_command(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", _A_COMMAND_THAT_ENDS_AS_IT_IS_STOPPED]
+    done = await asyncio.to_thread(subprocess.run, program, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("[(0, 'none', b'/'), (0, 'none', b'/hello\\n')]\n", "")
 
 
 async def test_a_command_can_be_interrupted_the_moment_it_begins(local: Sandboxes) -> None:
