@@ -59,9 +59,9 @@ unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 unset -f git
 PATH=/usr/local/bin:/usr/bin:/bin:$PATH
 export GIT_TERMINAL_PROMPT=0 GIT_EDITOR=true GIT_PAGER=cat GIT_CEILING_DIRECTORIES=${PWD%/*}/
-export GIT_CONFIG_COUNT=4 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false GIT_CONFIG_KEY_1=commit.gpgSign
+export GIT_CONFIG_COUNT=5 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false GIT_CONFIG_KEY_1=commit.gpgSign
 export GIT_CONFIG_VALUE_1=false GIT_CONFIG_KEY_2=core.safecrlf GIT_CONFIG_VALUE_2=false
-export GIT_CONFIG_KEY_3=core.hooksPath GIT_CONFIG_VALUE_3=/dev/null
+export GIT_CONFIG_KEY_3=core.hooksPath GIT_CONFIG_VALUE_3=/dev/null GIT_CONFIG_KEY_4=core.commentChar GIT_CONFIG_VALUE_4=$'\\001'
 message=$(cat)
 find . -type d ! -perm -u=rwx -exec chmod u+rwx {} \\; -o -type f ! -perm -u=r -exec chmod u+r {} + || true
 [ -d .git ] || exit 3

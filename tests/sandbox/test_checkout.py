@@ -224,6 +224,16 @@ async def test_every_commit_names_the_person_as_co_author_once(
     assert [message.count(f"Co-authored-by: {ALICE}") for message in messages] == [1, 1]
 
 
+async def test_a_title_that_begins_with_a_number_of_an_issue_is_a_commits_message(
+    server: GitServer, checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    await said(box, "echo 1 >one")
+    change = await checkout.take(source, base, BRANCH, box, "#12 is wrong")
+    assert change is not None
+    await checkout.push(source, change, BRANCH, TOKEN)
+    assert (await server.messages("octo/hello", BRANCH))[0].strip() == f"#12 is wrong\n\nCo-authored-by: {ALICE}"
+
+
 async def test_nothing_changed_is_nothing_taken(checkout: GitCheckout, source: Source, base: str, box: Sandbox) -> None:
     assert await take(checkout, source, base, box) is None
 
