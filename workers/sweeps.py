@@ -47,14 +47,17 @@ Sweep = Callable[[Services, Workshop], Awaitable[int]]
 
 
 async def requests(services: Services, shop: Workshop) -> int:
-    """Ring again for requests that were left: after a lost Redis, a killed process, a provider that was away."""
+    """Ring again for requests that were left: after a lost Redis, a killed process, a provider that was away.
+
+    One that waits is rung for once its account is connected, and waits quietly again where that is not enough.
+    """
     left = await services.inbox.unanswered(older_than=ANSWERED_WITHIN)
     for conversation_id, seq, phase in left:
-        if phase == "asked":
+        if phase in ("asked", "connected"):
             await services.bus.acknowledge(conversation_id, seq)
         elif phase == "admitted":
             await services.bus.run(conversation_id, seq)
-    return sum(phase in ("asked", "admitted") for _, _, phase in left)
+    return sum(phase != "waiting" for _, _, phase in left)
 
 
 async def boxes(services: Services, shop: Workshop) -> int:
