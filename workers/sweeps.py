@@ -12,7 +12,7 @@ from arq import cron
 from arq.cron import CronJob
 
 from bot.core.conversation import fold
-from bot.core.errors import OnhandError, ProviderError, SandboxError
+from bot.core.errors import OnhandError, ProviderError, SandboxError, Unavailable
 from bot.core.ports import InLine, Services, Workshop
 from bot.flows import intake, positions
 from bot.flows.report import HEARTBEAT
@@ -195,4 +195,7 @@ async def _sweep(sweep: Sweep, services: Services, shop: Workshop) -> None:
         trouble = f"{type(error).__name__}: {error}"
         known = isinstance(error, OnhandError)
         log.warning("the sweep of %s was cut short: %s", sweep.__name__, trouble, exc_info=not known)
-    await services.sweeps.note(sweep.__name__, found, trouble)
+    try:
+        await services.sweeps.note(sweep.__name__, found, trouble)
+    except Unavailable as error:
+        log.warning("what the sweep of %s found cannot be noted: %s", sweep.__name__, error)

@@ -15,7 +15,7 @@ from bot import bootstrap, config
 from bot.bus import ACTIONS
 from bot.commands import doctor
 from bot.core.conversation import conversation_id
-from bot.core.errors import ProviderError
+from bot.core.errors import ProviderError, Unavailable
 from bot.core.events import Admitted, Draft, Waiting
 from bot.core.inbound import Account, Delivery, Origin, Thread, Trigger
 from bot.core.mentions import Request
@@ -185,6 +185,18 @@ async def test_a_sweep_that_breaks_down_says_so_and_holds_up_no_other(built: boo
     noted = {sweep.name: sweep.trouble for sweep in await built.services.sweeps.list()}
     assert "AttributeError" in noted["boxes"]
     assert noted["leases"] == ""
+
+
+async def test_a_sweep_that_cannot_be_noted_holds_up_no_other(
+    built: bootstrap.Built, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def locked(*_: Any) -> None:
+        raise Unavailable("the database is locked")
+
+    monkeypatch.setattr(built.services.sweeps, "note", locked)
+    await turn(built, "boxes+leases")
+    said = [record.message for record in caplog.records if record.name == sweeps.__name__]
+    assert said[-1] == "what the sweep of leases found cannot be noted: the database is locked"
 
 
 def test_every_sweep_has_a_turn_of_a_known_length() -> None:
