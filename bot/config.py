@@ -51,7 +51,8 @@ class Sandbox(Struct, frozen=True, kw_only=True):
     """`[sandbox]`"""
 
     kind: str = "local"
-    """Backend: local (bubblewrap), process (no isolation), docker, or a name from an entry point."""
+    """Backend: local (bubblewrap), process (no isolation), docker, or a name from an entry point. Change it when no run is
+    open: one that is loses what it has not pushed, and boxes of the former kind are not removed any more."""
     image: str = "onhand-sandbox"
     """Image of a container backend."""
     cpus: float = 2.0

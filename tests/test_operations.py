@@ -24,15 +24,42 @@ ALICE = Account("github", "7", "alice")
 async def test_a_request_that_waits_for_an_account_is_rung_for_when_it_is_linked(
     database_url: str, redis_url: str, tmp_path: Path
 ) -> None:
-    settings = config.load(
+    settings = with_people(database_url, redis_url, tmp_path)
+    await ask_and_wait(settings)
+    said = await operations.link(settings, "github:alice", "ada", "7", "")
+    assert said == "github:alice (7) belongs to ada; 1 waiting request went on"
+    async with bootstrap.build(settings) as built:
+        assert await built.bus.redis.zcard("onhand:actions") == 1
+        user = await built.services.auth.user_of(ALICE)
+        assert user is not None
+        assert user.id == "ada"
+
+
+async def test_an_account_is_linked_without_redis_and_what_waited_for_it_is_left_to_the_sweep(
+    database_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    await ask_and_wait(with_people(database_url, redis_url, tmp_path))
+    away = with_people(database_url, "unix:///nowhere/redis.sock", tmp_path)
+    said = await operations.link(away, "github:alice", "ada", "7", "")
+    assert said.startswith("github:alice (7) belongs to ada; 1 waiting request will go on when Redis is back (Redis is")
+    async with bootstrap.build(away) as built:
+        assert await built.services.inbox.unanswered(0) == [(conversation_id(THREAD), 1, "connected")]
+
+
+def with_people(database_url: str, redis_url: str, home: Path) -> config.Settings:
+    return config.load(
         {
-            "ONHAND_HOME": str(tmp_path),
+            "ONHAND_HOME": str(home),
             "ONHAND_DATABASE_URL": database_url,
             "ONHAND_REDIS_URL": redis_url,
             "ONHAND_AUTH__STRATEGY": "multi_user",
             "ONHAND_GITHUB__WEBHOOK_SECRET": "a secret for the test",
         }
     )
+
+
+async def ask_and_wait(settings: config.Settings) -> None:
+    """Let alice ask, and wait for her account."""
     trigger = Trigger(
         THREAD, ALICE, Request("work", "fix it"), "github:comment:1", "mention", Origin("comment", "1"),
         repository=Repository("github", "acme/app"),
@@ -41,13 +68,6 @@ async def test_a_request_that_waits_for_an_account_is_rung_for_when_it_is_linked
         await built.services.inbox.accept(Delivery("github", "d-1", "issue_comment.created", (trigger,)))
         waiting = Draft(Waiting(request=1, account=ALICE.key))
         await built.services.log.append(conversation_id(THREAD), [waiting], expected=1)
-    said = await operations.link(settings, "github:alice", "ada", "7", "")
-    assert said == "github:alice (7) belongs to ada; 1 waiting request went on"
-    async with bootstrap.build(settings) as built:
-        assert await built.bus.redis.zcard("onhand:actions") == 1
-        user = await built.services.auth.user_of(ALICE)
-        assert user is not None
-        assert user.id == "ada"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from arq import cron
 from arq.cron import CronJob
 
 from bot.core.conversation import fold
-from bot.core.errors import OnhandError, SandboxError
+from bot.core.errors import OnhandError, SandboxError, Unavailable
 from bot.core.in_turn import in_turn
 from bot.core.inbound import Delivery
 from bot.core.ports import InLine, Services, Workshop
@@ -50,14 +50,17 @@ Sweep = Callable[[Services, Workshop], Awaitable[int]]
 
 
 async def requests(services: Services, shop: Workshop) -> int:
-    """Ring again for requests that were left: after a lost Redis, a killed process, a provider that was away."""
+    """Ring again for requests that were left: after a lost Redis, a killed process, a provider that was away.
+
+    One that waits is rung for once its account is connected, and waits quietly again where that is not enough.
+    """
     left = await services.inbox.unanswered(older_than=ANSWERED_WITHIN)
     for conversation_id, seq, phase in left:
-        if phase == "asked":
+        if phase in ("asked", "connected"):
             await services.bus.acknowledge(conversation_id, seq)
         elif phase == "admitted":
             await services.bus.run(conversation_id, seq)
-    return sum(phase in ("asked", "admitted") for _, _, phase in left)
+    return sum(phase != "waiting" for _, _, phase in left)
 
 
 async def boxes(services: Services, shop: Workshop) -> int:
@@ -204,4 +207,7 @@ async def _sweep(sweep: Sweep, services: Services, shop: Workshop) -> None:
         trouble = f"{type(error).__name__}: {error}"
         known = isinstance(error, OnhandError)
         log.warning("the sweep of %s was cut short: %s", sweep.__name__, trouble, exc_info=not known)
-    await services.sweeps.note(sweep.__name__, found, trouble)
+    try:
+        await services.sweeps.note(sweep.__name__, found, trouble)
+    except Unavailable as error:
+        log.warning("what the sweep of %s found cannot be noted: %s", sweep.__name__, error)

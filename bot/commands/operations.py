@@ -6,7 +6,7 @@ from bot import bootstrap
 from bot.auth import api_token as api
 from bot.auth import tickets
 from bot.config import Settings
-from bot.core.errors import ConfigError, UserError
+from bot.core.errors import ConfigError, Unavailable, UserError
 from bot.core.inbound import Account
 from bot.core.ports import Services, User
 from bot.core.secret import Redactor, Secret
@@ -40,10 +40,19 @@ async def link(settings: Settings, name: str, user: str | None, account_id: str 
         linked = await services.accounts.link(account, user or account.login, given)
         theirs = [account for owner, account, _ in await services.accounts.list() if owner.id == linked.id]
         waiting = [request for account in theirs for request in await services.inbox.waiting_for(account)]
+        went_on = await _ring(services, waiting) if waiting else ""
+    return f"{service}:{account.login} ({account.id}) belongs to {linked.id}{went_on}"
+
+
+async def _ring(services: Services, waiting: list[tuple[str, int]]) -> str:
+    """Ring for requests that may go on, and say so; where Redis is away, the sweep does it later."""
+    some = f"{len(waiting)} waiting request{'s' if len(waiting) != 1 else ''}"
+    try:
         for conversation_id, seq in waiting:
             await services.bus.acknowledge(conversation_id, seq)
-    went_on = f"; {len(waiting)} waiting request{'s' if len(waiting) != 1 else ''} went on" if waiting else ""
-    return f"{service}:{account.login} ({account.id}) belongs to {linked.id}{went_on}"
+    except Unavailable as error:
+        return f"; {some} will go on when Redis is back ({error})"
+    return f"; {some} went on"
 
 
 async def _account(services: Services, service: str, login: str, given: Secret | None) -> Account:

@@ -51,7 +51,14 @@ class Refused(UserError):
 
 
 class NeedsAccount(UserError):
-    """The person is not known yet; the text carries the link that connects the account."""
+    """The person is not known yet; the text carries the link that connects the account, and says that the request waits for it.
+
+    `ended` is what to say where it does not wait.
+    """
+
+    def __init__(self, text: str, ended: str) -> None:
+        super().__init__("account", text)
+        self.ended = ended
 
 
 class Unclear(UserError):

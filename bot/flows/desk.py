@@ -67,10 +67,11 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
         return None
     await _greet(services, log, request)
     try:
-        repository = await _settle(services, log, request)
-        return await patiently(lambda: admit(services, request.trigger, repository))
+        return await _leave_for(services, log, request, await _settle(services, log, request))
     except Unclear as question:
         await _ask(services, log, request, question)
+    except NeedsAccount:
+        pass  # it waits
     except UserError as error:
         await _decline(services, log, request, error)
     except ProviderError as error:
@@ -80,6 +81,20 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
         each_time = f"{trouble.word}:{request.seq}"  # because it tells people to write `retry`
         await _decline(services, log, request, trouble, each_time)
     return None
+
+
+async def _leave_for(
+    services: Services, log: ConversationLog, request: RequestState, repository: Repository | None
+) -> Grant:
+    """Return the leave to act on a request. One whose account has to be connected is told so, and waits.
+
+    Raises NeedsAccount (it waits now), Refused, ProviderError.
+    """
+    try:
+        return await patiently(lambda: admit(services, request.trigger, repository))
+    except NeedsAccount as stranger:
+        await _decline(services, log, request, stranger)
+    return await patiently(lambda: admit(services, request.trigger, repository))  # it may have been connected meanwhile
 
 
 async def answer_late_stops(services: Services, log: ConversationLog) -> None:
@@ -120,10 +135,8 @@ async def _settle(services: Services, log: ConversationLog, request: RequestStat
 
 
 async def _ask(services: Services, log: ConversationLog, request: RequestState, question: Unclear) -> None:
-    """Ask which repository is meant, in the request's own message, and let the request wait for the answer."""
-    if request.phase == "waiting":
-        return
-    if token := await bots_token(services, request.trigger.thread):
+    """Ask once which repository is meant, in the request's own message, and let the request wait for the answer."""
+    if request.waits_for != "repository" and (token := await bots_token(services, request.trigger.thread)):
         status = Status("asking", question=question.text, choices=question.choices)
         await _reporter(services, log, request, token).show(request, status)
     await log.append(Draft(Waiting(request=request.seq)))
@@ -183,10 +196,10 @@ async def _decline(
         logger.warning(
             "request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id
         )
-    if not isinstance(error, NeedsAccount):
-        await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
-    elif request.waits_for != "account":
+    if isinstance(error, NeedsAccount):  # noted each time, or it would be rung for without end once one is linked
         await log.append(Draft(Waiting(request=request.seq, account=request.trigger.actor.key)))
+    else:
+        await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
 
 
 def _refusal(error: UserError, state: State, actor: str) -> str:

@@ -123,10 +123,8 @@ def _stranger(services: Services, trigger: Trigger, where: str = " here") -> Nee
         return Refused(
             "stranger", "I work for one account only, and it is not yours. Whoever runs onhand can change that."
         )
-    return NeedsAccount(
-        "account",
-        f"I do not know yet who you are{where}. Please connect your account and I will go on by myself: {link}",
-    )
+    please = f"I do not know yet who you are{where}. Please connect your account"
+    return NeedsAccount(f"{please} and I will go on by myself: {link}", f"{please}, then write `retry`: {link}")
 
 
 async def _token(services: Services, user: User, service: str, place: str, use: str) -> tuple[Token, str]:

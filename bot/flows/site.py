@@ -58,7 +58,7 @@ class Site:
         if (boxed := self._log.state.box) is not None:
             self._place = await self.place(grant)
             try:
-                box = await self._started(lambda: self._shop.sandboxes.attach(boxed.state))
+                box = await self._started(lambda: self._attach(boxed))
             except SandboxGone:
                 if self._run.outcome is not None:
                     raise
@@ -139,6 +139,12 @@ class Site:
         if self._coming is None or (self._coming.done() and self._coming.exception()):
             self._coming = self._make_box()
         return await asyncio.shield(self._coming)
+
+    async def _attach(self, boxed: Boxed) -> Sandbox:
+        """Connect to the box again. Raises SandboxGone as well where boxes are of another kind now: no other can start it."""
+        if boxed.sandbox != self._shop.sandboxes.name:
+            raise SandboxGone(f"the box is of {boxed.sandbox}, and boxes are of {self._shop.sandboxes.name} now")
+        return await self._shop.sandboxes.attach(boxed.state)
 
     async def _started(self, start: Callable[[], Awaitable[Sandbox]]) -> Sandbox:
         """Return a box when it can be started. Raises SandboxGone at once; SandboxError when it could not for half a minute."""

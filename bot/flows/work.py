@@ -12,7 +12,16 @@ import msgspec
 
 from bot.agent import loop
 from bot.core.conversation import RequestState, RunState, State
-from bot.core.errors import LeaseLost, OnhandError, ProviderError, SandboxError, SandboxGone, Unavailable, UserError
+from bot.core.errors import (
+    LeaseLost,
+    NeedsAccount,
+    OnhandError,
+    ProviderError,
+    SandboxError,
+    SandboxGone,
+    Unavailable,
+    UserError,
+)
 from bot.core.events import Closed, Draft, RunEnded, RunStarted
 from bot.core.outbound import Outcome, Status
 from bot.core.patience import patiently
@@ -119,7 +128,8 @@ class Run:
         """Say why it does not go on. Raises ProviderError where that cannot be said now: we may be let in again."""
         logger.info("run %s is refused: %s", self._state.id, error)
         if token := await bots_token(self._services, self._main.trigger.thread, self._state.id):
-            delivered = Delivered(Outcome("refused", error.word, error.text))
+            text = error.ended if isinstance(error, NeedsAccount) else error.text
+            delivered = Delivered(Outcome("refused", error.word, text))
             await self._reporter(token).show(self._main, self._standing(delivered))
         elif self._services.clock() - self._log.news_at < COMES_BACK:
             raise ProviderError("forbidden", f"run {self._state.id} cannot be ended with a word: {error}")

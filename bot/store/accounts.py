@@ -1,14 +1,14 @@
-"""Whose account is whose. A token given with a link goes into the vault in the same transaction."""
+"""Whose account is whose. In a link's transaction its token goes into the vault, and what waits for it is marked."""
 
 from collections.abc import Callable
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, select, update
 
 from bot.core.inbound import Account
 from bot.core.ports import User
 from bot.core.secret import Secret
 from bot.store.database import Database, insert_new
-from bot.store.tables import accounts, secrets, users
+from bot.store.tables import accounts, requests, secrets, users
 from bot.store.vault import SqlVault, store_sealed
 
 
@@ -69,7 +69,16 @@ def _link(connection: Connection, account: Account, user_id: str, sealed: str | 
     connection.execute(insert(accounts).values(link))
     if sealed is not None:
         store_sealed(connection, user_id, account.service, sealed, at)
+    _mark_waiting(connection, user_id)
     return User(user_id, connection.execute(select(users.c.name).where(users.c.id == user_id)).scalar_one())
+
+
+def _mark_waiting(connection: Connection, user_id: str) -> None:
+    """Mark what waits for an account of the user: whoever rings for it may be killed, or not be heard."""
+    of_user = exists().where(
+        accounts.c.user_id == user_id, accounts.c.service == requests.c.service, accounts.c.id == requests.c.account
+    )
+    connection.execute(update(requests).where(requests.c.phase == "waiting", of_user).values(phase="connected"))
 
 
 def _unlink(connection: Connection, account: Account) -> bool:

@@ -65,7 +65,9 @@ class SqlInbox:
         query = (
             select(requests.c.conversation_id, requests.c.seq)
             .where(
-                requests.c.phase == "waiting", requests.c.service == account.service, requests.c.account == account.id
+                requests.c.phase.in_(("waiting", "connected")),
+                requests.c.service == account.service,
+                requests.c.account == account.id,
             )
             .order_by(requests.c.asked_at, requests.c.seq)
         )

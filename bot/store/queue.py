@@ -9,7 +9,7 @@ from bot.core.ports import Circle, InLine, Load
 from bot.store.database import Database
 from bot.store.tables import conversations, requests
 
-PHASES = ("asked", "waiting", "admitted")
+PHASES = ("asked", "waiting", "connected", "admitted")
 
 
 class SqlQueue:

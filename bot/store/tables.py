@@ -84,7 +84,8 @@ requests = Table(
     Index("ix_requests_account", "service", "account", "admitted_at"),
     Index("ix_requests_place", "service", "place", "admitted_at"),
 )
-"""Every Asked event, who asked, and how far it has come: asked, waiting, admitted, closed. `admitted_at` stays."""
+"""Every Asked event, who asked, and how far it has come: asked, waiting, connected (it waited when an account
+of its user was linked, and nobody has looked at it since), admitted, closed. `admitted_at` stays."""
 
 sweeps = Table(
     "sweeps",

@@ -8,7 +8,7 @@ from bot.auth.single_user import SingleUser
 from bot.core.errors import ProviderError
 from bot.core.inbound import Account, Origin
 from bot.core.outbound import OpenChange, React, Say
-from bot.core.ports import AuthContext
+from bot.core.ports import AuthContext, User
 from bot.core.secret import Secret
 from bot.flows import desk
 from tests.flows.conftest import CONVERSATION
@@ -92,6 +92,20 @@ async def test_an_unknown_person_waits_with_a_link_and_goes_on_when_linked(world
     await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
     assert (await world.state()).requests[seq].phase == "admitted"
     assert world.bus.runs
+
+
+async def test_an_account_that_is_linked_while_the_person_is_told_to_is_not_overlooked(world) -> None:
+    class LinkedJustAfter(MultiUser):
+        async def user_of(self, account: Account) -> User | None:
+            seen = await super().user_of(account)
+            await world.store.accounts.link(account, "alice")
+            return seen
+
+    world.use(auth=LinkedJustAfter(AuthContext(world.store.accounts, Secret("k" * 20), "http://here")))
+    seq = await world.admit()
+    assert (await world.state()).requests[seq].phase == "admitted"
+    await world.run()
+    assert (await world.state()).requests[seq].ending == "finished"
 
 
 async def test_where_only_one_account_may_ask_a_stranger_is_refused_in_a_sentence(world) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bot.core.errors import ProviderError, Refused, SandboxError, SandboxGone, Unavailable
-from bot.core.events import Closed, Draft, ModelReply, Notice
+from bot.core.events import Boxed, Closed, Draft, ModelReply, Notice
 from bot.core.outbound import Change, OpenChange, Patch, Status
 from bot.core.ports import Source, User
 from bot.core.secret import Secret
@@ -303,6 +303,22 @@ async def test_a_box_that_died_with_its_files_is_replaced_and_the_model_is_told(
     assert "ended finished" in world.said()[f"status:{seq}"]
     facts = [event.fact for event in await world.store.log.read(CONVERSATION)]
     assert [fact.reason for fact in facts if isinstance(fact, Notice)] == ["sandbox_lost", "end"]
+
+
+async def test_a_box_of_another_kind_is_not_started_but_replaced_and_the_model_is_told(world) -> None:
+    world.boxes.attach = _never
+    seq = await world.admit()
+    await world.run_and_die_with("model_reply")
+    world.boxes.name = "another"
+    await world.run("worker/2")
+    assert "ended finished" in world.said()[f"status:{seq}"]
+    facts = [event.fact for event in await world.store.log.read(CONVERSATION)]
+    assert [fact.sandbox for fact in facts if isinstance(fact, Boxed) and fact.state] == ["memory", "another"]
+    assert "sandbox_lost" in [fact.reason for fact in facts if isinstance(fact, Notice)]
+
+
+async def _never(state: str) -> Any:
+    raise SandboxError(f"no box of ours: {state}")
 
 
 @pytest.mark.parametrize("when", ["create", "attach"])

@@ -173,6 +173,18 @@ async def test_a_forge_that_is_away_matters_only_where_no_other_knows_it(world: 
         await whereabouts.locate(world.services, State(), trigger)
 
 
+async def test_an_account_that_is_linked_changes_nothing_where_the_repository_is_not_known(
+    world: World, chat: Chat
+) -> None:
+    nobody_knows(world.forge)
+    seq = await ask(world)
+    before = dict(chat.messages)
+    await world.store.accounts.link(Account("chat", "T1:U1", "alice"), "alice")
+    await desk.acknowledge(world.services, TALK, seq)
+    assert await world.store.inbox.unanswered(0) == [(TALK, seq, "waiting")]
+    assert chat.messages == before
+
+
 async def test_another_repository_needs_another_thread(world: World, chat: Chat) -> None:
     await ask(world, "@onhand fix acme/app")
     await ask(world, "@onhand and now repo=acme/web")
@@ -200,6 +212,11 @@ async def test_people_who_connect_accounts_need_the_right_at_the_forge(world: Wo
     await world.store.accounts.link(Account("chat", "T1:U1", "alice"), "alice")
     seq = await ask(world, "@onhand fix acme/app")
     assert await phases(world) == ["waiting"], "nobody knows her at the forge"
+    await world.store.accounts.link(Account("chat", "T1:U1", "alice"), "alice")
+    assert await world.store.inbox.unanswered(0) == [(TALK, seq, "connected")]
+    await desk.acknowledge(world.services, TALK, seq)
+    assert await world.store.inbox.unanswered(0) == [(TALK, seq, "waiting")], "it is rung for once, not for ever"
+    assert len([call for call in chat.calls if isinstance(call, Say)]) == 1, "and she is told once"
     await world.store.accounts.link(Account("memory", "7", "mallory"), "alice")
     await desk.acknowledge(world.services, TALK, seq)
     assert await phases(world) == ["closed"], "that account may not write"

@@ -5,10 +5,12 @@ import time
 
 import pytest
 
+from bot.auth.multi_user import MultiUser
 from bot.core.errors import Conflict, LeaseLost, ProviderError, Refused, SandboxError
 from bot.core.events import Calling, Draft, ModelReply, RunStarted
+from bot.core.inbound import Account
 from bot.core.outbound import OpenChange, Say
-from bot.core.ports import Model
+from bot.core.ports import AuthContext, Model
 from bot.core.secret import Secret
 from bot.flows import desk
 from bot.flows.report import COMES_BACK
@@ -119,6 +121,23 @@ async def test_a_right_taken_away_meanwhile_pushes_nothing(world) -> None:
     await running
     assert world.pushes.pushed == {}
     assert "ended refused" in world.said()[f"status:{seq}"]
+
+
+async def test_a_run_whose_account_is_gone_says_what_to_do_and_a_retry_goes_on(world) -> None:
+    alice = Account("memory", "alice", "alice")
+    world.use(auth=MultiUser(AuthContext(world.store.accounts, Secret("k" * 20), "http://here")))
+    await world.store.accounts.link(alice, "alice")
+    seq = await world.admit()
+    await world.run_and_die_with("run_started")
+    await world.store.accounts.unlink(alice)
+    await world.run("worker/2")
+    said = world.said()[f"status:{seq}"]
+    assert "Please connect your account, then write `retry`: http://here/api/auth/connect?ticket=" in said
+    assert "by myself" not in said
+    await world.store.accounts.link(alice, "alice")
+    again = await world.admit("@onhand retry")
+    await world.run("worker/2")
+    assert "ended finished" in world.said()[f"status:{again}"]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from bot import bootstrap, config
 from bot.bus import ACTIONS
 from bot.commands import doctor
 from bot.core.conversation import conversation_id
-from bot.core.errors import ProviderError
-from bot.core.events import Admitted, Draft
+from bot.core.errors import ProviderError, Unavailable
+from bot.core.events import Admitted, Draft, Waiting
 from bot.core.inbound import Account, Delivery, Origin, Thread, Trigger
 from bot.core.mentions import Request
 from bot.core.ports import CaughtUp
@@ -136,6 +136,32 @@ async def test_a_request_that_nobody_was_rung_for_is_found(built: bootstrap.Buil
     assert await built.bus.redis.zrange(ACTIONS, 0, -1) == [f"ack:{CONVERSATION}:1".encode()]
 
 
+async def test_what_waits_is_rung_for_once_its_account_is_linked_though_the_ring_for_it_was_lost(
+    built: bootstrap.Built,
+) -> None:
+    ann, log, accounts = Account("github", "7", "ann"), built.services.log, built.services.accounts
+    async with at(built, lambda: time.time() - 2 * sweeps.ANSWERED_WITHIN) as then:
+        await ask(then)
+    await accounts.link(Account("github", "8", "bob"), "bob")
+    await log.append(CONVERSATION, [Draft(Waiting(request=1, account=ann.key))], expected=1)
+    assert await sweeps.requests(built.services, NO_SHOP) == 0, "nobody knows her"
+    await accounts.link(ann, "ann")
+    assert await sweeps.requests(built.services, NO_SHOP) == 1
+    assert await built.bus.redis.zrange(ACTIONS, 0, -1) == [f"ack:{CONVERSATION}:1".encode()]
+    await log.append(CONVERSATION, [Draft(Waiting(request=1, account=ann.key))], expected=2)
+    assert await sweeps.requests(built.services, NO_SHOP) == 0, "the desk has seen that it is not enough"
+    await accounts.link(Account("slack", "U1", "ann"), "ann")
+    assert await sweeps.requests(built.services, NO_SHOP) == 1, "another account of hers may be what it waits for"
+
+
+async def test_what_waits_to_know_the_repository_is_not_rung_for(built: bootstrap.Built) -> None:
+    await built.services.accounts.link(Account("github", "7", "ann"), "ann")
+    async with at(built, lambda: time.time() - 2 * sweeps.ANSWERED_WITHIN) as then:
+        await ask(then)
+    await built.services.log.append(CONVERSATION, [Draft(Waiting(request=1))], expected=1)
+    assert await sweeps.requests(built.services, NO_SHOP) == 0
+
+
 async def test_a_lease_long_run_out_is_cleared_and_a_younger_one_is_not(built: bootstrap.Built) -> None:
     await ask(built)
     leases = built.services.leases
@@ -160,6 +186,18 @@ async def test_a_sweep_that_breaks_down_says_so_and_holds_up_no_other(built: boo
     noted = {sweep.name: sweep.trouble for sweep in await built.services.sweeps.list()}
     assert "AttributeError" in noted["boxes"]
     assert noted["leases"] == ""
+
+
+async def test_a_sweep_that_cannot_be_noted_holds_up_no_other(
+    built: bootstrap.Built, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def locked(*_: Any) -> None:
+        raise Unavailable("the database is locked")
+
+    monkeypatch.setattr(built.services.sweeps, "note", locked)
+    await turn(built, "boxes+leases")
+    said = [record.message for record in caplog.records if record.name == sweeps.__name__]
+    assert said[-1] == "what the sweep of leases found cannot be noted: the database is locked"
 
 
 def test_every_sweep_has_a_turn_of_a_known_length() -> None:

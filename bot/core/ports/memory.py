@@ -70,7 +70,7 @@ class Inbox(Protocol):
         ...
 
     async def waiting_for(self, account: Account) -> list[tuple[str, int]]:
-        """Return (conversation, seq) of requests that wait until this account is connected."""
+        """Return (conversation, seq) of requests that wait until this account is connected, or that nobody looked at since."""
         ...
 
     async def forget(self, older_than: float) -> int:
@@ -135,7 +135,10 @@ class Accounts(Protocol):
         ...
 
     async def link(self, account: Account, user_id: str, token: Secret | None = None) -> User:
-        """Connect an account to a user (made when new), with a token to keep. Linking again replaces."""
+        """Connect an account to a user (made when new), with a token to keep. Linking again replaces.
+
+        What waits while an account of this user is linked is `connected` in `Inbox.unanswered`, until it waits again or goes on.
+        """
         ...
 
     async def unlink(self, account: Account) -> bool: ...

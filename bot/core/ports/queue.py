@@ -10,7 +10,7 @@ class Load(Struct, frozen=True):
     """What is open at this moment."""
 
     requests: Mapping[str, int]
-    """Open requests by phase: asked, waiting, admitted."""
+    """Open requests by phase: asked, waiting, connected, admitted."""
     oldest: float | None
     """When the oldest of those was asked that wait for us, in Unix seconds: one that waits for its person's account is none."""
     conversations: Mapping[str, int]
