@@ -23,7 +23,7 @@ async def test_killed_between_commit_and_doorbell_a_redelivery_makes_one_run(
     async with begin(web=proxied) as service, place_at(service, tmp_path) as place:
         redis_proxy.hold(once=b"onhand:actions")
         await ask_and_kill(place, redis_proxy, service)
-        assert place.github.requests == [], "nobody has heard of it"
+        assert [asked for asked in place.github.requests if place.name in asked.path] == [], "nobody has heard of it"
         await send_again(place)
 
 
