@@ -69,6 +69,9 @@ class Watchdog:
             if self._disks.get(place, (None, 0.0))[0] != disk:
                 self._disks[place] = disk, _laid(place) if place in self._disks else 0.0
                 self._free[place] = free
+            self._free[place] = max(
+                self._free[place], free
+            )  # others have made room: that hides nothing of what comes next
             shrunk = max(shrunk, self._free[place] - free)
         return shrunk
 
