@@ -13,6 +13,8 @@ from sandbox.inside.session import Session
 
 TICK = 0.25
 ALMOST = 0.9
+MORE = 0.1
+"""What a box that holds too much may add before something is ended for it again, of what it may hold."""
 LAID = ".git/onhand-config"
 """Written last before a working copy is laid over the workspace: what is older than it is not the box's own."""
 
@@ -26,6 +28,8 @@ class Watchdog:
         self._disks: dict[str, tuple[int, float]] = {}
         """The file system that was last seen at each place, and since when files on it are the box's own."""
         self._free: dict[str, int] = {}
+        self._too_much_kb = 0.0
+        """Once something was ended for the box's files: from where on that happens again, not merely while they lie there."""
         self._shrunk_mb()
         self.next = time.monotonic() + TICK
 
@@ -69,9 +73,7 @@ class Watchdog:
             if self._disks.get(place, (None, 0.0))[0] != disk:
                 self._disks[place] = disk, _laid(place) if place in self._disks else 0.0
                 self._free[place] = free
-            self._free[place] = max(
-                self._free[place], free
-            )  # others have made room: that hides nothing of what comes next
+            self._free[place] = max(self._free[place], free)  # room that others make hides nothing of what comes next
             shrunk = max(shrunk, self._free[place] - free)
         return shrunk
 
@@ -79,7 +81,11 @@ class Watchdog:
         """Count the box's files: the disk has shrunk by more than the box may use, but others live on it too."""
         used = sum(_size_kb(place, since) for place, (_, since) in self._disks.items())
         self._free = {place: _room(place)[0] + self._disk_mb // 2 for place in self._free}
-        if used > self._disk_mb * 1024:
+        allowed = self._disk_mb * 1024
+        if used <= allowed:
+            self._too_much_kb = 0
+        elif used > self._too_much_kb:
+            self._too_much_kb = used + MORE * allowed
             have = f"{used // 1024} MB of files, the box allows {self._disk_mb} MB"
             self._session.notes.append(f"[ended: {have}; remove some of them]")
             self._session.stop_all()

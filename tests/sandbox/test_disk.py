@@ -86,6 +86,15 @@ async def test_what_fills_the_disk_in_the_background_is_ended_while_no_command_r
     assert (await box.run("sleep 0.6; echo alive")).output == "alive\n"
 
 
+async def test_a_box_that_holds_too_much_is_not_ended_again_for_what_others_write(tmp_path: Path, box: Sandbox) -> None:
+    assert f"the box allows {SMALL.disk_mb} MB" in (await box.run(FILL)).output
+    resting = asyncio.create_task(box.run("sleep 2; echo alive"))
+    with (tmp_path / "others").open("wb") as others:
+        os.posix_fallocate(others.fileno(), 0, SMALL.disk_mb << 20)
+    assert (await resting).output == "alive\n"
+    assert f"the box allows {SMALL.disk_mb} MB" in (await box.run(FILL.replace("f$n", "more$n"))).output
+
+
 async def test_what_takes_the_work_out_of_a_full_box_is_not_ended(box: Sandbox) -> None:
     await box.run("fallocate -l 150M one; (sleep 0.5; fallocate -l 150M two) & true")
     await box.start_over()
