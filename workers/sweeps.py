@@ -151,6 +151,8 @@ async def _missed_at(services: Services, platform: str, looked: Mapping[str, flo
     since = min(looked.get(name, now), now) - _OVERLAP  # it lies in the future when the clock was set back
     caught = await services.integrations[platform].catch_up(max(since, now - _LOOK_BACK))
     again = caught.sent_again + await in_turn(_taken(services, delivery) for delivery in caught.read)
+    if caught.failed is not None:
+        raise caught.failed
     await services.sweeps.note(name, again)
     return again
 

@@ -57,23 +57,25 @@ class ConversationLog:
         """
         async with self._one_at_a_time:
             pauses = iter(_PAUSES if self.holder else ())
-            lost = False
+            doubtful = behind = False
             while True:
                 try:
+                    if behind:
+                        added = (await self._catch_up())[: len(drafts)]
+                        if doubtful and len(added) == len(drafts) and all(map(_are_one, added, drafts)):
+                            return added  # it was stored, and only the answer was lost
+                        doubtful = behind = False
                     return await self._append(drafts)
+                except Conflict:
+                    behind = True
                 except Unavailable as error:
                     if (pause := next(pauses, None)) is None:
                         raise
                     logger.warning(
                         "what conversation %s was told waits for the database: %s", self.conversation_id, error
                     )
-                    lost = True
+                    doubtful = doubtful or not behind
                     await asyncio.sleep(pause)
-                except Conflict:
-                    added = (await self._catch_up())[: len(drafts)]
-                    if lost and len(added) == len(drafts) and all(map(_are_one, added, drafts)):
-                        return added  # it was stored, and only the answer was lost
-                    lost = False
 
     async def claim(self, topic: str) -> bool:
         """Note that the call of this topic is about to be made. False if somebody has noted it before."""

@@ -4,14 +4,13 @@ https://docs.github.com/webhooks/using-webhooks/handling-failed-webhook-deliveri
 """
 
 import logging
-import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from msgspec import Struct
 
 from bot.core.errors import ProviderError
-from bot.core.in_turn import in_turn
+from bot.core.in_turn import given_up, in_turn
 from bot.core.refusals import unless
 from bot.core.secret import Secret
 from integrations.github.answers import Repo
@@ -28,9 +27,6 @@ _MOST_PAGES = 100
 
 _ON_ITS_WAY = 60.0
 """Seconds that a delivery is given to arrive once GitHub was asked for it: it comes after the answer."""
-
-_PATIENCE = 60.0
-"""Seconds for which a look goes on after something in it failed: a GitHub that is away takes its time for each."""
 
 
 class Attempt(Struct, frozen=True):
@@ -74,7 +70,7 @@ class Redelivery:
         asked = (  # the list comes newest first, people asked for it in the other order
             self._ask(guid, f"{hook}/deliveries/{attempt}/attempts", token) for guid, attempt in reversed(lost.items())
         )
-        return await _each(asked, self._clock)
+        return await in_turn(asked, given_up(self._clock))
 
     async def _ask(self, guid: str, path: str, token: Callable[[], Secret]) -> bool:
         now = self._clock()
@@ -109,21 +105,6 @@ async def _attempts(api: Api, token: Callable[[], Secret], path: str, since: flo
     log.warning("%s goes on after %d pages; older ones are not looked at", path, _MOST_PAGES)
 
 
-async def _each(asked: Iterable[Awaitable[int]], clock: Callable[[], float]) -> int:
-    """Wait for each, whatever the others come to, and return the sum. Raises ProviderError.
-
-    Nothing is gained by going on where GitHub wants fewer requests, or does not take the token.
-    """
-    until = math.inf
-
-    def ends(error: Exception) -> bool:
-        nonlocal until
-        until = min(until, clock() + _PATIENCE)
-        return clock() >= until or (isinstance(error, ProviderError) and error.word in ("limited", "unauthorized"))
-
-    return await in_turn(asked, ends)
-
-
 def _arrived(attempt: Attempt) -> bool:
     """Whether it was taken, or refused for what it is: then sending it again every few minutes would change nothing."""
     return 200 <= attempt.status_code < 300 or attempt.status_code in (400, 401, 413)
@@ -151,12 +132,12 @@ class Hooks:
         if self._until < self._clock():
             self._places, self._known = await self._administered(token), {}
             self._until = self._clock() + _HOOKS_KEPT
-        return await _each((self._in(place, token, since) for place in self._places), self._clock)
+        return await in_turn((self._in(place, token, since) for place in self._places), given_up(self._clock))
 
     async def _in(self, place: str, token: Secret, since: float) -> int:
         if (hooks := self._known.get(place)) is None:
             hooks = self._known[place] = await self._at(place, token)
-        return await _each((self._of_one(hook, token, since) for hook in hooks), self._clock)
+        return await in_turn((self._of_one(hook, token, since) for hook in hooks), given_up(self._clock))
 
     async def _of_one(self, hook: str, token: Secret, since: float) -> int:
         sent = await unless(self._redelivery.of(hook, lambda: token, since), "missing", "forbidden")

@@ -132,7 +132,7 @@ class GitLab(Platform):
         if not token or not self.receives:
             return CaughtUp()
         own_id = (await self.identify(token)).id
-        return CaughtUp(read=await missed.read(self._api, token, self._us, own_id, since, time.time()))
+        return await missed.read(self._api, token, self._us, own_id, since, time.time())
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:

@@ -5,14 +5,15 @@ payload and mean the same, so what was answered already is not answered again. L
 the API does not tell in a list who set them.
 """
 
-import asyncio
 from datetime import UTC, datetime
 from itertools import chain
 
 from msgspec import structs
 
 from bot.core.deliveries import moment
+from bot.core.in_turn import each, given_up
 from bot.core.inbound import Delivery
+from bot.core.ports import CaughtUp
 from bot.core.secret import Secret
 from integrations.gitlab.answers import Award, Discussion, Listed, Note
 from integrations.gitlab.api import Api
@@ -31,17 +32,13 @@ _REWRITTEN = ("changed the description", "changed title")
 """So begin GitLab's own notes about an edit: then nobody knows who put the mention there."""
 
 
-async def read(api: Api, token: Secret, us: Us, own_id: str, since: float, now: float) -> tuple[Delivery, ...]:
+async def read(api: Api, token: Secret, us: Us, own_id: str, since: float, now: float) -> CaughtUp:
     """Return what was asked since then (Unix seconds). Raises ProviderError."""
     ours = await projects(api, token, us)
     names = [p.path_with_namespace for p in ours if moment(p.last_activity_at) >= since - _STALE]
-    turns, look = asyncio.Semaphore(_AT_ONCE), _Look(api, token, us, own_id, since, now - GRACE)
-
-    async def one(name: str, kind: str, path: str) -> list[Delivery]:
-        async with turns:
-            return await look.into(name, kind, path)
-
-    return tuple(chain(*await asyncio.gather(*(one(name, *kind) for name in names for kind in _KINDS))))
+    look = _Look(api, token, us, own_id, since, now - GRACE)
+    found, failed = await each((look.into(name, *kind) for name in names for kind in _KINDS), given_up(), _AT_ONCE)
+    return CaughtUp(read=tuple(chain(*found)), failed=failed)
 
 
 class _Look:

@@ -5,6 +5,7 @@ import math
 import re
 import time
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from msgspec import Struct
 
 from bot.core.deliveries import moment
 from bot.core.errors import ConfigError, ProviderError
+from bot.core.in_turn import each, given_up
 from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
 from bot.core.platform import Platform, web_address
@@ -286,14 +288,16 @@ class Jira(Platform):
         """Read what was said, set and changed since then in every issue that the bot may see."""
         if self._token is None or not self._settings.url:
             return CaughtUp()
-        found: list[Delivery] = []
-        for issue in await self._updated(since, self._token):
-            here = issue.fields.comment or Comments()
-            comments = here.comments
-            if here.total > len(comments):
-                comments = await self._newest(Thread(self.name, "", issue.key), self._token)
-            found += missed.deliveries(issue, comments, since, self._us)
-        return CaughtUp(read=tuple(found))
+        updated = await self._updated(since, self._token)
+        found, failed = await each((self._missed(issue, since, self._token) for issue in updated), given_up())
+        return CaughtUp(read=tuple(chain(*found)), failed=failed)
+
+    async def _missed(self, issue: Found, since: float, token: Secret) -> tuple[Delivery, ...]:
+        here = issue.fields.comment or Comments()
+        comments = here.comments
+        if here.total > len(comments):
+            comments = await self._newest(Thread(self.name, "", issue.key), token)
+        return missed.deliveries(issue, comments, since, self._us)
 
     async def _updated(self, since: float, token: Secret) -> list[Found]:
         minutes = max(1, math.ceil((time.time() - since) / 60) + 1)  # relative: a date would be read in the bot's zone

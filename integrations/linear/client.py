@@ -117,7 +117,7 @@ class Linear(Platform):
         token = await self.token("") if self.receives else None
         if not token:
             return CaughtUp()
-        return CaughtUp(read=await sweep.missed(self._api, token, since, self._us))
+        return await sweep.missed(self._api, token, since, self._us)
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         if isinstance(call, Say | React):

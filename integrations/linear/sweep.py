@@ -7,12 +7,14 @@ meanwhile is not found: nothing tells afterwards which delivery it would have be
 import math
 import time
 from datetime import UTC, datetime
+from itertools import chain
 
 from msgspec.structs import replace
 
 from bot.core import deliveries
 from bot.core.deliveries import moment
-from bot.core.inbound import Delivery
+from bot.core.in_turn import each, given_up
+from bot.core.ports import CaughtUp
 from bot.core.secret import Secret
 from integrations.linear import documents, webhook
 from integrations.linear.api import Api
@@ -25,19 +27,27 @@ _SETTLED = 60.0
 to the next look: answered by a comment, it would leave its session silent."""
 
 
-async def missed(api: Api, token: Secret, since: float, us: webhook.Us) -> tuple[Delivery, ...]:
-    """Return what was asked since then (Unix seconds), as deliveries; most will be known. Raises ProviderError."""
+async def missed(api: Api, token: Secret, since: float, us: webhook.Us) -> CaughtUp:
+    """Return what was asked since then (Unix seconds), as deliveries; most will be known."""
     begin = datetime.fromtimestamp(since, UTC).isoformat()
-    payloads: list[Payload] = []
-    if us.app_user_id:
-        sessions = await api.ask(token, documents.SESSIONS, {}, list[Session], "nodes")
-        payloads += (_created(session) for session in sessions if moment(session.createdAt) >= since)
-        prompts = await api.ask(token, documents.PROMPTS, {"since": begin}, list[Activity], "nodes")
-        payloads += (_prompted(prompt) for prompt in prompts if not _begins(prompt))
-    comments = await api.ask(token, documents.COMMENTS, {"since": begin, "handle": us.handle}, list[Data], "nodes")
-    latest = time.time() - _SETTLED if us.app_user_id else math.inf
-    payloads += (_commented(c) for c in comments if _counts(c) and moment(c.createdAt) <= latest)
-    return deliveries.missed(payloads, lambda payload: webhook.read(payload, "", us))
+
+    async def sessions() -> list[Payload]:
+        found = await api.ask(token, documents.SESSIONS, {}, list[Session], "nodes")
+        return [_created(session) for session in found if moment(session.createdAt) >= since]
+
+    async def prompts() -> list[Payload]:
+        found = await api.ask(token, documents.PROMPTS, {"since": begin}, list[Activity], "nodes")
+        return [_prompted(prompt) for prompt in found if not _begins(prompt)]
+
+    async def comments() -> list[Payload]:
+        found = await api.ask(token, documents.COMMENTS, {"since": begin, "handle": us.handle}, list[Data], "nodes")
+        latest = time.time() - _SETTLED if us.app_user_id else math.inf
+        return [_commented(c) for c in found if _counts(c) and moment(c.createdAt) <= latest]
+
+    looks = (sessions, prompts, comments) if us.app_user_id else (comments,)
+    found, failed = await each((look() for look in looks), given_up())
+    read = deliveries.missed(chain(*found), lambda payload: webhook.read(payload, "", us))
+    return CaughtUp(read=read, failed=failed)
 
 
 def _created(session: Session) -> Payload:

@@ -177,7 +177,7 @@ class Slack(Platform):
         if not token or time.time() - since < sweep.AWAY:
             return CaughtUp()
         team, _, us = (await self.identify(token)).id.partition(":")
-        return CaughtUp(read=await sweep.missed(self._api, token, team, us, since))
+        return await sweep.missed(self._api, token, team, us, since)
 
     async def perform(self, call: Call, receipt: Receipt | None, token: Secret) -> Receipt:
         match call:

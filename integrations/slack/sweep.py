@@ -5,12 +5,15 @@ Seen are the channels that the bot is in: their messages since then, and answers
 
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from bot.core import deliveries
 from bot.core.errors import ProviderError
+from bot.core.in_turn import each, given_up
 from bot.core.inbound import Delivery
 from bot.core.patience import patiently
+from bot.core.ports import CaughtUp
 from bot.core.secret import Secret
 from integrations.slack import webhook
 from integrations.slack.api import Api
@@ -24,17 +27,20 @@ _LONGEST_PAUSE = 60.0
 """Slack lets some 50 channels a minute be read, and says how long to wait then."""
 
 
-async def missed(api: Api, token: Secret, team: str, us: str, since: float) -> tuple[Delivery, ...]:
+async def missed(api: Api, token: Secret, team: str, us: str, since: float) -> CaughtUp:
     """Return what asks for work among the messages since then (Unix seconds), oldest first. Raises ProviderError."""
-    said: list[dict[str, Any]] = []
     where = {"types": list(_KINDS), "exclude_archived": True}
-    async for channel in _pages(api, token, "users_conversations", "channels", where):
-        said += [message async for message in _in_channel(api, token, str(channel.get("id", "")), since)]
-    said.sort(key=lambda message: str(message.get("ts", "")))
-    return deliveries.missed(said, lambda message: _understood(team, us, message))
+    channels = [str(row.get("id", "")) async for row in _pages(api, token, "users_conversations", "channels", where)]
+    found, failed = await each((_in_channel(api, token, channel, since) for channel in channels), given_up())
+    said = sorted(chain(*found), key=lambda message: str(message.get("ts", "")))
+    return CaughtUp(read=deliveries.missed(said, lambda message: _understood(team, us, message)), failed=failed)
 
 
-async def _in_channel(api: Api, token: Secret, channel: str, since: float) -> AsyncIterator[dict[str, Any]]:
+async def _in_channel(api: Api, token: Secret, channel: str, since: float) -> list[dict[str, Any]]:
+    return [message async for message in _said_in(api, token, channel, since)]
+
+
+async def _said_in(api: Api, token: Secret, channel: str, since: float) -> AsyncIterator[dict[str, Any]]:
     after = {"channel": channel, "oldest": f"{since:.6f}"}
     async for message in _pages(api, token, "conversations_history", "messages", after):
         yield {**message, "channel": channel}

@@ -161,6 +161,37 @@ async def test_what_the_model_answers_while_the_database_is_away_is_kept_once(wo
     assert (await world.state()).requests[seq].ending == "finished"
 
 
+@pytest.mark.parametrize("stored", [False, True], ids=["another wrote before us", "it was ours"])
+async def test_a_database_that_leaves_while_what_was_added_is_read_is_waited_for(
+    world, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    await world.admit()
+    log = await ConversationLog.open(world.store.log, CONVERSATION, "worker/1")
+    append, read, answered = world.store.log.append, world.store.log.read, Draft(ModelReply(content="so it is"))
+    if not stored:
+        await append(CONVERSATION, [Draft(Notice(reason="other", content="aside"))], expected=log.state.seq)
+    lost, unread = [Unavailable("restarted")] * stored, [Unavailable("restarting")]
+
+    async def storing(*arguments: Any, **options: Any) -> Any:
+        events = await append(*arguments, **options)
+        if lost:
+            raise lost.pop()
+        return events
+
+    async def failing(*arguments: Any, **options: Any) -> Any:
+        if unread:
+            raise unread.pop()
+        return await read(*arguments, **options)
+
+    monkeypatch.setattr(world.store.log, "append", storing)
+    monkeypatch.setattr(world.store.log, "read", failing)
+    (event,) = await log.append(answered)
+    assert event.fact == answered.fact
+    assert not lost
+    assert not unread
+    assert sum(isinstance(event.fact, ModelReply) for event in await read(CONVERSATION)) == 1
+
+
 async def test_a_database_away_when_the_log_must_be_written_cuts_the_run_off_and_it_goes_on_later(world) -> None:
     seq, run = await running(world)
     append = world.services.log.append

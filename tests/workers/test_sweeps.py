@@ -214,10 +214,21 @@ async def test_sweeps_with_the_same_turn_are_one_job_and_each_notes_what_it_foun
 
 
 class Told(RecordingClient):
-    """A platform that tells of one delivery again and again, or does not answer, or fails with what is not after `well`."""
+    """A platform that tells of one delivery again and again, or does not answer, or fails with what is not after `well`.
 
-    def __init__(self, *, away: bool = False, error: Exception | None = None, well: float = math.inf) -> None:
+    With `failed` it tells that it could not tell of all.
+    """
+
+    def __init__(
+        self,
+        *,
+        away: bool = False,
+        error: Exception | None = None,
+        well: float = math.inf,
+        failed: Exception | None = None,
+    ) -> None:
         super().__init__()
+        self._failed = failed
         self._error = error or (ProviderError("unavailable", "no answer") if away else None)
         self._well = well
         self.since: list[float] = []
@@ -234,7 +245,7 @@ class Told(RecordingClient):
             "mention",
             Origin("comment", "1"),
         )
-        return CaughtUp(read=(Delivery("memory", "d-1", "comment", (asked,)),))
+        return CaughtUp(read=(Delivery("memory", "d-1", "comment", (asked,)),), failed=self._failed)
 
 
 async def test_a_platform_that_is_away_hides_nothing_that_others_tell(built: bootstrap.Built) -> None:
@@ -242,6 +253,19 @@ async def test_a_platform_that_is_away_hides_nothing_that_others_tell(built: boo
     await turn(replace(built, services=services), "missed")
     assert (await built.services.inbox.unanswered(older_than=0))[0][0] == CONVERSATION
     assert "no answer" in (await findings(built, time.time()))["sweep missed"].detail
+
+
+async def test_what_a_platform_tells_in_part_is_taken_and_the_same_time_is_looked_through_again(
+    built: bootstrap.Built,
+) -> None:
+    now, hours = time.time(), 3600.0
+    partly = Told(failed=ProviderError("unavailable", "one project did not answer"))
+    for moment in (now - 5 * hours, now - 4 * hours, now):
+        async with at(built, lambda moment=moment: moment) as then:  # type: ignore[misc]
+            await turn(replace(then, services=replace(then.services, integrations={"memory": partly})), "missed")
+    assert partly.since[2] == pytest.approx(now - 5 * hours, abs=15 * 60)
+    assert (await built.services.inbox.unanswered(older_than=0))[0][0] == CONVERSATION
+    assert "one project did not answer" in (await findings(built, now))["sweep missed"].detail
 
 
 async def test_a_platform_with_an_error_of_ours_hides_nothing_that_others_tell(built: bootstrap.Built) -> None:

@@ -230,6 +230,8 @@ class CaughtUp(Struct, frozen=True):
 
     sent_again: int = 0
     read: tuple[Delivery, ...] = ()
+    failed: Exception | None = None
+    """What kept us from looking everywhere; the same time is looked through once more then."""
 
 
 class Source(Struct, frozen=True):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bot.core import in_turn
 from bot.core.errors import ProviderError
 from bot.core.ports import Us
 from bot.core.secret import Secret
@@ -146,7 +147,7 @@ async def test_where_github_wants_no_more_requests_none_is_made(
 async def test_a_github_that_is_away_is_not_asked_for_each(
     administers: GitHub, server: GitHubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deliveries, "_PATIENCE", 0.0)
+    monkeypatch.setattr(in_turn, "_PATIENCE", 0.0)
     for name in ("first", "second"):
         lost(server, name, 502)
     server.fail("POST", r".*/attempts", status=503, times=99)

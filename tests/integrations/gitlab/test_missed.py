@@ -4,9 +4,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from bot.core.errors import ProviderError
 from bot.core.inbound import Origin, Trigger
 from bot.core.outbound import React
 from bot.core.ports import Us
@@ -53,6 +55,22 @@ async def test_a_comment_that_mentions_us_is_found_as_the_hook_would_have_told_i
     await server.note(PROJECT, number, "bob", "Yes, it is")
     await server.note(PROJECT, number, "alice", "@onhand fix it", **more)
     assert await found(client) == [delivered(server, client)]
+
+
+async def test_a_project_that_fails_hides_no_other(server: GitLabServer, client: GitLab) -> None:
+    other = "acme/shop/api"
+    await server.project(other, {"README.md": "Hello\n"}, {"alice": 30, "onhand-bot": 30})
+    for project in (PROJECT, other):
+        await server.issue(project, "alice", "A bug", "@onhand fix it")
+    for project in (PROJECT, other):
+        server.fail("GET", rf".*/projects/{quote(project, safe='')}/issues", status=500, times=9)
+        caught = await client.catch_up(time.time() - 2000)
+        (delivery,) = caught.read
+        assert delivery.triggers[0].thread.place != project
+        assert isinstance(caught.failed, ProviderError)
+        server.faults.clear()
+    caught = await client.catch_up(time.time() - 2000)
+    assert (len(caught.read), caught.failed) == (2, None)
 
 
 async def test_a_remark_on_a_line_is_found_with_its_place(server: GitLabServer, client: GitLab) -> None:

@@ -394,6 +394,22 @@ async def test_what_was_missed_is_read_and_means_the_same(server: JiraServer, cl
     }
 
 
+async def test_an_issue_whose_comments_cannot_be_read_hides_no_other(
+    server: JiraServer, client: Jira, key: str
+) -> None:
+    for number in range(25):
+        await server.comment(key, "bob", f"@onhand try {number}")
+    other = await server.issue("APP", "bob", "Another", "@onhand please")
+    since = time.time() - 60
+    everything = (await client.catch_up(since)).read
+    server.fail("GET", rf".*/issue/{key}/comment", status=500, times=9)
+    caught = await client.catch_up(since)
+    assert [delivery.triggers[0].thread.item for delivery in caught.read] == [other]
+    assert isinstance(caught.failed, ProviderError)
+    server.faults.clear()
+    assert (await client.catch_up(since)).read == everything
+
+
 async def test_what_was_said_before_is_not_read_again(server: JiraServer, client: Jira, key: str) -> None:
     await server.comment(key, "alice", "@onhand fix it")
     await server.issue("APP", "alice", "Another", "@onhand too")

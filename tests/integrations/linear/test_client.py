@@ -387,7 +387,15 @@ async def test_what_was_missed_is_read_as_its_delivery_would_have_been(server, c
     for comment in server.comments.values():
         comment["createdAt"] = settled
     await server.comment(issue, alice, "@onhand this may be a session in a moment")
-    found = (await client.catch_up(begin)).read
+    caught = await client.catch_up(begin)
+    server.fail("Prompts", status=500, times=9)
+    partly = await client.catch_up(begin)
+    assert isinstance(partly.failed, ProviderError)
+    assert {d.id for d in caught.read} - {d.id for d in partly.read} == {caught.read[1].id}, (
+        "the prompt alone is missing"
+    )
+    assert caught.failed is None
+    found = caught.read
     meanings = [delivery.triggers[0].meaning for delivery in found]
     assert meanings[0] == f"linear:comment:{late['comment']['id']}"
     texts = [delivery.triggers[0].request.text for delivery in found]

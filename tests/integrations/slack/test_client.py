@@ -560,7 +560,9 @@ async def test_what_was_said_while_we_were_away_is_found(server: SlackServer, cl
         await server.say("U0BOB", text, channel=channel)
     await client.perform(say(asked_for, f"<@{BOT}> is me"), None, token)
     server.fail(r"conversations\.history", "ratelimited", status=429, headers={"Retry-After": "0"})
-    found = await sweep.missed(client._api, token, "T0ACME", BOT, since)
+    caught = await sweep.missed(client._api, token, "T0ACME", BOT, since)
+    assert caught.failed is None
+    found = caught.read
     triggers = [delivery.triggers[0] for delivery in found]
     assert [(t.origin.id, t.by) for t in triggers] == [
         (asked_for, "mention"),
@@ -571,3 +573,25 @@ async def test_what_was_said_while_we_were_away_is_found(server: SlackServer, cl
     assert len({delivery.id for delivery in found}) == 3
     assert (await client.catch_up(time.time() - sweep.AWAY / 2)).read == ()
     assert len((await client.catch_up(time.time() - 2 * sweep.AWAY)).read) == 4
+
+
+async def test_a_channel_that_fails_hides_no_other(server: SlackServer, client: Slack) -> None:
+    for channel in ("C0DEV", "D0BOB"):
+        await server.say("U0BOB", f"<@{BOT}> fix it", channel=channel)
+    since = time.time() - 2 * sweep.AWAY
+    both = (await client.catch_up(since)).read
+    server.fail(r"conversations\.history", "invalid_ts_oldest")
+    caught = await client.catch_up(since)
+    assert len(both) == 2
+    assert len(caught.read) == 1
+    assert isinstance(caught.failed, ProviderError)
+    assert (await client.catch_up(since)).read == both
+
+
+async def test_where_slack_wants_fewer_requests_the_look_ends(server: SlackServer, client: Slack) -> None:
+    for channel in ("C0DEV", "D0BOB"):
+        await server.say("U0BOB", f"<@{BOT}> fix it", channel=channel)
+    server.fail(r"conversations\.history", "ratelimited", status=429, headers={"Retry-After": "3600"}, times=1)
+    caught = await client.catch_up(time.time() - 2 * sweep.AWAY)
+    assert caught.read == ()
+    assert isinstance(caught.failed, ProviderError)
