@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -34,7 +34,7 @@ class Engine(Protocol):
         ...
 
     async def lay_again(self, peer: Peer) -> bool:
-        """Do it again for a box that was started again; False where it had not been done. Raises SandboxError."""
+        """Do it again for a box that was started again; False where it had not been done, or is done. Raises SandboxError."""
         ...
 
     async def pause(self) -> None:
@@ -64,23 +64,24 @@ class Box:
         return self._state
 
     async def connected(self) -> Connection:
-        """Return the kept connection, a new one where it is lost. Raises SandboxGone, SandboxError."""
+        """Return the kept connection, a new one where it is lost. Raises SandboxGone, SandboxError.
+
+        Over a new one nothing is asked before the box sees the working copy that was laid over its workspace.
+        """
         if self._connection is not None and not self._connection.closed:
             return self._connection
         async with self._connecting:
             if self._removed:
                 raise SandboxGone("this box was removed")
             if self._connection is None or self._connection.closed:
-                self._connection = await connect(self._path, self._key)
+                connection = await connect(self._path, self._key)
+                try:
+                    await _laid(connection, self._engine.lay_again)
+                except BaseException:
+                    connection.close()
+                    raise
+                self._connection = connection
             return self._connection
-
-    async def begin(self) -> Peer:
-        """Connect to a server that was started just now; a working copy that it had is laid again. Raises SandboxError."""
-        connection = await self.connected()
-        peer = connection.peer
-        if await self._engine.lay_again(peer):
-            _enter(connection)
-        return peer
 
     async def run(self, command: str, *, timeout: float = 120.0, stdin: str = "") -> CommandResult:  # noqa: ASYNC109
         connection = await self.connected()
@@ -125,17 +126,7 @@ class Box:
         return self._engine.lays_over
 
     async def lay_over(self, tree: Path, own: Mapping[str, bytes]) -> bool:
-        connection = await self.connected()
-        peer = connection.peer
-        try:
-            if not await self._engine.lay_over(peer, tree, own):
-                return False
-        except OSError:
-            if _has_ended(peer.pid):
-                raise SandboxGone("the box died while its working copy was laid") from None
-            raise
-        _enter(connection)
-        return True
+        return await _laid(await self.connected(), lambda peer: self._engine.lay_over(peer, tree, own))
 
     async def pause(self) -> None:
         await self._engine.pause()
@@ -154,12 +145,22 @@ class Box:
             self._connection = None
 
 
+async def _laid(connection: Connection, lay: Callable[[Peer], Awaitable[bool]]) -> bool:
+    """Have a working copy laid and the shell enter it; return whether it was. Raises SandboxGone where the box died meanwhile."""
+    peer = connection.peer
+    try:
+        laid = await lay(peer)
+    except (OSError, SandboxError):
+        if _has_ended(peer.pid):
+            raise SandboxGone("the box died while its working copy was laid") from None
+        raise
+    if laid:
+        connection.tell("run", _ENTER, timeout=_SLACK, stdin=0)
+    return laid
+
+
 def _has_ended(pid: int) -> bool:
     return pid != 0 and not os.path.exists(f"/proc/{pid}/ns/mnt")
-
-
-def _enter(connection: Connection) -> None:
-    connection.tell("run", _ENTER, timeout=_SLACK, stdin=0)
 
 
 def _result(fields: dict[str, str], body: bytes) -> CommandResult:

@@ -158,7 +158,7 @@ class DockerSandboxes:
                     break
                 await asyncio.sleep(0.002)
         box = _box(self._engine, folder)
-        await box.begin()
+        await box.connected()
         return box
 
 

@@ -61,15 +61,13 @@ class _Machine:
         """Connect to a box. One that does not answer any more is started again: its files are still there."""
         folder = box_of(self._home, state)
         processes = _Processes(folder)
-        box = Box(state, folder.socket, folder.key, processes)
         if processes.stopped:
-            return box
+            return Box(state, folder.socket, folder.key, processes)
         try:
-            await box.connected()
+            return await self._connect(folder)
         except SandboxGone:
             await processes.kill()
             return await self._start(folder)
-        return box
 
     async def remove(self, state: str) -> None:
         await _Processes(box_of(self._home, state)).remove()
@@ -88,9 +86,15 @@ class _Machine:
 
     async def _start(self, folder: BoxFolder) -> Box:
         await asyncio.to_thread(self._launch, folder)
-        box = Box(folder.state, folder.socket, folder.key, _Processes(folder))
-        pid = (await box.begin()).pid
-        folder.note(**{**folder.facts(), "pid": pid, "started": _started(pid)})
+        return await self._connect(folder)
+
+    async def _connect(self, folder: BoxFolder) -> Box:
+        """Connect to the server, and note which process it is: whoever started it may not have lived to. Raises SandboxError."""
+        processes = _Processes(folder)
+        box = Box(folder.state, folder.socket, folder.key, processes)
+        pid = (await box.connected()).peer.pid
+        if pid != processes.pid:
+            folder.note(**{**folder.facts(), "pid": pid, "started": _started(pid)})
         return box
 
     def _launch(self, folder: BoxFolder) -> None:

@@ -41,6 +41,12 @@ def mount(pid: int, tree: Path, upper: Path, work: Path, at: str) -> None:
         in_a_thread(lambda: _move(made, space, at))
 
 
+def lies_at(pid: int, at: str) -> bool:
+    """Whether a process sees an overlay at a path (proc_pid_mountinfo(5)). Raises OSError where there is no such process."""
+    mounts = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    return any(" - overlay " in mount and mount.split(" ")[4] == at for mount in mounts)
+
+
 def shares_mounts(pid: int) -> bool:
     """Whether a process sees this process's own mounts."""
     return os.stat(f"/proc/{pid}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino

@@ -24,6 +24,10 @@ git init --quiet --initial-branch="$1" .
 git symbolic-ref HEAD "refs/heads/$1"
 if [ -n "$7" ]; then git update-ref "refs/remotes/origin/$6" "$7"; fi
 git reset --quiet "--$8" "$2"
+if [ "$8" = mixed ] && files=$(git ls-files | wc -l) && [ "$files" -gt 0 -a "$files" = "$(git ls-files --deleted | wc -l)" ]; then
+    echo 'none of the files is there any more'
+    exit 1
+fi
 git config user.name "$3"
 git config user.email "$4"
 if [ -n "$5" ]; then
@@ -38,7 +42,7 @@ cp .git/config {KEPT_CONFIG}
 """Lay out the working copy of a pack.
 
 Arguments: branch, commit, author's name and mail, co-author or nothing, base's name and commit, "hard" or,
-where the files are there already, "mixed"."""
+where the files are there already, "mixed"; then a workspace without any of them was lost, and is no work."""
 
 REMOVE_GIT = "rm -rf .git"
 """Make room for a repository in the place of one that the work cannot be taken from."""

@@ -168,6 +168,14 @@ async def test_work_goes_out_whatever_hinders_git(
     assert "src/a.py" not in {path for path, _, _ in change.files}
 
 
+async def test_a_workspace_that_was_lost_is_no_work(
+    checkout: GitCheckout, source: Source, base: str, box: Sandbox
+) -> None:
+    await said(box, "find . -mindepth 1 -delete; echo work >new")
+    with pytest.raises(SandboxError, match="none of the files is there any more"):
+        await take(checkout, source, base, box)
+
+
 async def test_what_is_left_out_is_named(checkout: GitCheckout, source: Source, base: str, box: Sandbox) -> None:
     await said(box, "mkdir app 'two words' && git init -q app && touch app/main.py && git init -q 'two words'")
     await said(box, "cd 'two words' && git -c user.name=n -c user.email=e commit -q --allow-empty -m x && cd ..")

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import psutil
@@ -19,11 +19,13 @@ import pytest
 from bot.core.errors import SandboxError, SandboxGone
 from bot.core.ports import Sandbox, Sandboxes
 from bot.core.secret import Secret
+from sandbox import layers, overlay
 from sandbox.box import Box
 from sandbox.connection import Connection, connect
-from sandbox.home import box_of, new_box
+from sandbox.home import BoxFolder, box_of, new_box
 from sandbox.inside.output import KEEP, Output
 from sandbox.inside.wire import MAX_LINE, VERSION, frame, parse
+from sandbox.local import _Processes
 from tests.processes import outliving
 
 
@@ -103,7 +105,7 @@ async def test_a_server_that_is_an_impostor_cannot_fill_our_memory(tmp_path: Pat
         writer.write(b"id=1 exit=0 size=1000000000\n" + b"x" * 1_000_000)
 
     server = await asyncio.start_unix_server(lie, tmp_path / "socket")
-    impostor = Box("{}", tmp_path / "socket", Secret("k"), engine=None)  # type: ignore[arg-type]
+    impostor = Box("{}", tmp_path / "socket", Secret("k"), _Processes(BoxFolder(tmp_path, "1" * 16)))
     with pytest.raises(SandboxGone):
         await impostor.run("true", timeout=5)
     server.close()
@@ -468,6 +470,54 @@ async def test_a_container_that_was_killed_is_started_again_with_its_files(docke
     again = await docker.attach(box.state)
     assert await again.read("kept") == b"work"
     await again.close()
+
+
+class _Killed(BaseException):
+    """A worker ends here."""
+
+
+async def _started_again_by_one_that_was_killed(
+    sandboxes: Sandboxes, tmp_path: Path, killed: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/code.py").write_text("of the repository")
+    box = await sandboxes.create({})
+    assert await box.lay_over(tmp_path / "tree", {})
+    await box.run("echo work >kept; rm /run/onhand/socket")
+    await box.close()
+
+    def lay_again(*_: object) -> bool:
+        raise _Killed
+
+    with killed.context() as here:
+        here.setattr(layers, "lay_again", lay_again)
+        with pytest.raises(_Killed):
+            await sandboxes.attach(box.state)
+    again = await sandboxes.attach(box.state)
+    assert (await again.run("pwd; cat code.py; cat kept")).output == "/workspace\nof the repositorywork\n"
+    await again.pause()
+    await again.resume()
+    await again.close()
+    once_more = await sandboxes.attach(box.state)
+    assert (
+        await once_more.run("grep -c ' /workspace .* overlay ' /proc/self/mountinfo; ls")
+    ).output == "1\ncode.py\nkept\n"
+    await once_more.remove()
+
+
+async def test_a_working_copy_is_laid_again_though_whoever_started_its_box_was_killed(
+    local: Sandboxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need: Callable[[object, str], None]
+) -> None:
+    need(not overlay.why_not(tmp_path), "overlays")
+    await _started_again_by_one_that_was_killed(local, tmp_path, monkeypatch)
+
+
+@pytest.mark.docker
+async def test_a_working_copy_is_laid_again_in_a_container_though_whoever_started_it_was_killed(
+    docker: Sandboxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need: Callable[[object, str], None]
+) -> None:
+    need(not overlay.why_not(tmp_path), "overlays")
+    await _started_again_by_one_that_was_killed(docker, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("state", ["", "{}", "[]", '{"box": "../../etc"}', '{"box": 3}', '{"box": "ABC"}', "\0"])
