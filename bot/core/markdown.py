@@ -19,11 +19,11 @@ _IMAGE = re.compile(r"!\[")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _CLOSES = re.compile(
     r"\b(clos(?:e[sd]?|ing)|fix(?:e[sd]|ing)?|resolv(?:e[sd]?|ing)|implement(?:s|ed|ing)?)(:?\s{1,20})(?:issues?\s{1,20})?"
-    r"(?=(?:[\w.-]{1,100}/){0,5}[\w.-]{0,100}#\d|https?://|GH-\d)",
+    r"(?=(?:[\w.-]{1,100}/){0,5}[\w.-]{0,100}#\d|https?://|G[HL]-\d|\[(?:issue|work_item):)",
     re.IGNORECASE,
 )
 _ENTITY = re.compile(r"&(#\d{1,7};|#[xX][0-9a-fA-F]{1,6};|[A-Za-z][A-Za-z0-9]{1,31};)")
-_IN_CLOSING = re.compile(r"[\w\s#/:.-]")
+_IN_CLOSING = re.compile(r"[\w\s#/:.[-]")
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
 
 
@@ -64,7 +64,8 @@ def harmless(text: str) -> str:
 def closes_nothing(text: str) -> str:
     """Return the text with "fixes #1" turned into "fixes the issue #1", which forges do not obey.
 
-    GitLab does obey "fixes issue #1". https://docs.gitlab.com/administration/issue_closing_pattern/
+    GitLab does obey "fixes issue #1", "fixes GL-1" and "fixes [issue:1]".
+    https://docs.gitlab.com/administration/issue_closing_pattern/
     Where such words are made of entities, these are shown as they were written.
     """
     if "&" in text and len(_CLOSES.findall(unescape(text))) > len(_CLOSES.findall(text)):

@@ -66,9 +66,10 @@ class MergeRequest(Struct, frozen=True):
     references: References = References()
 
 
-class Note(Attributes, frozen=True):
-    """A note, alone or in a discussion."""
+class Note(Attributes, frozen=True, kw_only=True):
+    """A note, alone or in a discussion. An answer without its id tells of none."""
 
+    id: int
     body: str | None = None
     author: User | None = None
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_MOVED = "not allowed for moved projects"
+"""So GitLab refuses (405) to write in a project under the name that it had before. https://docs.gitlab.com/api/rest/#redirects"""
+
 
 class Api:
     """One GitLab. `timeout` is in seconds: of each read from the connection, and a little more of the whole request."""
@@ -48,7 +51,7 @@ class Api:
     ) -> T:
         """Make one request and read the answer as a value of this type. Raises ProviderError for all but 2xx."""
         asked, given = dict(query or {}), None if body is None else dict(body)
-        answer = await self._lines.do(token, f"{verb} {path}", lambda line: line.send(verb, path, asked, given))
+        answer = await self._lines.do(token, f"{verb} {path}", lambda line: line.follow(verb, path, asked, given))
         return read(answer, kind, "GitLab", *at)
 
 
@@ -65,7 +68,18 @@ class _Line:
         # As "Bearer" GitLab takes tokens of every kind: personal, of projects and groups, and of OAuth.
         self._gitlab = Gitlab(url, oauth_token=token.reveal(), timeout=timeout, session=session, user_agent="onhand")
 
-    def send(self, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> bytes:
+    def follow(self, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> bytes:
+        """Make a request, and once more by the project's number where it has moved: GitLab sends only readers on."""
+        try:
+            return self._send(verb, path, query, body)
+        except ProviderError as error:
+            if _MOVED not in error.detail:
+                raise
+        _, kind, name, rest = path.split("/", 3)
+        number = read(self._send("get", f"/{kind}/{name}", {}, None), int, "GitLab", "id")
+        return self._send(verb, f"/{kind}/{number}/{rest}", query, body)
+
+    def _send(self, verb: str, path: str, query: dict[str, Any], body: dict[str, Any] | None) -> bytes:
         from gitlab.exceptions import GitlabError
 
         try:
@@ -83,6 +97,6 @@ class _Line:
 def _refused(answer: "requests.Response", what: str, error: "GitlabError") -> ProviderError:
     """https://docs.gitlab.com/security/rate_limits/"""
     status = answer.status_code
-    word = word_of(status) if status >= 400 else "missing"
+    word = word_of(status) if status >= 400 else "unavailable"  # sent on to a page on which people sign in, perhaps
     wait = wait_of(answer.headers, "ratelimit", time.time()) if word in ("limited", "unavailable") else None
     return refusal("GitLab", status, what, str(error.error_message), word, wait)

@@ -139,7 +139,7 @@ class GitLab(Platform):
             case React():
                 return await self._react(call, token)
             case Say():
-                return await notes.say(self._api, token, self._web, call, receipt)
+                return await self._say(call, receipt, token)
             case OpenChange():
                 return await self._open_change(call, receipt, token)
         raise ProviderError("invalid", f"GitLab has no {type(call).__name__}")
@@ -165,6 +165,14 @@ class GitLab(Platform):
                 return Receipt("")
             raise
         return Receipt(str(made.id))
+
+    async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
+        """Edit our note. One that somebody has deleted is said anew, unless that was done and only the answer was lost."""
+        if receipt and (edited := await unless(notes.edit(self._api, token, self._web, call, receipt), "missing")):
+            return edited
+        if receipt and (other := await self.find(call, token)):
+            return await notes.edit(self._api, token, self._web, call, other)
+        return await notes.say(self._api, token, self._web, call)
 
     # --- merge requests -------------------------------------------------------------------------------------------
 

@@ -5,8 +5,11 @@ payload and mean the same, so what was answered already is not answered again. L
 the API does not tell in a list who set them.
 """
 
+import logging
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import chain
+from typing import Any
 
 from msgspec import structs
 
@@ -21,12 +24,16 @@ from integrations.gitlab.code import path_of, projects
 from integrations.gitlab.payloads import Payload, Place
 from integrations.gitlab.webhook import Us, understand
 
+log = logging.getLogger(__name__)
+
 GRACE = 60.0
 """Seconds that a hook may take: what is younger is left to it."""
 _STALE = 3600.0
 """Seconds by which the time of a project's last activity may be behind."""
 _AT_ONCE = 4
 _MOST = 100
+_PAGES = 10
+"""Pages of so many issues or merge requests of a project that are looked at, the last changed first."""
 _KINDS = (("issue", "issues"), ("merge_request", "merge_requests"))
 _REWRITTEN = ("changed the description", "changed title")
 """So begin GitLab's own notes about an edit: then nobody knows who put the mention there."""
@@ -53,11 +60,21 @@ class _Look:
         after = datetime.fromtimestamp(self._since, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         query = {"scope": "all", "updated_after": after, "order_by": "updated_at", "per_page": _MOST}
         found = list[Delivery]()
-        for item in await self._api.get(self._token, f"{path_of(name)}/{path}", list[Listed], query):
+        async for item in self._listed(f"{path_of(name)}/{path}", query):
             author = item.author.id if item.author else None
             as_sent = structs.replace(item, author_id=author, url=item.web_url)
             found += await self._item(name, kind, f"{path_of(name)}/{path}/{item.iid}", as_sent)
         return [delivery for delivery in found if delivery.triggers]
+
+    async def _listed(self, path: str, query: dict[str, Any]) -> AsyncIterator[Listed]:
+        """Yield what a list has, page by page. What changes meanwhile comes to its front, so that something may come twice."""
+        for page in range(1, _PAGES + 1):
+            items = await self._api.get(self._token, path, list[Listed], {**query, "page": page})
+            for item in items:
+                yield item
+            if len(items) < _MOST:
+                return
+        log.warning("%s has more than %d that changed; older ones are not looked at", path, _PAGES * _MOST)
 
     async def _item(self, name: str, kind: str, path: str, item: Listed) -> list[Delivery]:
         opened = self._opened(name, kind, item)

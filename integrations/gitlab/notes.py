@@ -25,15 +25,28 @@ _PAGES = 5
 """Pages of 100 notes in which a message of ours is looked for, newest first."""
 
 
-async def say(api: Api, token: Secret, web: str, call: Say, receipt: Receipt | None) -> Receipt:
-    """Make sure that the note of this topic stands there and reads so. Raises ProviderError."""
+async def say(api: Api, token: Secret, web: str, call: Say) -> Receipt:
+    """Say it beneath the discussion; where that is gone, on the same line of the diff; where GitLab takes no such remark, below.
+
+    Raises ProviderError.
+    """
     path = items_of(call.thread.place, call.thread.item)
-    if receipt is not None:
-        below = receipt.id.startswith(_BELOW)
-        there = f"{path}/notes/{number_in(receipt.id.removeprefix(_BELOW))}"
-        if edited := await unless(api.request(token, "put", there, Note, body=_body(call, below)), "missing"):
-            return _receipt(web, call, edited, below)  # else somebody has deleted it, and it is said anew
-    return await _new(api, token, web, path, call)
+    below = isinstance(call, SayInDiff) and bool(call.beneath)
+    if call.beneath:
+        reply = f"{path}/discussions/{call.beneath}/notes"
+        made = await unless(api.request(token, "post", reply, Note, body=_body(call)), "missing", "invalid")
+        if not made and isinstance(call, SayInDiff):
+            made = await unless(_on_the_line(api, token, path, call), "missing", "invalid")
+        if made:
+            return _receipt(web, call, made)
+    return _receipt(web, call, await api.request(token, "post", f"{path}/notes", Note, body=_body(call, below)), below)
+
+
+async def edit(api: Api, token: Secret, web: str, call: Say, said: Receipt) -> Receipt:
+    """Make the note of this topic read so. Raises ProviderError (`missing` where somebody has deleted it)."""
+    below = said.id.startswith(_BELOW)
+    note = f"{items_of(call.thread.place, call.thread.item)}/notes/{number_in(said.id.removeprefix(_BELOW))}"
+    return _receipt(web, call, await api.request(token, "put", note, Note, body=_body(call, below)), below)
 
 
 async def find(api: Api, token: Secret, web: str, call: Say, us: Account) -> Receipt | None:
@@ -65,19 +78,6 @@ async def before(api: Api, token: Secret, web: str, trigger: Trigger) -> list[Me
             said.append(Message(author, note.body or "", moment(note.created_at), _url(web, trigger.thread, note)))
         seen.add(str(note.id))
     return said
-
-
-async def _new(api: Api, token: Secret, web: str, path: str, call: Say) -> Receipt:
-    """Say it beneath the discussion; where that is gone, on the same line of the diff; where GitLab takes no such remark, below."""
-    below = isinstance(call, SayInDiff) and bool(call.beneath)
-    if call.beneath:
-        reply = f"{path}/discussions/{call.beneath}/notes"
-        made = await unless(api.request(token, "post", reply, Note, body=_body(call)), "missing", "invalid")
-        if not made and isinstance(call, SayInDiff):
-            made = await unless(_on_the_line(api, token, path, call), "missing", "invalid")
-        if made:
-            return _receipt(web, call, made)
-    return _receipt(web, call, await api.request(token, "post", f"{path}/notes", Note, body=_body(call, below)), below)
 
 
 async def _on_the_line(api: Api, token: Secret, path: str, call: SayInDiff) -> Note | None:

@@ -2,6 +2,7 @@
 
 import random
 import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
@@ -177,3 +178,13 @@ def test_words_made_of_entities_close_nothing(text: str) -> None:
 @pytest.mark.parametrize("text", ["A &amp; B, &#35;1 &lt;b&gt;", "&&#35;64;octo-bob fixes #1"])
 def test_other_entities_stay(text: str) -> None:
     assert closes_nothing(text) == text.replace("fixes #", "fixes the issue #")
+
+
+@pytest.mark.parametrize(
+    "reference", ["GL-3", "gl-3", "[issue:3]", "[issue:acme/shop/3]", "[work_item:3]", "issue GL-3", "&#91;issue:3]"]
+)
+def test_an_issue_under_another_name_that_gitlab_knows_is_not_closed(reference: str) -> None:
+    """https://docs.gitlab.com/user/markdown/#gitlab-specific-references"""
+    obeyed = re.compile(r"fixes:? +(?:issues? +)?(?:GL-|\[(?:issue|work_item):)", re.IGNORECASE)
+    assert not obeyed.search(unescape(closes_nothing(f"Fixes {reference} at last").replace("&amp;", "")))
+    assert closes_nothing("Fixes GL and [issues]") == "Fixes GL and [issues]"

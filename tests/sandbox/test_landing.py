@@ -110,6 +110,7 @@ async def test_a_fork_that_only_seems_to_be_open_becomes_a_patch_too(
     assert (landing.branch, "c.py" in landing.patch.exact) == ("", True)
     assert landing.why.startswith("My token does not reach the fork")
     assert "allowing edits by maintainers" not in landing.why, "that is allowed already"
+    assert "install" not in landing.why, "an App's token is for the repository alone, wherever else it is installed"
 
 
 @pytest.mark.parametrize("name", ["refs/heads/main", "refs/pull/../head", "--upload-pack=id", "refs/pull/1/head:x"])

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import httpx
 
@@ -41,6 +41,7 @@ API: Json = json.loads((Path(__file__).parent / "gitlab_api.json").read_text())
 """The operations that onhand uses, written by hand after GitLab's own description of its API."""
 
 _PREFIX = "/api/v4"
+MOVED = "405 Non GET methods are not allowed for moved projects"
 _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For hooks on loopback: reading every certificate of this machine takes longer than a delivery."""
 _EVENTS = {"issue": "Issue Hook", "merge_request": "Merge Request Hook", "note": "Note Hook"}
@@ -104,6 +105,8 @@ class GitLabServer:
         self.faults: list[Fault] = []
         self.hooks: list[Hook] = []
         self.echoes: set[asyncio.Task[Any]] = set()
+        self._moved: dict[str, int] = {}
+        """Ids of projects, by the paths that they had before."""
 
     async def __aenter__(self) -> Self:
         await self._serving.__aenter__()
@@ -140,6 +143,11 @@ class GitLabServer:
         """Make a fork that belongs to somebody."""
         self.state.projects[fork] = Project(self.state.new_id(), fork, {owner: 50})
         await asyncio.to_thread(self.git.fork, path, fork)
+
+    def move(self, path: str, to: str) -> None:
+        """Give a project another path: under the old one GitLab leads those who read on, and refuses those who write."""
+        there = self.state.projects[to] = self.state.projects.pop(path)
+        there.path, self._moved[path] = to, there.id
 
     def hook(self, url: str, *, signing_token: str = "", secret: str = "") -> None:
         """Deliver what happens to this address from now on."""
@@ -321,13 +329,26 @@ class GitLabServer:
         request = Request(scope["method"], raw.removeprefix(_PREFIX), query, body, by)
         self.requests.append(request)
         fault = self._fault(request.method, request.path)
-        status, shown = (0, None) if fault and not fault.after else await self._answer(request)
+        more = self._sent_on(raw, scope["query_string"].decode())
+        if more is not None:
+            status, shown = (301, None) if request.method == "GET" else (405, {"message": MOVED})
+        else:
+            status, shown = (0, None) if fault and not fault.after else await self._answer(request)
         if fault and fault.kind == "hang":
             await fault.wait()
         if fault:
             status, shown = fault.status, {"message": fault.message}
-        more = {"content-type": "application/json", **(fault.headers if fault else {})}
-        await answer(send, status, json.dumps(shown).encode(), more)
+        headers = {"content-type": "application/json", **(more or {}), **(fault.headers if fault else {})}
+        await answer(send, status, json.dumps(shown).encode(), headers)
+
+    def _sent_on(self, raw: str, query: str) -> dict[str, str] | None:
+        """Return the headers that lead to where a project is now; None for one that has not moved."""
+        kind, name, *rest = [*raw.removeprefix(f"{_PREFIX}/").split("/"), ""]
+        number = self._moved.get(unquote(name)) if kind == "projects" else None
+        if number is None:
+            return None
+        path = "/".join([f"{self.url}{_PREFIX}/{kind}/{number}", *rest]).rstrip("/")
+        return {"location": f"{path}?{query}" if query else path}
 
     async def _answer(self, request: Request) -> tuple[int, Any]:
         if not request.by:

@@ -120,6 +120,19 @@ async def test_what_nobody_has_commented_on_costs_no_request(server: GitLabServe
     ]  # fmt: skip
 
 
+async def test_however_many_changed_meanwhile_nothing_asked_is_passed_over(
+    server: GitLabServer, client: GitLab, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody changed hundreds at once, say their labels: what a list tells is a hundred at a time."""
+    for number in range(202):
+        server.state.add_item(PROJECT, "alice", f"Bug {number}", "@onhand fix it" if number in (0, 201) else None)
+    assert sorted(trigger.title for trigger in await found(client)) == ["Bug 0", "Bug 201"]
+    for number in range(1000):
+        server.state.add_item(PROJECT, "alice", f"More {number}", None)
+    assert len(await found(client)) == 2
+    assert "older ones are not looked at" in caplog.text
+
+
 async def test_bots_our_own_words_and_places_off_the_list_ask_for_nothing(
     server: GitLabServer, client: GitLab, token: Secret
 ) -> None:
