@@ -17,7 +17,7 @@ _PUSHES = 3
 FORK = "I may not push to the fork that this pull request comes from; its author can let me by allowing edits by maintainers."
 OUT_OF_REACH = (
     "My token does not reach the fork that this pull request comes from, though edits by maintainers are allowed; its owner can "
-    "let me in by inviting my account, unless that is an App's."
+    "let me in by inviting my account. An App cannot be invited."
 )
 
 
