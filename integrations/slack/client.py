@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from bot.core.ports import CaughtUp, Installed, Take, Us
 from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
 from integrations.slack import replies, sweep, threads, webhook
-from integrations.slack.api import NOBODY, Api
+from integrations.slack.api import NOBODY, Api, table
 from integrations.slack.manifest import SCOPES, steps
 from integrations.slack.people import People
 from integrations.slack.replies import Progress
@@ -128,7 +128,7 @@ class Slack(Platform):
             raise ProviderError("unauthorized", "there is no token for this workspace")
         said = replies.message(trigger.meaning, *replies.asked(trigger))
         made = await self._api.call(token, "chat_postMessage", channel=channel_of(trigger.thread), **said, **_QUIET)
-        return str(made.get("ts", ""))
+        return _time_of(made)
 
     # --- what goes out --------------------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Slack(Platform):
         found = await self._api.call(
             NOBODY, "oauth_v2_access", client_id=known, client_secret=secret.reveal(), code=code, redirect_uri=back
         )
-        team = found.get("team") or {}
+        team = table(found.get("team"))
         if not team.get("id"):
             raise ProviderError("invalid", "the app was installed for an organisation; install it in a workspace")
         return Installed(str(team["id"]), str(team.get("name")), Secret(str(found.get("access_token", ""))))
@@ -209,7 +209,7 @@ class Slack(Platform):
             if await unless(self._api.call(token, "chat_update", channel=channel, ts=ts, **said), "missing"):
                 return Receipt(ts, _address(call.thread))  # else somebody has deleted it, and it is said anew
         made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
-        return Receipt(str(made.get("ts", "")), _address(call.thread))
+        return Receipt(_time_of(made), _address(call.thread))
 
     # --- the message that shows how a request stands --------------------------------------------------------------
 
@@ -237,7 +237,7 @@ class Slack(Platform):
         where = {"channel": channel_of(call.thread), "thread_ts": call.thread.item, "task_display_mode": "plan"}
         whom = {"recipient_team_id": call.thread.place.partition("/")[0], "recipient_user_id": call.person}
         made = await courtesy(self._api.call(token, "chat_startStream", **where, **whom, chunks=shown))
-        return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread)) if made else None
+        return Receipt(f"{_STREAM}{_time_of(made)}", _address(call.thread)) if made is not None else None
 
     async def _go_on(self, call: Progress, receipt: Receipt, token: Secret) -> Receipt:
         where = {"channel": channel_of(call.thread), "ts": receipt.id.removeprefix(_STREAM)}
@@ -282,9 +282,12 @@ class Slack(Platform):
         """Full members of the workspace: no guests, no bots, nobody of another organisation in a shared channel."""
         team = thread.place.partition("/")[0]
         user = await unless(self._user(account.id, token), "missing") or {}
+        ours = (await self.identify(token)).id.partition(":")[0]
+        organisation = table(user.get("enterprise_user"))
         outside = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_app_user")
-        teams = [user.get("team_id"), *(user.get("enterprise_user") or {}).get("teams", [])]
-        return team in teams and not any(user.get(word) for word in outside)
+        teams = [user.get("team_id"), *organisation.get("teams", [])]
+        at_home = team in teams and ours in (*teams, organisation.get("enterprise_id"))
+        return at_home and not any(user.get(word) for word in outside)
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         us = (await self.identify(token)).login
@@ -311,7 +314,10 @@ class Slack(Platform):
         user = account.rpartition(":")[2]
         if not re.fullmatch(r"[A-Za-z0-9]{2,40}", user):
             raise ProviderError("missing", "expected a member's id, such as U123")
-        return (await self._api.call(token, "users_info", user=user)).get("user") or {}
+        found = table((await self._api.call(token, "users_info", user=user)).get("user"))
+        if not found:
+            raise ProviderError("unavailable", "Slack told of nobody")
+        return found
 
     async def close(self) -> None:
         await self._api.close()
@@ -323,6 +329,14 @@ def channel_of(thread: Thread) -> str:
     if not team or not channel:
         raise ProviderError("invalid", f"expected a place such as T123/C456, found {thread.place[:40]!r}")
     return channel
+
+
+def _time_of(made: Mapping[str, Any]) -> str:
+    """Return the time of a message that was made, by which it is known. Raises ProviderError where it is not told."""
+    ts = made.get("ts")
+    if not isinstance(ts, str) or not ts:
+        raise ProviderError("unavailable", "Slack did not say which message it made")
+    return ts
 
 
 def _address(thread: Thread) -> str:

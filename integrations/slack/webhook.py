@@ -180,7 +180,8 @@ def _asked(text: str | None, us: str) -> Request | None:
 
 
 def _from_event(event: Event, envelope: Envelope, request: Request, by: By) -> Trigger:
-    team, channel, ts = _id("team_id", envelope.team_id), _id("channel", event.channel), _time(event.ts)
+    _id("team_id", envelope.team_id)  # of another workspace where the channel was begun there
+    team, channel, ts = _id("authorizations.team_id", envelope.home), _id("channel", event.channel), _time(event.ts)
     thread_ts = _time(event.thread_ts or ts)
     return _trigger(team, channel, thread_ts, _id("user", event.user), request, by, ts)
 

@@ -82,6 +82,16 @@ async def test_a_message_is_posted_in_the_thread_and_then_edited(
     assert server.called("chat.postMessage")[0]["text"] == "_One_ &lt;!channel&gt;"
 
 
+async def test_an_answer_that_does_not_name_the_message_is_none(
+    server: SlackServer, client: Slack, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = await server.say("U0ALICE", "hi")
+    monkeypatch.setattr(server, "_chat_postMessage", lambda given: {"ts": ["x"]})
+    with pytest.raises(ProviderError) as untold:
+        await client.perform(say(root), None, token)
+    assert untold.value.word == "unavailable"
+
+
 async def test_a_message_that_somebody_deleted_is_said_anew(server: SlackServer, client: Slack, token: Secret) -> None:
     root = await server.say("U0ALICE", "hi")
     first = await client.perform(say(root, "One"), None, token)
@@ -327,6 +337,28 @@ async def test_only_full_members_may_ask(
     server.person("U0DAVE", **more)
     account = Account("slack", "T0ACME:U0DAVE", "U0DAVE")
     assert await client.may_ask(Thread("slack", PLACE, "1.1"), account, token) is may
+
+
+@pytest.mark.parametrize(("team", "may"), [("T0OTHER", False), ("T0ORG", True)])
+async def test_nobody_of_another_organisation_may_ask_wherever_it_is_said_to_be(
+    server: SlackServer, client: Slack, token: Secret, team: str, may: bool
+) -> None:
+    """`is_stranger` is false for those with whom a channel is shared."""
+    organisation = {"enterprise_id": "E0ORG", "teams": ["T0ORG", "T0ACME"]} if may else {"enterprise_id": "E0OTHER"}
+    server.person("U0EVE", team_id=team, is_stranger=False, enterprise_user=organisation)
+    eve = Account("slack", f"{team}:U0EVE", "U0EVE")
+    assert await client.may_ask(Thread("slack", f"{team}/C0SHARED", "1.1"), eve, token) is may
+
+
+@pytest.mark.parametrize("instead", [None, [], "x", 7, {}])
+async def test_an_answer_that_tells_of_nobody_is_no_refusal(
+    server: SlackServer, client: Slack, token: Secret, instead: Any
+) -> None:
+    server.users["U0DAVE"] = instead
+    with pytest.raises(ProviderError) as untold:
+        await client.may_ask(Thread("slack", PLACE, "1.1"), Account("slack", "T0ACME:U0DAVE", "U0DAVE"), token)
+    assert untold.value.word == "unavailable"
+    assert await client.called(Account("slack", "T0ACME:U0DAVE", "U0DAVE"), token) == "U0DAVE"
 
 
 @pytest.mark.parametrize("user", ["U0GONE", "", "x y", "../x"])

@@ -266,9 +266,19 @@ def test_what_is_said_in_a_thread_belongs_to_it() -> None:
 
 def test_people_of_two_workspaces_are_two() -> None:
     payload = json.loads(RECORDED["message__direct"].body)
-    (other,) = posted({**payload, "team_id": "T0OTHER"}).triggers
+    delivered_for = [{**payload["authorizations"][0], "team_id": "T0OTHER"}]
+    (other,) = posted({**payload, "team_id": "T0OTHER", "authorizations": delivered_for}).triggers
     assert other.actor.id == "T0OTHER:U0ALICE" != trigger("message__direct").actor.id
     assert other.meaning != trigger("message__direct").meaning
+
+
+def test_a_channel_that_another_organisation_shares_is_asked_in_from_our_workspace() -> None:
+    payload = json.loads(RECORDED["app_mention__in_a_channel"].body)
+    (shared,) = posted({**payload, "team_id": "T0OTHER", "is_ext_shared_channel": True}).triggers
+    assert shared == trigger("app_mention__in_a_channel")
+    of_all = [{"team_id": None, "user_id": "U0ONHAND", "is_bot": True, "is_enterprise_install": True}]
+    (everywhere,) = posted({**payload, "authorizations": of_all}).triggers
+    assert everywhere == shared
 
 
 def test_verbs_are_read() -> None:
