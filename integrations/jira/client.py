@@ -297,7 +297,8 @@ class Jira(Platform):
         comments = here.comments
         if here.total > len(comments):
             comments = await self._newest(Thread(self.name, "", issue.key), token)
-        return missed.deliveries(issue, comments, since, self._us)
+        by_rules_alone = self._settings.automation_secret and not self._settings.webhook_secret
+        return missed.deliveries(issue, comments, since, self._us, labels=not by_rules_alone)
 
     async def _updated(self, since: float, token: Secret) -> list[Found]:
         minutes = max(1, math.ceil((time.time() - since) / 60) + 1)  # relative: a date would be read in the bot's zone

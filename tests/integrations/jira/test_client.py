@@ -394,6 +394,23 @@ async def test_what_was_missed_is_read_and_means_the_same(server: JiraServer, cl
     }
 
 
+async def test_a_label_of_which_a_rule_told_is_not_found_a_second_time(
+    server: JiraServer, client: Jira, key: str
+) -> None:
+    """The body of a rule has no number of the change in the history, which is how the sweep would know it."""
+    began = time.time() - 1
+    rules = Jira(structs.replace(client._settings, webhook_secret=None, automation_secret=Secret("shared")), Us())
+    both = Jira(structs.replace(client._settings, automation_secret=Secret("shared")), Us())
+    await server.label(key, "alice", "onhand")
+    await server.assign(key, "alice", "onhand")
+    await server.comment(key, "alice", "@onhand fix it")
+    found = [[d.event for d in (await jira.catch_up(began)).read] for jira in (client, both, rules)]
+    assert found[0] == found[1] == ["issue_updated.labels", "issue_updated.assignee", "comment_created"]
+    assert found[2] == ["issue_updated.assignee", "comment_created"]
+    for jira in (rules, both):
+        await jira.close()
+
+
 async def test_an_issue_whose_comments_cannot_be_read_hides_no_other(
     server: JiraServer, client: Jira, key: str
 ) -> None:
