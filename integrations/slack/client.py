@@ -172,10 +172,12 @@ class Slack(Platform):
         return f"acts as {found.get('user')} in {found.get('team')}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        """The workspace of the settings alone, and only after we were away: Slack sends again what fails for some minutes."""
+        """The workspace of the settings alone, and not every time: Slack sends again what fails for some minutes."""
         token = self._token
-        if not token or time.time() - since < sweep.AWAY:
+        if not token:
             return CaughtUp()
+        if time.time() - since < sweep.AWAY:
+            return CaughtUp(put_off=True)
         team, _, us = (await self.identify(token)).id.partition(":")
         return await sweep.missed(self._api, token, team, us, since)
 

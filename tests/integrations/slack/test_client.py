@@ -12,7 +12,7 @@ from bot.core.errors import ConfigError, ProviderError, Rejected, Unavailable
 from bot.core.inbound import Account, Delivery, Image, Origin, Thread, Trigger, Verified
 from bot.core.mentions import Request
 from bot.core.outbound import OpenChange, Outcome, React, Receipt, Say, Status, Task
-from bot.core.ports import Forge, Illustrated, Integration, Listener, Named, Picker, ThreadOpener, Us
+from bot.core.ports import CaughtUp, Forge, Illustrated, Integration, Listener, Named, Picker, ThreadOpener, Us
 from bot.core.secret import Secret
 from integrations.slack import sweep, webhook
 from integrations.slack.client import Slack
@@ -603,8 +603,20 @@ async def test_what_was_said_while_we_were_away_is_found(server: SlackServer, cl
     ]
     assert triggers[0].meaning == f"slack:T0ACME:C0DEV:{asked_for}"
     assert len({delivery.id for delivery in found}) == 3
-    assert (await client.catch_up(time.time() - sweep.AWAY / 2)).read == ()
+    assert await client.catch_up(time.time() - sweep.AWAY / 2) == CaughtUp(put_off=True)
     assert len((await client.catch_up(time.time() - 2 * sweep.AWAY)).read) == 4
+
+
+async def test_what_was_said_before_we_were_called_is_not_said_to_us(server: SlackServer, client: Slack) -> None:
+    since = time.time() - 2 * sweep.AWAY
+    root = await server.say("U0CAROL", "login is broken")
+    await server.say("U0BOB", "I will look at it tomorrow", root=root)
+    mention = await server.say("U0ALICE", f"<@{BOT}> fix it", root=root)
+    after = await server.say("U0BOB", "and add a test", root=root)
+    command = (await client._api.call(Secret(server.token), "chat_postMessage", channel="C0DEV", text="fix it"))["ts"]
+    below = await server.say("U0BOB", "and this", root=command)
+    found = (await client.catch_up(since)).read
+    assert [delivery.triggers[0].origin.id for delivery in found] == [mention, after, below]
 
 
 async def test_a_channel_that_fails_hides_no_other(server: SlackServer, client: Slack) -> None:
