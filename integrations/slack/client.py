@@ -120,7 +120,9 @@ class Slack(Platform):
                 ts = await asyncio.shield(opening)
         except (ProviderError, TimeoutError) as error:
             log.warning("the slash command could not begin a thread: %s", error or "no answer in time")
-            return structs.replace(delivery, triggers=(), ignored="no_thread", answer=replies.NOT_HERE)
+            later = isinstance(error, TimeoutError) or error.worth_retrying
+            answer = replies.NOT_NOW if later else replies.NOT_HERE
+            return structs.replace(delivery, triggers=(), ignored="no_thread", answer=answer)
         return structs.replace(delivery, triggers=(webhook.in_thread(trigger, ts),))
 
     async def _open(self, trigger: Trigger, token: Secret | None) -> str:

@@ -202,7 +202,7 @@ def _interaction(given: Interaction) -> Delivery:
         return msgspec.structs.replace(_ignored(given.type), ignored="not_ours", answer=b"")
     found = read(action)
     pressed = found if isinstance(found, str) else _pressed(given, row[1], *found)
-    number = "none" if isinstance(pressed, str) else _delivery_id(pressed.meaning)
+    number = "none" if isinstance(pressed, str) else _delivery_id(pressed.meaning[-200:])
     return msgspec.structs.replace(understood(SERVICE, number, ".".join(row), pressed), answer=b"")
 
 
@@ -214,7 +214,8 @@ def _pressed(given: Interaction, what: str, request: Request, repository: Reposi
     at = _time(message.ts or container.message_ts or "")
     root = _time(message.thread_ts or container.thread_ts or at)
     trigger = _trigger(team, channel, root, user, request, "button", at)
-    return msgspec.structs.replace(trigger, meaning=f"{trigger.meaning}:{what}:{user}", repository=repository)
+    chosen = f":{repository.service}:{repository.name}" if repository else ""  # who chose a wrong one chooses again
+    return msgspec.structs.replace(trigger, meaning=f"{trigger.meaning}:{what}:{user}{chosen}", repository=repository)
 
 
 def _stop(action: Action) -> tuple[Request, None]:

@@ -154,6 +154,20 @@ async def test_progress_is_a_stream_with_task_cards_that_ends_in_words(
     assert server.called("chat.startStream")[0]["recipient_user_id"] == "U0ALICE"
 
 
+async def test_a_status_that_was_asked_for_is_a_message_of_that_moment(
+    server: SlackServer, client: Slack, token: Secret
+) -> None:
+    root = await server.say("U0ALICE", "hi")
+    server.agents = True
+    await show(client, token, root, WORKING)
+    (call,) = client.render(asked(root, verb="status"), WORKING, "reply:2")
+    await client.perform(call, None, token)
+    _, reply = server.said_by_us(root)
+    assert reply["ts"] not in server.live
+    assert "Working on it" in reply["text"]
+    assert server.sessions[root] == "processing"
+
+
 async def test_a_stream_that_is_over_is_edited_as_a_message(server: SlackServer, client: Slack, token: Secret) -> None:
     root = await server.say("U0ALICE", "hi")
     first = await show(client, token, root, Status("queued"))
@@ -521,15 +535,26 @@ async def test_a_slash_command_begins_a_thread_once(server: SlackServer, client:
     assert "asked by <@U0ALICE>" in json.dumps(message["blocks"])
 
 
-@pytest.mark.parametrize("error", ["not_in_channel", "channel_not_found", "hang", "no token"])
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("not_in_channel", "Invite me"),
+        ("channel_not_found", "Invite me"),
+        ("no token", "Invite me"),
+        ("hang", "again in a moment"),
+        ("ratelimited", "again in a moment"),
+        ("internal_error", "again in a moment"),
+    ],
+)
 async def test_a_slash_command_that_cannot_begin_a_thread_is_answered(
-    server: SlackServer, client: Slack, token: Secret, error: str
+    server: SlackServer, client: Slack, token: Secret, error: str, advice: str
 ) -> None:
     fault = server.hang(r"chat\.postMessage") if error == "hang" else server.fail(r"chat\.postMessage", error)
     delivery = await client.open_thread(commanded(), None if error == "no token" else token)
     fault.release()
     assert delivery.triggers == ()
     assert json.loads(delivery.answer or b"")["response_type"] == "ephemeral"
+    assert advice in json.loads(delivery.answer or b"")["text"]
 
 
 async def test_over_a_socket_the_same_deliveries_come_and_are_acknowledged(server: SlackServer, client: Slack) -> None:

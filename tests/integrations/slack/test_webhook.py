@@ -308,6 +308,22 @@ def test_a_chosen_repository_is_in_the_trigger_and_nothing_is_said() -> None:
     assert (found.repository, found.request) == (Repository("github", "acme/app"), Request())
 
 
+def test_who_chose_a_wrong_repository_chooses_again() -> None:
+    payload = json.loads(RECORDED["block_actions.repository__chosen"].body)
+    names = [
+        "github:acme/ap",
+        "github:acme/app",
+        "gitlab:acme/app",
+        f"github:acme/{'a' * 100}",
+        f"github:acme/{'a' * 99}b",
+    ]
+    chosen = [{**payload["actions"][0], "selected_option": {"value": name}} for name in (*names, names[0])]
+    found = [posted({**payload, "actions": [action]}) for action in chosen]
+    assert len({delivery.triggers[0].meaning for delivery in found}) == len(names)
+    assert len({delivery.id for delivery in found}) == len(names)
+    assert found[0].id == found[-1].id
+
+
 def test_a_menu_that_searches_is_answered_with_what_was_found() -> None:
     assert delivered("block_suggestion__repository").search == "app"
     found = [Repository("github", f"acme/app-{n}") for n in range(120)] + [Repository("gitlab", "x" * 200)]
