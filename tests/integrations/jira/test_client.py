@@ -221,6 +221,25 @@ async def test_a_stranger_may_not_ask(client: Jira, token: Secret, key: str) -> 
     assert not await client.may_ask(THREAD, Account("jira", "nobody", "nobody"), token)
 
 
+async def test_an_answer_that_tells_of_nobody_is_no_refusal(
+    server: JiraServer, client: Jira, key: str, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = Account("jira", server.people["alice"].id, "alice")
+    monkeypatch.setattr(server, "_shown", lambda person: {})
+    with pytest.raises(ProviderError) as untold:
+        await client.may_ask(THREAD, alice, token)
+    assert untold.value.word == "unavailable"
+
+
+async def test_an_answer_that_names_no_comment_is_none(
+    server: JiraServer, client: Jira, key: str, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_comment", lambda said, **more: {})
+    with pytest.raises(ProviderError) as untold:
+        await client.perform(say(), None, token)
+    assert untold.value.word == "unavailable"
+
+
 async def test_the_token_belongs_to_somebody(server: JiraServer, client: Jira, token: Secret) -> None:
     us = server.people["onhand"]
     assert await client.identify(token) == Account("jira", us.id, f"Onhand ({us.id})" if server.cloud else "onhand")
