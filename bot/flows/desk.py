@@ -120,10 +120,17 @@ async def _greet(services: Services, log: ConversationLog, request: RequestState
 
 
 async def _where(services: Services, log: ConversationLog, request: RequestState) -> Repository | None:
-    """Return where the code lives. None only for a verb that needs no code. Raises Unclear, Refused, ProviderError."""
+    """Return where the code lives. None only for a verb that needs no code.
+
+    Raises Unclear for somebody who may ask, NeedsAccount (it waits now), Refused, ProviderError.
+    """
     if not request.needs_run:
         return known(log.state, request.trigger)
-    return await patiently(lambda: locate(services, log.state, request.trigger))
+    try:
+        return await patiently(lambda: locate(services, log.state, request.trigger))
+    except Unclear:  # the question names repositories
+        await _leave_for(services, log, request, None)
+        raise
 
 
 async def _settle(services: Services, log: ConversationLog, request: RequestState, repository: Repository) -> None:

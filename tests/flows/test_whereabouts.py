@@ -122,8 +122,10 @@ async def test_a_wrong_answer_settles_nothing(world: World, chat: Chat) -> None:
     mallory = Account("chat", "T1:U2", "mallory")
     await ask(world, "@onhand", actor=mallory, repository=right, by="button")
     assert await phases(world) == ["waiting", "closed", "closed", "closed"], "a guest says nothing for others"
+    await ask(world, "@onhand and this", actor=mallory)
+    assert not any("Which repository" in text for topic, text in chat.messages.items() if topic != "status:1")
     await ask(world, "@onhand repo=acme/web")
-    assert await phases(world) == ["admitted", "closed", "closed", "closed", "admitted"]
+    assert await phases(world) == ["admitted", *["closed"] * 4, "admitted"]
     assert fold(await world.store.log.read(TALK)).repository == right
 
 
