@@ -306,7 +306,10 @@ class Slack(Platform):
 
     async def owner(self, token: Secret) -> Account:
         found = await self._api.call(token, "auth_test")
-        return Account(self.name, f"{found.get('team_id')}:{found.get('user_id')}", str(found.get("user_id")))
+        team, user = found.get("team_id"), found.get("user_id")
+        if not isinstance(team, str) or not isinstance(user, str):
+            raise ProviderError("unavailable", "Slack did not say whose token it is")
+        return Account(self.name, f"{team}:{user}", user)
 
     async def account(self, login: str, token: Secret) -> Account:
         """Return the account of a member's id: `U123`, or `T123:U123`."""

@@ -381,6 +381,17 @@ async def test_who_is_not_there_may_not_ask(server: SlackServer, client: Slack, 
     assert not await client.may_ask(Thread("slack", PLACE, "1.1"), account, token)
 
 
+async def test_an_answer_that_tells_of_no_owner_is_none(
+    server: SlackServer, client: Slack, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as odd:
+        odd.setattr(server, "_auth_test", lambda given: {"team_id": None, "user_id": ["x"]})
+        with pytest.raises(ProviderError) as untold:
+            await client.identify(token)
+    assert untold.value.word == "unavailable"
+    assert (await client.identify(token)).login == BOT, "it is not remembered"
+
+
 async def test_accounts_are_known_by_team_and_member(server: SlackServer, client: Slack, token: Secret) -> None:
     assert await client.identify(token) == Account("slack", f"T0ACME:{BOT}", BOT)
     for login in ("U0BOB", "T0ACME:U0BOB"):
