@@ -153,7 +153,8 @@ async def _missed_at(services: Services, platform: str, looked: Mapping[str, flo
     again = caught.sent_again + await in_turn(_taken(services, delivery) for delivery in caught.read)
     if caught.failed is not None:
         raise caught.failed
-    await services.sweeps.note(name, again)
+    if not caught.put_off:
+        await services.sweeps.note(name, again)
     return again
 
 

@@ -6,7 +6,7 @@ import logging
 from bot.core.conversation import RequestState, State
 from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
 from bot.core.events import Admitted, Closed, Draft, Located, Waiting
-from bot.core.inbound import Repository
+from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Say, Status
 from bot.core.patience import patiently
 from bot.core.ports import Named, Services
@@ -67,7 +67,11 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
         return None
     await _greet(services, log, request)
     try:
-        return await _leave_for(services, log, request, await _settle(services, log, request))
+        repository = await _where(services, log, request)
+        grant = await _leave_for(services, log, request, repository)
+        if repository and request.needs_run:
+            await _settle(services, log, request, repository)
+        return grant
     except Unclear as question:
         await _ask(services, log, request, question)
     except NeedsAccount:
@@ -115,23 +119,34 @@ async def _greet(services: Services, log: ConversationLog, request: RequestState
         await _reporter(services, log, request, token).react(request)
 
 
-async def _settle(services: Services, log: ConversationLog, request: RequestState) -> Repository | None:
-    """Return where the code lives, note it where the thread does not say it, and go on with those that waited to know it.
+async def _where(services: Services, log: ConversationLog, request: RequestState) -> Repository | None:
+    """Return where the code lives. None only for a verb that needs no code.
 
-    None only for a verb that needs no code. Raises Unclear, Refused, ProviderError.
+    Raises Unclear for somebody who may ask, NeedsAccount (it waits now), Refused, ProviderError.
     """
-    trigger = request.trigger
     if not request.needs_run:
-        return known(log.state, trigger)
-    repository = await patiently(lambda: locate(services, log.state, trigger))
-    at_home = (repository.service, repository.name) == (trigger.thread.service, trigger.thread.place)
+        return known(log.state, request.trigger)
+    try:
+        return await patiently(lambda: locate(services, log.state, request.trigger))
+    except Unclear:  # the question names repositories
+        await _leave_for(services, log, request, None)
+        raise
+
+
+async def _settle(services: Services, log: ConversationLog, request: RequestState, repository: Repository) -> None:
+    """Note where the code lives, where the thread does not say it, and go on with those that waited to know it.
+
+    Only who may have work done there says so: the thread stays with it for good. Raises ProviderError.
+    """
+    await log.refresh()  # somebody else may have said it meanwhile
+    thread = request.trigger.thread
+    at_home = (repository.service, repository.name) == (thread.service, thread.place)
     if not at_home and log.state.repository is None:
         await log.append(Draft(Located(repository=repository)))
-    for waiting in log.state.open("waiting") if request.phase == "asked" else ():
+    for waiting in log.state.open("waiting") if request.waits_for != "repository" else ():
         if waiting.waits_for == "repository":  # before this one is admitted: a desk that is cut off here is asked again
             await acknowledge(services, log.conversation_id, waiting.seq)
             await log.refresh()  # what that one shows now speaks for this one as well
-    return repository
 
 
 async def _ask(services: Services, log: ConversationLog, request: RequestState, question: Unclear) -> None:
@@ -188,7 +203,7 @@ async def _decline(
 
     It is said once for each topic in a thread: person and reason, until the person has been admitted meanwhile.
     """
-    topic = topic or _refusal(error, log.state, request.trigger.actor.key)
+    topic = topic or _refusal(error, log.state, request.trigger)
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)
@@ -202,9 +217,15 @@ async def _decline(
         await log.append(Draft(Closed(requests=[request.seq], ending="refused")))
 
 
-def _refusal(error: UserError, state: State, actor: str) -> str:
+def _refusal(error: UserError, state: State, trigger: Trigger) -> str:
+    """Return the topic of a refusal: one for each repository that somebody names while the thread has none."""
+    actor = trigger.actor.key
     admitted = state.last_admitted(actor)
-    return f"{error.word}:{actor}" + (f":{admitted}" if admitted else "")
+    topic = f"{error.word}:{actor}" + (f":{admitted}" if admitted else "")
+    named = "" if known(state, trigger) else trigger.request.options.get("repo", "")
+    if trigger.by == "button" and trigger.repository and state.repository is None:
+        named = trigger.repository.name
+    return f"{topic}:{named}" if named and not isinstance(error, NeedsAccount) else topic
 
 
 async def _ahead(services: Services) -> int:

@@ -151,7 +151,9 @@ class Jira(Platform):
         return self._said(call, await self._api.send(token, "POST", path, body=body))
 
     def _said(self, call: Say, answer: bytes) -> Receipt:
-        return self._receipt(call.thread, text(read(answer, Comment, "Jira").id))
+        if not (number := text(read(answer, Comment, "Jira").id)):
+            raise ProviderError("unavailable", "Jira did not say which comment it is")
+        return self._receipt(call.thread, number)
 
     def _receipt(self, thread: Thread, number: str) -> Receipt:
         return Receipt(number, f"{self._us.web}/browse/{thread.item}?focusedCommentId={number}")
@@ -280,7 +282,10 @@ class Jira(Platform):
         return _account(await self._user(token, "accountId", shown[1] if shown else login))
 
     async def _user(self, token: Secret, by: str, value: str) -> Person:
-        return await self._api.get(token, "user", Person, **{by: value})
+        person = await self._api.get(token, "user", Person, **{by: value})
+        if not person.id:
+            raise ProviderError("unavailable", "Jira told of nobody")
+        return person
 
     # --- what was missed ------------------------------------------------------------------------------------------
 
@@ -297,7 +302,8 @@ class Jira(Platform):
         comments = here.comments
         if here.total > len(comments):
             comments = await self._newest(Thread(self.name, "", issue.key), token)
-        return missed.deliveries(issue, comments, since, self._us)
+        by_rules_alone = self._settings.automation_secret and not self._settings.webhook_secret
+        return missed.deliveries(issue, comments, since, self._us, labels=not by_rules_alone)
 
     async def _updated(self, since: float, token: Secret) -> list[Found]:
         minutes = max(1, math.ceil((time.time() - since) / 60) + 1)  # relative: a date would be read in the bot's zone

@@ -14,22 +14,24 @@ from integrations.jira.payloads import Changelog, Comment, Fields, Issue, Payloa
 from integrations.jira.webhook import Us, read
 
 
-def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us) -> tuple[Delivery, ...]:
-    """Return what asks for work of all that happened to an issue since then (Unix seconds)."""
-    return missed(_told(found, comments, since), lambda told: read(told[1], told[0], "", us))
+def deliveries(found: Found, comments: Sequence[Comment], since: float, us: Us, labels: bool) -> tuple[Delivery, ...]:
+    """Return what asks for work of all that happened to an issue since then (Unix seconds).
+
+    Without `labels` those that were set later are left out: of a rule that told of one we know the time alone, of the history
+    its number, so that both would be done.
+    """
+    return missed(_told(found, comments, since, labels), lambda told: read(told[1], told[0], "", us))
 
 
-def _told(found: Found, comments: Sequence[Comment], since: float) -> Iterator[tuple[str, Payload]]:
+def _told(found: Found, comments: Sequence[Comment], since: float, labels: bool) -> Iterator[tuple[str, Payload]]:
     histories = sorted(found.changelog.histories, key=lambda h: moment(h.created))
     if moment(found.fields.created) >= since:
         yield "issue_created", Payload(user=found.fields.creator, issue=_as_created(found, histories))
     now = Issue(found.id, found.key, found.fields)
     for history in histories:
         if moment(history.created) >= since:
-            yield (
-                "issue_updated",
-                Payload(user=history.author, issue=now, changelog=Changelog(history.id, history.items)),
-            )
+            items = [item for item in history.items if labels or text(item.field).lower() != "labels"]
+            yield "issue_updated", Payload(user=history.author, issue=now, changelog=Changelog(history.id, items))
     for comment in comments:
         if max(moment(comment.created), moment(comment.updated)) >= since:
             yield "comment_created", Payload(issue=now, comment=comment)

@@ -14,7 +14,7 @@ from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigge
 from bot.core.outbound import Call, React, Receipt, Say, Status
 from bot.core.platform import Platform, endpoint, web_address
 from bot.core.ports import CaughtUp, Us
-from bot.core.refusals import courtesy, unless
+from bot.core.refusals import courtesy, read, unless
 from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from bot.core.untrusted import clean
@@ -230,7 +230,7 @@ class Linear(Platform):
         payload = await self._api.ask(token, document, variables, dict[str, msgspec.Raw])
         if bytes(payload.pop("success", b"false")) != b"true":
             raise ProviderError("invalid", f"Linear did not do {document.split('(', maxsplit=1)[0]}")
-        made = msgspec.json.decode(next(iter(payload.values()), b"{}"), type=Made)
+        made = read(next(iter(payload.values()), b"{}"), Made, "Linear")
         return Receipt(made.id, made.url or "")
 
     async def _look(self, token: Secret, document: str, made: str) -> Receipt | None:

@@ -111,6 +111,11 @@ def refused(method: str, error: "SlackApiError") -> ProviderError:
     return refusal("Slack", status, method, f"{said}{needs}", word, wait)
 
 
+def table(value: object) -> dict[str, Any]:
+    """Return an object of an answer; an empty one where there is something else in its place."""
+    return value if isinstance(value, dict) else {}
+
+
 def _origin(address: str) -> tuple[str, str]:
     parts = urlsplit(address)
     return (parts.scheme, parts.netloc) if parts.netloc else ("", "")

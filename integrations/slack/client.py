@@ -5,7 +5,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ from bot.core.ports import CaughtUp, Installed, Take, Us
 from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
 from integrations.slack import replies, sweep, threads, webhook
-from integrations.slack.api import NOBODY, Api
+from integrations.slack.api import NOBODY, Api, table
 from integrations.slack.manifest import SCOPES, steps
 from integrations.slack.people import People
 from integrations.slack.replies import Progress
@@ -120,7 +120,9 @@ class Slack(Platform):
                 ts = await asyncio.shield(opening)
         except (ProviderError, TimeoutError) as error:
             log.warning("the slash command could not begin a thread: %s", error or "no answer in time")
-            return structs.replace(delivery, triggers=(), ignored="no_thread", answer=replies.NOT_HERE)
+            later = isinstance(error, TimeoutError) or error.worth_retrying
+            answer = replies.NOT_NOW if later else replies.NOT_HERE
+            return structs.replace(delivery, triggers=(), ignored="no_thread", answer=answer)
         return structs.replace(delivery, triggers=(webhook.in_thread(trigger, ts),))
 
     async def _open(self, trigger: Trigger, token: Secret | None) -> str:
@@ -128,7 +130,7 @@ class Slack(Platform):
             raise ProviderError("unauthorized", "there is no token for this workspace")
         said = replies.message(trigger.meaning, *replies.asked(trigger))
         made = await self._api.call(token, "chat_postMessage", channel=channel_of(trigger.thread), **said, **_QUIET)
-        return str(made.get("ts", ""))
+        return _time_of(made)
 
     # --- what goes out --------------------------------------------------------------------------------------------
 
@@ -155,7 +157,7 @@ class Slack(Platform):
         found = await self._api.call(
             NOBODY, "oauth_v2_access", client_id=known, client_secret=secret.reveal(), code=code, redirect_uri=back
         )
-        team = found.get("team") or {}
+        team = table(found.get("team"))
         if not team.get("id"):
             raise ProviderError("invalid", "the app was installed for an organisation; install it in a workspace")
         return Installed(str(team["id"]), str(team.get("name")), Secret(str(found.get("access_token", ""))))
@@ -172,10 +174,12 @@ class Slack(Platform):
         return f"acts as {found.get('user')} in {found.get('team')}"
 
     async def catch_up(self, since: float) -> CaughtUp:
-        """The workspace of the settings alone, and only after we were away: Slack sends again what fails for some minutes."""
+        """The workspace of the settings alone, and not every time: Slack sends again what fails for some minutes."""
         token = self._token
-        if not token or time.time() - since < sweep.AWAY:
+        if not token:
             return CaughtUp()
+        if time.time() - since < sweep.AWAY:
+            return CaughtUp(put_off=True)
         team, _, us = (await self.identify(token)).id.partition(":")
         return await sweep.missed(self._api, token, team, us, since)
 
@@ -209,7 +213,7 @@ class Slack(Platform):
             if await unless(self._api.call(token, "chat_update", channel=channel, ts=ts, **said), "missing"):
                 return Receipt(ts, _address(call.thread))  # else somebody has deleted it, and it is said anew
         made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
-        return Receipt(str(made.get("ts", "")), _address(call.thread))
+        return Receipt(_time_of(made), _address(call.thread))
 
     # --- the message that shows how a request stands --------------------------------------------------------------
 
@@ -237,7 +241,7 @@ class Slack(Platform):
         where = {"channel": channel_of(call.thread), "thread_ts": call.thread.item, "task_display_mode": "plan"}
         whom = {"recipient_team_id": call.thread.place.partition("/")[0], "recipient_user_id": call.person}
         made = await courtesy(self._api.call(token, "chat_startStream", **where, **whom, chunks=shown))
-        return Receipt(f"{_STREAM}{made.get('ts', '')}", _address(call.thread)) if made else None
+        return Receipt(f"{_STREAM}{_time_of(made)}", _address(call.thread)) if made is not None else None
 
     async def _go_on(self, call: Progress, receipt: Receipt, token: Secret) -> Receipt:
         where = {"channel": channel_of(call.thread), "ts": receipt.id.removeprefix(_STREAM)}
@@ -282,9 +286,12 @@ class Slack(Platform):
         """Full members of the workspace: no guests, no bots, nobody of another organisation in a shared channel."""
         team = thread.place.partition("/")[0]
         user = await unless(self._user(account.id, token), "missing") or {}
+        ours = (await self.identify(token)).id.partition(":")[0]
+        organisation = table(user.get("enterprise_user"))
         outside = ("deleted", "is_bot", "is_restricted", "is_ultra_restricted", "is_stranger", "is_app_user")
-        teams = [user.get("team_id"), *(user.get("enterprise_user") or {}).get("teams", [])]
-        return team in teams and not any(user.get(word) for word in outside)
+        teams = [user.get("team_id"), *organisation.get("teams", [])]
+        at_home = team in teams and ours in (*teams, organisation.get("enterprise_id"))
+        return at_home and not any(user.get(word) for word in outside)
 
     async def context(self, trigger: Trigger, token: Secret) -> Sequence[Message]:
         us = (await self.identify(token)).login
@@ -299,7 +306,10 @@ class Slack(Platform):
 
     async def owner(self, token: Secret) -> Account:
         found = await self._api.call(token, "auth_test")
-        return Account(self.name, f"{found.get('team_id')}:{found.get('user_id')}", str(found.get("user_id")))
+        team, user = found.get("team_id"), found.get("user_id")
+        if not isinstance(team, str) or not isinstance(user, str):
+            raise ProviderError("unavailable", "Slack did not say whose token it is")
+        return Account(self.name, f"{team}:{user}", user)
 
     async def account(self, login: str, token: Secret) -> Account:
         """Return the account of a member's id: `U123`, or `T123:U123`."""
@@ -311,7 +321,10 @@ class Slack(Platform):
         user = account.rpartition(":")[2]
         if not re.fullmatch(r"[A-Za-z0-9]{2,40}", user):
             raise ProviderError("missing", "expected a member's id, such as U123")
-        return (await self._api.call(token, "users_info", user=user)).get("user") or {}
+        found = table((await self._api.call(token, "users_info", user=user)).get("user"))
+        if not found:
+            raise ProviderError("unavailable", "Slack told of nobody")
+        return found
 
     async def close(self) -> None:
         await self._api.close()
@@ -323,6 +336,14 @@ def channel_of(thread: Thread) -> str:
     if not team or not channel:
         raise ProviderError("invalid", f"expected a place such as T123/C456, found {thread.place[:40]!r}")
     return channel
+
+
+def _time_of(made: Mapping[str, Any]) -> str:
+    """Return the time of a message that was made, by which it is known. Raises ProviderError where it is not told."""
+    ts = made.get("ts")
+    if not isinstance(ts, str) or not ts:
+        raise ProviderError("unavailable", "Slack did not say which message it made")
+    return ts
 
 
 def _address(thread: Thread) -> str:

@@ -23,6 +23,7 @@ class Authorization(Struct, frozen=True):
     """For whom an event was delivered to the app: its bot, or a person who installed it."""
 
     user_id: str | None = None
+    team_id: str | None = None
     is_bot: bool | None = None
 
 
@@ -43,6 +44,14 @@ class Envelope(Struct, frozen=True):
         """The user id of our bot in this workspace, "" where the event does not tell."""
         known = [a.user_id for a in self.authorizations or [] if a.user_id and a.is_bot]
         return next(iter(known or self.authed_users or []), "")
+
+    @property
+    def home(self) -> str | None:
+        """The workspace that the event was delivered for.
+
+        `team_id` is that of who began the channel, which may be another organisation's: https://github.com/slackapi/bolt-js/issues/687
+        """
+        return next((a.team_id for a in self.authorizations or [] if a.team_id), self.team_id)
 
 
 class Said(Struct, frozen=True):

@@ -11,7 +11,7 @@ from bot.core.inbound import Message
 from bot.core.remembered import Remembered
 from bot.core.secret import Secret
 from bot.core.untrusted import label
-from integrations.slack.api import Api
+from integrations.slack.api import Api, table
 
 _KEPT, _ASKED = 2_000, 40
 """Names that are remembered, and those that are asked for because of one thread."""
@@ -47,8 +47,8 @@ class People:
         return dict(zip(wanted, await asyncio.gather(*(self.name(user, token) for user in wanted)), strict=True))
 
     async def _ask(self, user: str, token: Secret) -> str:
-        found = (await self._api.call(token, "users_info", user=user)).get("user") or {}
-        profile = found.get("profile") or {}
+        found = table((await self._api.call(token, "users_info", user=user)).get("user"))
+        profile = table(found.get("profile"))
         choices = (profile.get("display_name"), profile.get("real_name"), found.get("real_name"), found.get("name"))
         names = (label(str(choice or "")).strip()[:_LONGEST] for choice in choices)
         return next(filter(None, names), user)

@@ -24,6 +24,13 @@ NOT_HERE = msgspec.json.encode(
     {"response_type": "ephemeral", "text": "I cannot write here. Invite me to this channel, then ask again."}
 )
 """What a person gets to see whose slash command cannot be said in the channel."""
+NOT_NOW = msgspec.json.encode(
+    {
+        "response_type": "ephemeral",
+        "text": "Slack did not take my message just now, so I have begun nothing. Please ask again in a moment.",
+    }
+)
+"""The same where it may be said later."""
 
 _BLOCKS, _TITLE, _TASKS = 45, 250, 40
 _STATES = {"todo": "pending", "in_progress": "in_progress", "done": "complete"}
@@ -49,6 +56,8 @@ class Progress(Call, frozen=True, kw_only=True):
 
 def render(trigger: Trigger, status: Status, topic: str, handle: str) -> list[Call]:
     """Return the one message that shows how a request stands, and one with the patch where the work is one."""
+    if topic.startswith("reply:"):  # somebody asked for the status: nothing would ever end a stream of it
+        return [Say(topic=topic, thread=trigger.thread, text=status_markdown(status, handle, LONGEST_SAID))]
     calls: list[Call] = [
         Progress(
             topic=topic,

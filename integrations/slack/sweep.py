@@ -1,9 +1,10 @@
-"""What was said to us while we were away. Slack sends an event three times within some minutes, and then never again.
+"""What was said to us and did not arrive. Slack sends an event three times within some minutes, and then never again.
 
-Seen are the channels that the bot is in: their messages since then, and answers in threads that began since then.
+Seen are the channels that the bot is in: their messages since then, and answers in threads that began since then. A worker
+does not know whether Slack reaches the web process, so it looks however well all seems to go.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -11,15 +12,15 @@ from typing import Any
 from bot.core import deliveries
 from bot.core.errors import ProviderError
 from bot.core.in_turn import each, given_up
-from bot.core.inbound import Delivery
+from bot.core.inbound import Delivery, Thread
 from bot.core.patience import patiently
 from bot.core.ports import CaughtUp
 from bot.core.secret import Secret
 from integrations.slack import webhook
 from integrations.slack.api import Api
 
-AWAY = 1200.0
-"""Seconds after which Slack has given up: looks that are less apart find nothing that did not arrive."""
+AWAY = 1800.0
+"""Seconds that a look goes back at least: each channel is a call, and Slack itself tries for some minutes."""
 
 _KINDS = ("public_channel", "private_channel", "im", "mpim")
 _PAGES, _PAGE = 5, 200
@@ -33,7 +34,19 @@ async def missed(api: Api, token: Secret, team: str, us: str, since: float) -> C
     channels = [str(row.get("id", "")) async for row in _pages(api, token, "users_conversations", "channels", where)]
     found, failed = await each((_in_channel(api, token, channel, since) for channel in channels), given_up())
     said = sorted(chain(*found), key=lambda message: str(message.get("ts", "")))
-    return CaughtUp(read=deliveries.missed(said, lambda message: _understood(team, us, message)), failed=failed)
+    read = deliveries.missed(said, lambda message: _understood(team, us, message))
+    begun = {Thread(webhook.SERVICE, f"{team}/{m['channel']}", str(m.get("ts"))) for m in said if m.get("user") == us}
+    return CaughtUp(read=tuple(_said_to_us(read, begun)), failed=failed)
+
+
+def _said_to_us(read: Iterable[Delivery], begun: set[Thread]) -> Iterator[Delivery]:
+    """Leave out, of what is said oldest first, what was said in a thread before we were called into it, or began it."""
+    for delivery in read:
+        (trigger,) = delivery.triggers
+        if trigger.by != "follow_up":
+            begun.add(trigger.thread)
+        if trigger.thread in begun:
+            yield delivery
 
 
 async def _in_channel(api: Api, token: Secret, channel: str, since: float) -> list[dict[str, Any]]:

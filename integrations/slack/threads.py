@@ -7,7 +7,7 @@ from bot.core.errors import ProviderError
 from bot.core.images import LARGEST as LARGEST_IMAGE
 from bot.core.inbound import Image, Message, Trigger
 from bot.core.secret import Secret
-from integrations.slack.api import Api
+from integrations.slack.api import Api, table
 from integrations.slack.mrkdwn import to_markdown
 from integrations.slack.webhook import address
 
@@ -31,7 +31,7 @@ async def newest(api: Api, token: Secret, channel: str, root: str, until: str = 
     for _ in range(_PAGES):
         found = await api.call(token, "conversations_replies", channel=channel, ts=root, limit=_PAGE, **more)
         said = (said + [m for m in found.get("messages") or [] if isinstance(m, dict)])[-_MESSAGES:]
-        more["cursor"] = (found.get("response_metadata") or {}).get("next_cursor")
+        more["cursor"] = table(found.get("response_metadata")).get("next_cursor")
         if not more["cursor"]:
             break
     return said[::-1]

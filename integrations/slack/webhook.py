@@ -180,7 +180,8 @@ def _asked(text: str | None, us: str) -> Request | None:
 
 
 def _from_event(event: Event, envelope: Envelope, request: Request, by: By) -> Trigger:
-    team, channel, ts = _id("team_id", envelope.team_id), _id("channel", event.channel), _time(event.ts)
+    _id("team_id", envelope.team_id)  # of another workspace where the channel was begun there
+    team, channel, ts = _id("authorizations.team_id", envelope.home), _id("channel", event.channel), _time(event.ts)
     thread_ts = _time(event.thread_ts or ts)
     return _trigger(team, channel, thread_ts, _id("user", event.user), request, by, ts)
 
@@ -201,7 +202,7 @@ def _interaction(given: Interaction) -> Delivery:
         return msgspec.structs.replace(_ignored(given.type), ignored="not_ours", answer=b"")
     found = read(action)
     pressed = found if isinstance(found, str) else _pressed(given, row[1], *found)
-    number = "none" if isinstance(pressed, str) else _delivery_id(pressed.meaning)
+    number = "none" if isinstance(pressed, str) else _delivery_id(pressed.meaning[-200:])
     return msgspec.structs.replace(understood(SERVICE, number, ".".join(row), pressed), answer=b"")
 
 
@@ -213,7 +214,8 @@ def _pressed(given: Interaction, what: str, request: Request, repository: Reposi
     at = _time(message.ts or container.message_ts or "")
     root = _time(message.thread_ts or container.thread_ts or at)
     trigger = _trigger(team, channel, root, user, request, "button", at)
-    return msgspec.structs.replace(trigger, meaning=f"{trigger.meaning}:{what}:{user}", repository=repository)
+    chosen = f":{repository.service}:{repository.name}" if repository else ""  # who chose a wrong one chooses again
+    return msgspec.structs.replace(trigger, meaning=f"{trigger.meaning}:{what}:{user}{chosen}", repository=repository)
 
 
 def _stop(action: Action) -> tuple[Request, None]:

@@ -105,6 +105,30 @@ async def test_a_choice_in_a_picker_answers_as_well(world: World, chat: Chat) ->
     assert await phases(world) == ["admitted", "admitted"]
 
 
+async def test_a_wrong_answer_settles_nothing(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    right = Repository("memory", "acme/web")
+
+    async def may_write(repository: Repository, account: Account | None, token: Secret) -> bool:
+        return repository == right
+
+    world.forge.may_write = may_write  # type: ignore[method-assign]
+    chat.guests = {"mallory"}
+    await ask(world)
+    await ask(world, "@onhand repo=acme/wbe")
+    await ask(world, "@onhand repo=acme/wen")
+    said = [text for topic, text in chat.messages.items() if topic.startswith("permission:")]
+    assert ["acme/wbe" in said[0], "acme/wen" in said[1]] == [True, True], "each is answered"
+    mallory = Account("chat", "T1:U2", "mallory")
+    await ask(world, "@onhand", actor=mallory, repository=right, by="button")
+    assert await phases(world) == ["waiting", "closed", "closed", "closed"], "a guest says nothing for others"
+    await ask(world, "@onhand and this", actor=mallory)
+    assert not any("Which repository" in text for topic, text in chat.messages.items() if topic != "status:1")
+    await ask(world, "@onhand repo=acme/web")
+    assert await phases(world) == ["admitted", *["closed"] * 4, "admitted"]
+    assert fold(await world.store.log.read(TALK)).repository == right
+
+
 @pytest.mark.parametrize(
     ("text", "defaults", "name"),
     [

@@ -232,9 +232,12 @@ class Told(RecordingClient):
         self._error = error or (ProviderError("unavailable", "no answer") if away else None)
         self._well = well
         self.since: list[float] = []
+        self.put_off = False
 
     async def catch_up(self, since: float) -> CaughtUp:
         self.since.append(since)
+        if self.put_off:
+            return CaughtUp(put_off=True)
         if self._error and since <= self._well:
             raise self._error
         asked = Trigger(
@@ -307,6 +310,15 @@ async def test_a_look_begins_where_the_last_good_one_at_that_platform_ended(buil
             await turn(replace(then, services=services), "missed")
     assert there.since[2] == pytest.approx(now - 4 * hours, abs=15 * 60)
     assert away.since[2] == pytest.approx(now - 5 * hours, abs=15 * 60), "nothing was heard since the beginning"
+
+
+async def test_a_look_that_was_put_off_is_made_up_for_by_the_next(built: bootstrap.Built) -> None:
+    now, minutes, told = time.time(), 60.0, Told()
+    for moment in (now - 20 * minutes, now - 15 * minutes, now - 10 * minutes, now - 5 * minutes, now):
+        told.put_off = now - 20 * minutes < moment < now
+        async with at(built, lambda moment=moment: moment) as then:  # type: ignore[misc]
+            await turn(replace(then, services=replace(then.services, integrations={"memory": told})), "missed")
+    assert told.since[1:] == [told.since[1]] * 4
 
 
 async def test_a_look_that_was_noted_in_the_future_hides_nothing(built: bootstrap.Built) -> None:

@@ -232,6 +232,8 @@ class CaughtUp(Struct, frozen=True):
     read: tuple[Delivery, ...] = ()
     failed: Exception | None = None
     """What kept us from looking everywhere; the same time is looked through once more then."""
+    put_off: bool = False
+    """Whether it was too soon for a look: then the next one begins where this one would have begun."""
 
 
 class Source(Struct, frozen=True):

@@ -221,6 +221,25 @@ async def test_a_stranger_may_not_ask(client: Jira, token: Secret, key: str) -> 
     assert not await client.may_ask(THREAD, Account("jira", "nobody", "nobody"), token)
 
 
+async def test_an_answer_that_tells_of_nobody_is_no_refusal(
+    server: JiraServer, client: Jira, key: str, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice = Account("jira", server.people["alice"].id, "alice")
+    monkeypatch.setattr(server, "_shown", lambda person: {})
+    with pytest.raises(ProviderError) as untold:
+        await client.may_ask(THREAD, alice, token)
+    assert untold.value.word == "unavailable"
+
+
+async def test_an_answer_that_names_no_comment_is_none(
+    server: JiraServer, client: Jira, key: str, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_comment", lambda said, **more: {})
+    with pytest.raises(ProviderError) as untold:
+        await client.perform(say(), None, token)
+    assert untold.value.word == "unavailable"
+
+
 async def test_the_token_belongs_to_somebody(server: JiraServer, client: Jira, token: Secret) -> None:
     us = server.people["onhand"]
     assert await client.identify(token) == Account("jira", us.id, f"Onhand ({us.id})" if server.cloud else "onhand")
@@ -392,6 +411,23 @@ async def test_what_was_missed_is_read_and_means_the_same(server: JiraServer, cl
     assert {m: (t.actor, t.by, t.thread) for m, t in read.items()} == {
         m: (t.actor, t.by, t.thread) for m, t in told.items()
     }
+
+
+async def test_a_label_of_which_a_rule_told_is_not_found_a_second_time(
+    server: JiraServer, client: Jira, key: str
+) -> None:
+    """The body of a rule has no number of the change in the history, which is how the sweep would know it."""
+    began = time.time() - 1
+    rules = Jira(structs.replace(client._settings, webhook_secret=None, automation_secret=Secret("shared")), Us())
+    both = Jira(structs.replace(client._settings, automation_secret=Secret("shared")), Us())
+    await server.label(key, "alice", "onhand")
+    await server.assign(key, "alice", "onhand")
+    await server.comment(key, "alice", "@onhand fix it")
+    found = [[d.event for d in (await jira.catch_up(began)).read] for jira in (client, both, rules)]
+    assert found[0] == found[1] == ["issue_updated.labels", "issue_updated.assignee", "comment_created"]
+    assert found[2] == ["issue_updated.assignee", "comment_created"]
+    for jira in (rules, both):
+        await jira.close()
 
 
 async def test_an_issue_whose_comments_cannot_be_read_hides_no_other(

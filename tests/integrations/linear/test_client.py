@@ -15,7 +15,7 @@ from bot.core.outbound import OpenChange, Outcome, React, Receipt, Say, Status, 
 from bot.core.ports import Us
 from bot.core.secret import Secret
 from integrations.linear.client import Linear
-from tests.standins.linear import LinearServer
+from tests.standins.linear import Fault, LinearServer
 
 Json = dict[str, Any]
 
@@ -292,6 +292,21 @@ async def test_an_activity_whose_answer_was_lost_is_there_once(server, client, t
     call = client.render(asked_in(issue, session), DONE, "status:1")[0]
     made = await client.perform(call, None, token)
     assert [said["id"] for said in server.said(session)] == [made.id]
+
+
+@pytest.mark.parametrize("made", [None, [], 7, {"id": 7}])
+async def test_an_answer_of_another_form_is_none(server, client, token, alice, made) -> None:
+    session = await server.mention(server.issue("ENG", "Add is wrong"), alice, "@onhand fix it")
+    said = Say(topic="reply:1", thread=Thread("linear", "ENG", "ENG-1"), text="Hello")
+    first = await client.perform(said, None, token)
+    server.faults.append(Fault("UpdateComment", 200, {"data": {"x": {"success": True, "comment": made}}}, 1, {}))
+    with pytest.raises(ProviderError) as untold:
+        await client.perform(said, first, token)
+    assert untold.value.word == "unavailable"
+    answered = Fault("SayInSession", 200, {"data": {"x": {"success": True, "agentActivity": made}}}, 1, {}, after=True)
+    server.faults.append(answered)
+    there = await client.perform(replace(said, beneath=f"session:{session['id']}"), None, token)
+    assert [activity["id"] for activity in server.said(session)] == [there.id]
 
 
 async def test_what_is_not_allowed_is_not_tried_at_every_step(server, client, token, alice) -> None:

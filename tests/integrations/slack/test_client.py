@@ -12,7 +12,7 @@ from bot.core.errors import ConfigError, ProviderError, Rejected, Unavailable
 from bot.core.inbound import Account, Delivery, Image, Origin, Thread, Trigger, Verified
 from bot.core.mentions import Request
 from bot.core.outbound import OpenChange, Outcome, React, Receipt, Say, Status, Task
-from bot.core.ports import Forge, Illustrated, Integration, Listener, Named, Picker, ThreadOpener, Us
+from bot.core.ports import CaughtUp, Forge, Illustrated, Integration, Listener, Named, Picker, ThreadOpener, Us
 from bot.core.secret import Secret
 from integrations.slack import sweep, webhook
 from integrations.slack.client import Slack
@@ -82,6 +82,16 @@ async def test_a_message_is_posted_in_the_thread_and_then_edited(
     assert server.called("chat.postMessage")[0]["text"] == "_One_ &lt;!channel&gt;"
 
 
+async def test_an_answer_that_does_not_name_the_message_is_none(
+    server: SlackServer, client: Slack, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = await server.say("U0ALICE", "hi")
+    monkeypatch.setattr(server, "_chat_postMessage", lambda given: {"ts": ["x"]})
+    with pytest.raises(ProviderError) as untold:
+        await client.perform(say(root), None, token)
+    assert untold.value.word == "unavailable"
+
+
 async def test_a_message_that_somebody_deleted_is_said_anew(server: SlackServer, client: Slack, token: Secret) -> None:
     root = await server.say("U0ALICE", "hi")
     first = await client.perform(say(root, "One"), None, token)
@@ -142,6 +152,20 @@ async def test_progress_is_a_stream_with_task_cards_that_ends_in_words(
     assert first.id == f"stream:{last.id}"
     assert server.called("chat.postMessage") == server.called("chat.update") == []
     assert server.called("chat.startStream")[0]["recipient_user_id"] == "U0ALICE"
+
+
+async def test_a_status_that_was_asked_for_is_a_message_of_that_moment(
+    server: SlackServer, client: Slack, token: Secret
+) -> None:
+    root = await server.say("U0ALICE", "hi")
+    server.agents = True
+    await show(client, token, root, WORKING)
+    (call,) = client.render(asked(root, verb="status"), WORKING, "reply:2")
+    await client.perform(call, None, token)
+    _, reply = server.said_by_us(root)
+    assert reply["ts"] not in server.live
+    assert "Working on it" in reply["text"]
+    assert server.sessions[root] == "processing"
 
 
 async def test_a_stream_that_is_over_is_edited_as_a_message(server: SlackServer, client: Slack, token: Secret) -> None:
@@ -329,10 +353,43 @@ async def test_only_full_members_may_ask(
     assert await client.may_ask(Thread("slack", PLACE, "1.1"), account, token) is may
 
 
+@pytest.mark.parametrize(("team", "may"), [("T0OTHER", False), ("T0ORG", True)])
+async def test_nobody_of_another_organisation_may_ask_wherever_it_is_said_to_be(
+    server: SlackServer, client: Slack, token: Secret, team: str, may: bool
+) -> None:
+    """`is_stranger` is false for those with whom a channel is shared."""
+    organisation = {"enterprise_id": "E0ORG", "teams": ["T0ORG", "T0ACME"]} if may else {"enterprise_id": "E0OTHER"}
+    server.person("U0EVE", team_id=team, is_stranger=False, enterprise_user=organisation)
+    eve = Account("slack", f"{team}:U0EVE", "U0EVE")
+    assert await client.may_ask(Thread("slack", f"{team}/C0SHARED", "1.1"), eve, token) is may
+
+
+@pytest.mark.parametrize("instead", [None, [], "x", 7, {}])
+async def test_an_answer_that_tells_of_nobody_is_no_refusal(
+    server: SlackServer, client: Slack, token: Secret, instead: Any
+) -> None:
+    server.users["U0DAVE"] = instead
+    with pytest.raises(ProviderError) as untold:
+        await client.may_ask(Thread("slack", PLACE, "1.1"), Account("slack", "T0ACME:U0DAVE", "U0DAVE"), token)
+    assert untold.value.word == "unavailable"
+    assert await client.called(Account("slack", "T0ACME:U0DAVE", "U0DAVE"), token) == "U0DAVE"
+
+
 @pytest.mark.parametrize("user", ["U0GONE", "", "x y", "../x"])
 async def test_who_is_not_there_may_not_ask(server: SlackServer, client: Slack, token: Secret, user: str) -> None:
     account = Account("slack", f"T0ACME:{user}", user)
     assert not await client.may_ask(Thread("slack", PLACE, "1.1"), account, token)
+
+
+async def test_an_answer_that_tells_of_no_owner_is_none(
+    server: SlackServer, client: Slack, token: Secret, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as odd:
+        odd.setattr(server, "_auth_test", lambda given: {"team_id": None, "user_id": ["x"]})
+        with pytest.raises(ProviderError) as untold:
+            await client.identify(token)
+    assert untold.value.word == "unavailable"
+    assert (await client.identify(token)).login == BOT, "it is not remembered"
 
 
 async def test_accounts_are_known_by_team_and_member(server: SlackServer, client: Slack, token: Secret) -> None:
@@ -489,15 +546,26 @@ async def test_a_slash_command_begins_a_thread_once(server: SlackServer, client:
     assert "asked by <@U0ALICE>" in json.dumps(message["blocks"])
 
 
-@pytest.mark.parametrize("error", ["not_in_channel", "channel_not_found", "hang", "no token"])
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("not_in_channel", "Invite me"),
+        ("channel_not_found", "Invite me"),
+        ("no token", "Invite me"),
+        ("hang", "again in a moment"),
+        ("ratelimited", "again in a moment"),
+        ("internal_error", "again in a moment"),
+    ],
+)
 async def test_a_slash_command_that_cannot_begin_a_thread_is_answered(
-    server: SlackServer, client: Slack, token: Secret, error: str
+    server: SlackServer, client: Slack, token: Secret, error: str, advice: str
 ) -> None:
     fault = server.hang(r"chat\.postMessage") if error == "hang" else server.fail(r"chat\.postMessage", error)
     delivery = await client.open_thread(commanded(), None if error == "no token" else token)
     fault.release()
     assert delivery.triggers == ()
     assert json.loads(delivery.answer or b"")["response_type"] == "ephemeral"
+    assert advice in json.loads(delivery.answer or b"")["text"]
 
 
 async def test_over_a_socket_the_same_deliveries_come_and_are_acknowledged(server: SlackServer, client: Slack) -> None:
@@ -571,8 +639,20 @@ async def test_what_was_said_while_we_were_away_is_found(server: SlackServer, cl
     ]
     assert triggers[0].meaning == f"slack:T0ACME:C0DEV:{asked_for}"
     assert len({delivery.id for delivery in found}) == 3
-    assert (await client.catch_up(time.time() - sweep.AWAY / 2)).read == ()
+    assert await client.catch_up(time.time() - sweep.AWAY / 2) == CaughtUp(put_off=True)
     assert len((await client.catch_up(time.time() - 2 * sweep.AWAY)).read) == 4
+
+
+async def test_what_was_said_before_we_were_called_is_not_said_to_us(server: SlackServer, client: Slack) -> None:
+    since = time.time() - 2 * sweep.AWAY
+    root = await server.say("U0CAROL", "login is broken")
+    await server.say("U0BOB", "I will look at it tomorrow", root=root)
+    mention = await server.say("U0ALICE", f"<@{BOT}> fix it", root=root)
+    after = await server.say("U0BOB", "and add a test", root=root)
+    command = (await client._api.call(Secret(server.token), "chat_postMessage", channel="C0DEV", text="fix it"))["ts"]
+    below = await server.say("U0BOB", "and this", root=command)
+    found = (await client.catch_up(since)).read
+    assert [delivery.triggers[0].origin.id for delivery in found] == [mention, after, below]
 
 
 async def test_a_channel_that_fails_hides_no_other(server: SlackServer, client: Slack) -> None:

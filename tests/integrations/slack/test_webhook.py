@@ -266,9 +266,19 @@ def test_what_is_said_in_a_thread_belongs_to_it() -> None:
 
 def test_people_of_two_workspaces_are_two() -> None:
     payload = json.loads(RECORDED["message__direct"].body)
-    (other,) = posted({**payload, "team_id": "T0OTHER"}).triggers
+    delivered_for = [{**payload["authorizations"][0], "team_id": "T0OTHER"}]
+    (other,) = posted({**payload, "team_id": "T0OTHER", "authorizations": delivered_for}).triggers
     assert other.actor.id == "T0OTHER:U0ALICE" != trigger("message__direct").actor.id
     assert other.meaning != trigger("message__direct").meaning
+
+
+def test_a_channel_that_another_organisation_shares_is_asked_in_from_our_workspace() -> None:
+    payload = json.loads(RECORDED["app_mention__in_a_channel"].body)
+    (shared,) = posted({**payload, "team_id": "T0OTHER", "is_ext_shared_channel": True}).triggers
+    assert shared == trigger("app_mention__in_a_channel")
+    of_all = [{"team_id": None, "user_id": "U0ONHAND", "is_bot": True, "is_enterprise_install": True}]
+    (everywhere,) = posted({**payload, "authorizations": of_all}).triggers
+    assert everywhere == shared
 
 
 def test_verbs_are_read() -> None:
@@ -296,6 +306,22 @@ def test_a_button_in_an_app_of_the_whole_organisation_belongs_to_the_persons_wor
 def test_a_chosen_repository_is_in_the_trigger_and_nothing_is_said() -> None:
     found = trigger("block_actions.repository__chosen")
     assert (found.repository, found.request) == (Repository("github", "acme/app"), Request())
+
+
+def test_who_chose_a_wrong_repository_chooses_again() -> None:
+    payload = json.loads(RECORDED["block_actions.repository__chosen"].body)
+    names = [
+        "github:acme/ap",
+        "github:acme/app",
+        "gitlab:acme/app",
+        f"github:acme/{'a' * 100}",
+        f"github:acme/{'a' * 99}b",
+    ]
+    chosen = [{**payload["actions"][0], "selected_option": {"value": name}} for name in (*names, names[0])]
+    found = [posted({**payload, "actions": [action]}) for action in chosen]
+    assert len({delivery.triggers[0].meaning for delivery in found}) == len(names)
+    assert len({delivery.id for delivery in found}) == len(names)
+    assert found[0].id == found[-1].id
 
 
 def test_a_menu_that_searches_is_answered_with_what_was_found() -> None:
