@@ -2,9 +2,12 @@
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from redis.asyncio import Redis
 
@@ -15,6 +18,8 @@ from bot.core.events import Draft, Waiting
 from bot.core.inbound import Account, Delivery, Origin, Repository, Thread, Trigger
 from bot.core.mentions import Request
 from bot.redis_server import EmbeddedRedis
+from bot.store import upgrade
+from tests.conftest import PostgresServer
 from tests.test_redis_server import servers_on
 
 THREAD = Thread("github", "acme/app", "1")
@@ -106,3 +111,27 @@ async def test_a_redis_that_takes_no_writes_is_named_with_the_reason(
         await client.execute_command("CONFIG", "SET", "maxmemory", "0")
     assert reason in found["redis"]
     assert found["database"] == "ok"
+
+
+async def test_a_postgresql_that_takes_no_writes_is_named_with_the_reason(
+    postgres: PostgresServer, redis_url: str, tmp_path: Path
+) -> None:
+    with postgres.database("migrated") as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            name = connection.info.dbname
+            connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+        async with bootstrap.build(with_people(url, redis_url, tmp_path)) as built:
+            found = await built.check()
+    assert "read-only transaction" in found["database"]
+    assert found["redis"] == "ok"
+
+
+async def test_a_sqlite_that_takes_no_writes_is_named_with_the_reason(redis_url: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/onhand.sqlite"
+    await upgrade(url)
+    async with bootstrap.build(with_people(url, redis_url, tmp_path)) as built:
+        assert (await built.check())["database"] == "ok"
+        with closing(sqlite3.connect(tmp_path / "onhand.sqlite")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            found = await built.check()
+    assert "locked" in found["database"]
