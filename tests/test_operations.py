@@ -51,6 +51,19 @@ async def test_an_account_is_linked_without_redis_and_what_waited_for_it_is_left
         assert await built.services.inbox.unanswered(0) == [(conversation_id(THREAD), 1, "connected")]
 
 
+async def test_who_waits_for_a_person_is_no_fault_that_doctor_finds(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = with_people(f"sqlite:///{tmp_path}/onhand.sqlite", redis_url, tmp_path)
+    await upgrade(f"sqlite:///{tmp_path}/onhand.sqlite")
+    await ask_and_wait(settings)
+    with closing(sqlite3.connect(tmp_path / "onhand.sqlite")) as raw, raw:
+        raw.execute("UPDATE requests SET asked_at = asked_at - 1000")
+    await doctor.doctor(settings, as_json=False)
+    waits = "ok    queue              0 requests unanswered for ten minutes; 1 wait for a person's account or answer"
+    assert waits in capsys.readouterr().out
+
+
 def with_people(database_url: str, redis_url: str, home: Path) -> config.Settings:
     return config.load(
         {
