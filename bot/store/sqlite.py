@@ -97,14 +97,16 @@ class Sqlite:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _transact, self._reader, work)
 
     def _check(self) -> None:
-        """Raise Unavailable when another file has taken the place of ours, or of its log: what is committed to it is lost with it."""
+        """Raise Unavailable when the file or its log is not in its place any more: what is committed to it is lost with it."""
         self._sync.check()
         try:
             in_its_place = self._opened is None or os.path.samestat(self._opened, self._path.stat())
         except OSError:
             in_its_place = False
         if not in_its_place:
-            raise Unavailable(f"{self._path} was deleted or replaced while it was in use; start all processes of onhand again")
+            raise Unavailable(
+                f"{self._path} was deleted or replaced while it was in use; start all processes of onhand again"
+            )
 
     def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> tuple[T, int]:
         """Carry out a transaction on the plain connection: SQLAlchemy's begin and commit cost as much as an insert."""

@@ -217,9 +217,10 @@ async def test_a_file_that_was_deleted_or_replaced_while_it_was_open_takes_no_mo
     await database.connect()
     await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
     if replaced:  # as by somebody who plays a backup back
-        shutil.copy(migrated_sqlite, impatient.with_name("backup")).replace(impatient)
+        shutil.copy(migrated_sqlite, impatient.with_name("backup"))
+        os.replace(impatient.with_name("backup"), impatient)
     else:
-        impatient.unlink()
+        os.unlink(impatient)
     with pytest.raises(Unavailable, match=r"onhand\.db was deleted or replaced"):
         await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
     for few in (True, False):
