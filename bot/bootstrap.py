@@ -51,8 +51,8 @@ class Built:
     stack: AsyncExitStack
 
     async def check(self) -> dict[str, str]:
-        """Return `ok` or what is wrong, for the database and for Redis."""
-        return {"database": await _try(self.store.conversations.list(1)), "redis": await _try(self.bus.check())}
+        """Return `ok` or what is wrong, for the database and for Redis: whether each takes what it is given."""
+        return {"database": await _try(self.store.database.check()), "redis": await _try(self.bus.check())}
 
     async def workshop(self) -> Workshop:
         """Open what a worker needs beside the services. Takes seconds: its libraries are imported here."""

@@ -19,7 +19,7 @@ from redis.asyncio import ConnectionPool
 from redis.exceptions import RedisError, ResponseError
 
 from bot.core.batches import Batches
-from bot.core.errors import Unavailable
+from bot.core.errors import ConfigError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +72,16 @@ def bell(queue: str) -> str:
 
 
 def connect(url: str) -> ArqRedis:
-    """Return a client for the URL; it connects when it is first used, and again after a loss."""
-    pool = ConnectionPool.from_url(url, socket_connect_timeout=5, health_check_interval=30, max_connections=200)
+    """Return a client for the URL; it connects when it is first used, and again after a loss.
+
+    Raises ConfigError for what is no such URL, without it: it may hold a password.
+    """
+    try:
+        pool = ConnectionPool.from_url(url, socket_connect_timeout=5, health_check_interval=30, max_connections=200)
+    except ValueError:
+        raise ConfigError(
+            "ONHAND_REDIS_URL: expected redis://host:port/number, rediss://... or unix:///path; what is set cannot be read"
+        ) from None
     return ArqRedis(connection_pool=pool, job_serializer=encode_job, job_deserializer=decode_job)
 
 

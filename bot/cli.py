@@ -49,8 +49,12 @@ def _settings() -> config.Settings:
 def _run(
     work: Callable[[config.Settings], Coroutine[Any, Any, T]],
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    *,
+    needs_home: bool = True,
 ) -> T:
     settings = _settings()
+    if needs_home:
+        config.check_home(settings.home)
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         return runner.run(work(settings))
 
@@ -109,7 +113,7 @@ def demo(as_json: bool) -> None:
     """
     from bot.commands import demo as story
 
-    sys.exit(_run(lambda settings: story.demo(settings, as_json)))
+    sys.exit(_run(lambda settings: story.demo(settings, as_json), needs_home=False))
 
 
 # --- looking and checking

@@ -7,15 +7,16 @@ from the section that bears its name.
 import ast
 import difflib
 import inspect
+import os
 import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import platformdirs
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from bot.core.errors import ConfigError
 from bot.core.secret import MASK, Secret
@@ -23,6 +24,10 @@ from bot.core.secret import MASK, Secret
 PREFIX = "ONHAND_"
 
 S = TypeVar("S", bound=Struct)
+
+AtLeastOne = Annotated[int, Meta(ge=1)]
+NoneOrMore = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
 
 
 class Auth(Struct, frozen=True, kw_only=True):
@@ -43,7 +48,7 @@ class Llm(Struct, frozen=True, kw_only=True):
     """Address of the model's API, where it is not the provider's own."""
     api_key: Secret | None = None
     """Key for the model's API."""
-    timeout: float = 300.0
+    timeout: Positive = 300.0
     """Seconds to wait for one answer; one that does not come is asked for again, three times as long in all."""
 
 
@@ -55,11 +60,11 @@ class Sandbox(Struct, frozen=True, kw_only=True):
     open: one that is loses what it has not pushed, and boxes of the former kind are not removed any more."""
     image: str = "onhand-sandbox"
     """Image of a container backend."""
-    cpus: float = 2.0
+    cpus: Positive = 2.0
     """Processor cores that a box may use."""
-    memory: int = 4096
+    memory: AtLeastOne = 4096
     """Memory of a box in MB."""
-    pids: int = 512
+    pids: AtLeastOne = 512
     """Processes that a box may have."""
     network: Literal["none", "open"] = "none"
     """What a box reaches: none or open."""
@@ -68,25 +73,25 @@ class Sandbox(Struct, frozen=True, kw_only=True):
 class Limits(Struct, frozen=True, kw_only=True):
     """`[limits]`"""
 
-    steps: int = 100
+    steps: AtLeastOne = 100
     """Model calls in a run."""
-    cost_usd: float = 5.0
+    cost_usd: Positive = 5.0
     """US dollars that a run may cost."""
-    minutes: float = 30.0
+    minutes: Positive = 30.0
     """Minutes that a run may take."""
-    command_seconds: float = 120.0
+    command_seconds: Positive = 120.0
     """Seconds that one command may take."""
-    concurrent_runs: int = 8
+    concurrent_runs: AtLeastOne = 8
     """Runs at the same time in one worker."""
-    per_person: int = 30
+    per_person: NoneOrMore = 30
     """Requests in an hour that are admitted of one person; 0 is no limit, here and below."""
-    per_repository: int = 60
+    per_repository: NoneOrMore = 60
     """Requests in an hour that are admitted in one repository."""
-    per_thread: int = 20
+    per_thread: NoneOrMore = 20
     """Requests in an hour that are admitted in one thread."""
-    loop_requests: int = 10
+    loop_requests: NoneOrMore = 10
     """Requests in a thread that look like a loop when they come within loop_minutes; it is left alone for as long then."""
-    loop_minutes: float = 10.0
+    loop_minutes: Annotated[float, Meta(ge=0)] = 10.0
     """Minutes within which they come."""
 
 
@@ -99,7 +104,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     """How people reach the page; default http://HOST:PORT."""
     host: str = "127.0.0.1"
     """Address to bind to."""
-    port: int = 3000
+    port: Annotated[int, Meta(ge=0, le=65535)] = 3000
     """Port to bind to; 0 takes a free one."""
     database_url: Secret | None = None
     """postgresql://... or sqlite:///...; default: SQLite in the data folder."""
@@ -146,7 +151,11 @@ def load(environment: Mapping[str, str], file: Path | None = None) -> Settings:
     if file is not None or path.exists():
         _merge(tree, _read_toml(path), origins, path.name)
     _merge(tree, _from_environment(environment), origins, "environment")
-    models = {k: tree["llm"].pop(k) for k in list(tree.get("llm", {})) if isinstance(tree["llm"][k], dict)}
+    for name in _PARTS:
+        if not isinstance(tree.get(name, {}), dict):
+            raise ConfigError(f"{_variable(name)}: expected a section of settings, found a value; see docs/settings.md")
+    named = {k: tree["llm"].pop(k) for k in list(tree.get("llm", {})) if isinstance(tree["llm"][k], dict)}
+    models = {name: section(Llm, values, f"llm__{name}") for name, values in named.items()}
     known = set(Settings.__struct_fields__) - set(_NOT_SET_BY_PEOPLE)
     sections = {name: tree.pop(name) for name in list(tree) if name not in known and isinstance(tree[name], dict)}
     for name in tree.keys() - known:
@@ -193,12 +202,21 @@ def describe(struct: type) -> dict[str, str]:
     return found
 
 
+def check_home(home: Path) -> None:
+    """Raise ConfigError for a data folder that this user could neither use nor make."""
+    there = next(folder for folder in (home.absolute(), *home.absolute().parents) if os.path.lexists(folder))
+    if not there.is_dir():
+        raise ConfigError(f"ONHAND_HOME: expected a folder, {there} is none")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"ONHAND_HOME: expected a folder that this user can write to, {there} is none")
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,8 @@ def test_config_shows_values_and_origins_and_no_secret(onhand: Shell) -> None:
         (["config"], {"ONHAND_GITHUB__TOKE": "x"}, "did you mean TOKEN"),
         (["worker"], {"ONHAND_SANDBOX__KIND": "moon"}, "no sandboxe named 'moon'"),
         (["serve"], {"ONHAND_AUTH__STRATEGY": "moon"}, "'moon'"),
+        (["serve"], {"ONHAND_REDIS_URL": "canary-moon"}, "ONHAND_REDIS_URL: expected redis://host"),
+        (["users", "list"], {"ONHAND_HOME": __file__}, "ONHAND_HOME: expected a folder"),
         (["nonsense"], {}, "No such command"),
         (["users", "link", "alice"], {}, "SERVICE:LOGIN"),
         (["replay", "gitlab", __file__], {}, "not configured"),
@@ -72,6 +75,15 @@ def test_wrong_use_is_status_2_and_says_what_is_right(
     done = onhand(*arguments, **environment)
     assert done.returncode == 2, done.stderr
     assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_somebody_else_has_is_named(onhand: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = onhand("serve", ONHAND_PORT=str(port))
+    assert done.returncode == 1
+    assert f"cannot listen at 127.0.0.1 port {port}" in done.stderr
     assert "Traceback" not in done.stderr
 
 

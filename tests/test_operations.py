@@ -2,9 +2,12 @@
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 from redis.asyncio import Redis
 
@@ -15,6 +18,8 @@ from bot.core.events import Draft, Waiting
 from bot.core.inbound import Account, Delivery, Origin, Repository, Thread, Trigger
 from bot.core.mentions import Request
 from bot.redis_server import EmbeddedRedis
+from bot.store import upgrade
+from tests.conftest import PostgresServer
 from tests.test_redis_server import servers_on
 
 THREAD = Thread("github", "acme/app", "1")
@@ -44,6 +49,19 @@ async def test_an_account_is_linked_without_redis_and_what_waited_for_it_is_left
     assert said.startswith("github:alice (7) belongs to ada; 1 waiting request will go on when Redis is back (Redis is")
     async with bootstrap.build(away) as built:
         assert await built.services.inbox.unanswered(0) == [(conversation_id(THREAD), 1, "connected")]
+
+
+async def test_who_waits_for_a_person_is_no_fault_that_doctor_finds(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = with_people(f"sqlite:///{tmp_path}/onhand.sqlite", redis_url, tmp_path)
+    await upgrade(f"sqlite:///{tmp_path}/onhand.sqlite")
+    await ask_and_wait(settings)
+    with closing(sqlite3.connect(tmp_path / "onhand.sqlite")) as raw, raw:
+        raw.execute("UPDATE requests SET asked_at = asked_at - 1000")
+    await doctor.doctor(settings, as_json=False)
+    waits = "ok    queue              0 requests unanswered for ten minutes; 1 wait for a person's account or answer"
+    assert waits in capsys.readouterr().out
 
 
 def with_people(database_url: str, redis_url: str, home: Path) -> config.Settings:
@@ -106,3 +124,27 @@ async def test_a_redis_that_takes_no_writes_is_named_with_the_reason(
         await client.execute_command("CONFIG", "SET", "maxmemory", "0")
     assert reason in found["redis"]
     assert found["database"] == "ok"
+
+
+async def test_a_postgresql_that_takes_no_writes_is_named_with_the_reason(
+    postgres: PostgresServer, redis_url: str, tmp_path: Path
+) -> None:
+    with postgres.database("migrated") as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            name = connection.info.dbname
+            connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'.encode())
+        async with bootstrap.build(with_people(url, redis_url, tmp_path)) as built:
+            found = await built.check()
+    assert "read-only transaction" in found["database"]
+    assert found["redis"] == "ok"
+
+
+async def test_a_sqlite_that_takes_no_writes_is_named_with_the_reason(redis_url: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/onhand.sqlite"
+    await upgrade(url)
+    async with bootstrap.build(with_people(url, redis_url, tmp_path)) as built:
+        assert (await built.check())["database"] == "ok"
+        with closing(sqlite3.connect(tmp_path / "onhand.sqlite")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            found = await built.check()
+    assert "locked" in found["database"]

@@ -12,7 +12,7 @@ from arq import cron
 from arq.cron import CronJob
 
 from bot.core.conversation import fold
-from bot.core.errors import OnhandError, SandboxError, Unavailable
+from bot.core.errors import OnhandError, SandboxGone, Unavailable
 from bot.core.in_turn import in_turn
 from bot.core.inbound import Delivery
 from bot.core.ports import InLine, Services, Workshop
@@ -76,7 +76,7 @@ async def _removed(services: Services, shop: Workshop, box: str, conversation_id
         if not events or (state := fold(events)).running() or state.open("asked", "admitted"):
             return False
         log.info("a box that nobody uses is removed")
-        with suppress(SandboxError):
+        with suppress(SandboxGone):  # its run was quicker
             await shop.sandboxes.remove(box)
             return True
         return False

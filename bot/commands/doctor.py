@@ -59,9 +59,7 @@ async def _findings(settings: Settings, redactor: Redactor) -> AsyncIterator[Fin
             yield Finding("settings", True, f"data folder {settings.home}")
             for part, state in (await built.check()).items():
                 yield Finding(part, state == "ok", state)
-            unanswered = await built.services.inbox.unanswered(older_than=600)
-            advice = "; where a token is not accepted, they are tried once an hour" if unanswered else ""
-            yield Finding("queue", not unanswered, f"{len(unanswered)} requests unanswered for ten minutes{advice}")
+            yield _queue([phase for _, _, phase in await built.services.inbox.unanswered(older_than=600)])
             for finding in of_sweeps(await built.services.sweeps.list(), time.time()):
                 yield finding
             for name, integration in built.services.integrations.items():
@@ -76,6 +74,15 @@ async def _findings(settings: Settings, redactor: Redactor) -> AsyncIterator[Fin
     yield await _tried("sandbox", lambda: bootstrap.open_sandboxes(settings).check())
     model = settings.llm.model
     yield Finding("model", bool(model), model or "none; set ONHAND_LLM__MODEL and ONHAND_LLM__API_KEY")
+
+
+def _queue(phases: Sequence[str]) -> Finding:
+    """Say how many requests have been open for long. Those that wait for a person are none of the operator's."""
+    waiting = phases.count("waiting")
+    ours = len(phases) - waiting
+    advice = "; where a token is not accepted, they are tried once an hour" if ours else ""
+    people = f"; {waiting} wait for a person's account or answer" if waiting else ""
+    return Finding("queue", not ours, f"{ours} requests unanswered for ten minutes{advice}{people}")
 
 
 def of_sweeps(swept: Sequence[Sweep], now: float) -> Iterator[Finding]:

@@ -66,9 +66,13 @@ async def serve(settings: Settings, host: str | None, port: int | None) -> None:
         )
         server = uvicorn.Server(config)
         beside = [asyncio.create_task(_end_when(stop, server)), asyncio.create_task(end_slow_requests(server))]
-        await server.serve()
-        for task in beside:
-            task.cancel()
+        try:
+            await server.serve()
+        except SystemExit:  # uvicorn's, with the reason in the log
+            raise OnhandError(f"cannot listen at {config.host} port {config.port}; see above") from None
+        finally:
+            for task in beside:
+                task.cancel()
 
 
 async def _end_when(stop: asyncio.Event, server: uvicorn.Server) -> None:

@@ -57,6 +57,11 @@ class Database:
         """Finish what was begun and let go."""
         await self._driver.close()
 
+    async def check(self) -> None:
+        """Write what stands there already: a database that can be read may take no writes. Raises Unavailable, and why."""
+        same = text("UPDATE alembic_version SET version_num = version_num")
+        await self.write(lambda connection: connection.execute(same), durable=False)
+
     async def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
         """Return what `work` returns, once it is committed. What `work` raises undoes it and is raised here.
 

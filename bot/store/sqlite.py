@@ -7,6 +7,7 @@ before it is synced, and lets something durable follow from it, syncs it along w
 """
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable
@@ -45,6 +46,9 @@ class Sqlite:
         self._reader = sqlite_engine(url, busy_seconds, begin="BEGIN")
         self._waiting = ThreadPoolExecutor(1, "onhand-write")
         self._threads = ThreadPoolExecutor(_READERS, "onhand-read")
+        self._path = Path(str(url.database))
+        self._opened: os.stat_result | None = None
+        """Of the file, when it was opened. To hold it open ourselves and close it would let go of SQLite's own locks on it."""
         self._sync = LogSync(Path(f"{url.database}-wal"))
         self._connection: Connection | None = None
         self._pages, self._catching_up = 0, False
@@ -53,6 +57,7 @@ class Sqlite:
     async def open(self) -> None:
         with unavailable_sqlite():
             self._connection = self._quick.connect()
+        self._opened = self._path.stat()
         self._sync.start()
 
     async def close(self) -> None:
@@ -70,7 +75,7 @@ class Sqlite:
     async def write(self, work: Callable[[Connection], T], *, durable: bool) -> T:
         if self._connection is None:
             raise Unavailable("the database is closed")
-        self._sync.check()
+        self._check()
         with unavailable_sqlite():
             try:
                 result, rows = self._write_at_once(self._connection, work)
@@ -84,12 +89,24 @@ class Sqlite:
         return result
 
     async def read(self, work: Callable[[Connection], T], *, few: bool) -> T:
-        self._sync.check()
+        self._check()
         with unavailable_sqlite():
             if few and self._connection is not None:
                 with suppress(OperationalError):  # somebody repairs the log at this moment: the thread waits for that
                     return work(self._connection)
             return await asyncio.get_running_loop().run_in_executor(self._threads, _transact, self._reader, work)
+
+    def _check(self) -> None:
+        """Raise Unavailable when the file or its log is not in its place any more: what is committed to it is lost with it."""
+        self._sync.check()
+        try:
+            in_its_place = self._opened is None or os.path.samestat(self._opened, self._path.stat())
+        except OSError:
+            in_its_place = False
+        if not in_its_place:
+            raise Unavailable(
+                f"{self._path} was deleted or replaced while it was in use; start all processes of onhand again"
+            )
 
     def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> tuple[T, int]:
         """Carry out a transaction on the plain connection: SQLAlchemy's begin and commit cost as much as an insert."""

@@ -22,7 +22,7 @@ async def health() -> dict[str, str]:
 
 @get("/ready", tags=["service"])
 async def ready(state: State) -> Response[dict[str, str]]:
-    """Say whether the database can be reached, and Redis takes what it is given."""
+    """Say whether the database and Redis take what they are given."""
     found = await state.built.check()
     return Response(found, status_code=200 if all(v == "ok" for v in found.values()) else 503)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bot.core.errors import SandboxError, SandboxGone
 from bot.flows import desk, work
 from bot.flows.ahead import BoxesAhead, labels_of
 from tests.flows.conftest import CONVERSATION, Boxes, World
@@ -137,15 +138,26 @@ async def test_the_sweep_leaves_a_box_for_as_long_as_its_run_may_still_come(worl
     assert box.state not in world.boxes.living
 
 
-async def test_a_box_that_cannot_be_removed_keeps_no_other_from_its_turn(world: World, ahead: BoxesAhead) -> None:
+@pytest.mark.parametrize("refusal", [PermissionError, SandboxError])
+async def test_a_box_that_cannot_be_removed_is_said_and_keeps_no_other_from_its_turn(
+    world: World, ahead: BoxesAhead, refusal: type[Exception]
+) -> None:
     await _admit(world, ahead)
     await world.run()
     stays, goes = [await ahead.create(labels_of(CONVERSATION)) for _ in range(2)]
-    shop = replace(world.shop, sandboxes=Stubborn(world.boxes, stays.state))  # type: ignore[arg-type]
-    with pytest.raises(PermissionError):
+    shop = replace(world.shop, sandboxes=Stubborn(world.boxes, stays.state, refusal))  # type: ignore[arg-type]
+    with pytest.raises(refusal, match="somebody else"):
         await sweeps.boxes(world.services, shop)
     assert stays.state in world.boxes.living
     assert goes.state not in world.boxes.living
+
+
+async def test_a_box_that_is_gone_when_its_turn_comes_is_no_trouble(world: World, ahead: BoxesAhead) -> None:
+    await _admit(world, ahead)
+    await world.run()
+    gone = await ahead.create(labels_of(CONVERSATION))
+    shop = replace(world.shop, sandboxes=Stubborn(world.boxes, gone.state, SandboxGone))  # type: ignore[arg-type]
+    assert await sweeps.boxes(world.services, shop) == 0
 
 
 class Listed:
@@ -164,11 +176,11 @@ class Listed:
 class Stubborn(Listed):
     """One of them cannot be removed."""
 
-    def __init__(self, boxes: Boxes, state: str) -> None:
+    def __init__(self, boxes: Boxes, state: str, refusal: type[Exception]) -> None:
         super().__init__(boxes)
-        self._state = state
+        self._state, self._refusal = state, refusal
 
     async def remove(self, state: str) -> None:
         if state == self._state:
-            raise PermissionError(f"{state} belongs to somebody else")
+            raise self._refusal(f"{state} belongs to somebody else")
         await super().remove(state)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -205,6 +206,26 @@ async def test_a_log_that_was_deleted_while_it_was_open_takes_no_more(impatient:
     impatient.with_name("onhand.db-wal").unlink()
     with pytest.raises(Unavailable, match="deleted"):
         await database.write(lambda connection: connection.execute(text("DELETE FROM users")), durable=durable)
+    await database.close()
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+async def test_a_file_that_was_deleted_or_replaced_while_it_was_open_takes_no_more(
+    impatient: Path, replaced: bool, migrated_sqlite: Path
+) -> None:
+    database = Database(f"sqlite:///{impatient}")
+    await database.connect()
+    await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
+    if replaced:  # as by somebody who plays a backup back
+        shutil.copy(migrated_sqlite, impatient.with_name("backup"))
+        os.replace(impatient.with_name("backup"), impatient)
+    else:
+        os.unlink(impatient)
+    with pytest.raises(Unavailable, match=r"onhand\.db was deleted or replaced"):
+        await database.write(lambda connection: connection.execute(text("DELETE FROM users")))
+    for few in (True, False):
+        with pytest.raises(Unavailable, match=r"onhand\.db was deleted or replaced"):
+            await database.read(count_users, few=few)
     await database.close()
 
 
