@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _SLACK = 30.0  # seconds beyond a command's own limit, in which the server ends it
 _FILE_SECONDS = 120.0
 _MOST_OUTPUT = 256 * 1024
-_ENTER = b'builtin cd -- "$WORKSPACE"'  # the shell is in the folder that was there before
+_ENTER = b'builtin test . -ef "$PWD" || builtin cd -- "$PWD"'  # the shell may be in the folder that was there before
 
 
 class Engine(Protocol):
@@ -34,7 +34,7 @@ class Engine(Protocol):
         ...
 
     async def lay_again(self, peer: Peer) -> bool:
-        """Do it again for a box that was started again; False where it had not been done, or is done. Raises SandboxError."""
+        """Do it again for a box that was started again, once; False where it had not been done. Raises SandboxError."""
         ...
 
     async def pause(self) -> None:

@@ -52,16 +52,15 @@ def lay(folder: BoxFolder, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> 
 def lay_again(folder: BoxFolder, peer: Peer) -> bool:
     """Do what `lay` did, with what the box changed since, where its server was started again and does not see that.
 
-    Whoever started it may not have lived to do so. False where nothing was laid, or it is seen. Raises SandboxError.
+    Whoever started it may not have lived to do so. False where nothing was laid. Raises SandboxError.
     """
     over = folder.path / "over"
     if not (over / "tree").is_symlink():
         return False
     tree = (over / "tree").readlink()
     try:
-        if overlay.lies_at(peer.pid, "/workspace"):
-            return False
-        overlay.mount(peer.pid, tree, over / "upper", over / "work", "/workspace")
+        if not overlay.lies_at(peer.pid, "/workspace"):
+            overlay.mount(peer.pid, tree, over / "upper", over / "work", "/workspace")
     except OSError as error:
         raise SandboxError(f"the working copy of box {folder.id} cannot be laid over {tree} again: {error}") from None
     return True

@@ -21,7 +21,7 @@ from bot.core.ports import Sandbox, Sandboxes
 from bot.core.secret import Secret
 from sandbox import layers, overlay
 from sandbox.box import Box
-from sandbox.connection import Connection, connect
+from sandbox.connection import Connection, Peer, connect
 from sandbox.home import BoxFolder, box_of, new_box
 from sandbox.inside.output import KEEP, Output
 from sandbox.inside.wire import MAX_LINE, VERSION, frame, parse
@@ -477,7 +477,7 @@ class _Killed(BaseException):
 
 
 async def _started_again_by_one_that_was_killed(
-    sandboxes: Sandboxes, tmp_path: Path, killed: pytest.MonkeyPatch
+    sandboxes: Sandboxes, tmp_path: Path, killed: pytest.MonkeyPatch, laid: bool
 ) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree/code.py").write_text("of the repository")
@@ -486,7 +486,11 @@ async def _started_again_by_one_that_was_killed(
     await box.run("echo work >kept; rm /run/onhand/socket")
     await box.close()
 
-    def lay_again(*_: object) -> bool:
+    lay = layers.lay_again
+
+    def lay_again(folder: BoxFolder, peer: Peer) -> bool:
+        if laid:
+            lay(folder, peer)
         raise _Killed
 
     with killed.context() as here:
@@ -505,19 +509,29 @@ async def _started_again_by_one_that_was_killed(
     await once_more.remove()
 
 
+@pytest.mark.parametrize("laid", [False, True], ids=["before it was laid", "before the shell entered it"])
 async def test_a_working_copy_is_laid_again_though_whoever_started_its_box_was_killed(
-    local: Sandboxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need: Callable[[object, str], None]
+    local: Sandboxes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    need: Callable[[object, str], None],
+    laid: bool,
 ) -> None:
     need(not overlay.why_not(tmp_path), "overlays")
-    await _started_again_by_one_that_was_killed(local, tmp_path, monkeypatch)
+    await _started_again_by_one_that_was_killed(local, tmp_path, monkeypatch, laid)
 
 
 @pytest.mark.docker
+@pytest.mark.parametrize("laid", [False, True], ids=["before it was laid", "before the shell entered it"])
 async def test_a_working_copy_is_laid_again_in_a_container_though_whoever_started_it_was_killed(
-    docker: Sandboxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need: Callable[[object, str], None]
+    docker: Sandboxes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    need: Callable[[object, str], None],
+    laid: bool,
 ) -> None:
     need(not overlay.why_not(tmp_path), "overlays")
-    await _started_again_by_one_that_was_killed(docker, tmp_path, monkeypatch)
+    await _started_again_by_one_that_was_killed(docker, tmp_path, monkeypatch, laid)
 
 
 @pytest.mark.parametrize("state", ["", "{}", "[]", '{"box": "../../etc"}', '{"box": 3}', '{"box": "ABC"}', "\0"])
