@@ -8,7 +8,7 @@ from msgspec import Struct, structs
 
 from bot.core.conversation import conversation_id
 from bot.core.errors import ProviderError, Refused, Rejected, Unavailable
-from bot.core.inbound import Delivery, Inbound, Repository, Thread, Trigger, Verified
+from bot.core.inbound import Delivery, Inbound, Repository, Thread, Trigger
 from bot.core.ports import Integration, Picker, Services, ThreadOpener
 from bot.core.secret import Secret
 from bot.flows.identity import bots_token
@@ -31,21 +31,20 @@ class Receipt(Struct, frozen=True):
     """What the platform wants to hear (JSON, or nothing at all), in place of our own answer."""
 
 
-async def receive(services: Services, service: str, inbound: Inbound) -> Receipt:
-    """Verify and understand a delivery; if it asks for work, store it and ring the doorbell.
-
-    Raises Rejected (401, 400, 404). When it returns `accepted`, the request is in the database. One that asks for nothing
-    touches neither database nor Redis.
-    """
+def read(services: Services, service: str, inbound: Inbound) -> tuple[Integration, Delivery]:
+    """Return the integration of this name, and what it verified and understood. Raises Rejected (401, 400, 404)."""
     integration = services.integrations.get(service)
     if integration is None:
         raise Rejected("no_endpoint", f"there is no integration named {service!r}", 404)
-    return await take(services, integration, integration.verify(inbound, services.clock()))
+    return integration, integration.parse(integration.verify(inbound, services.clock()))
 
 
-async def take(services: Services, integration: Integration, verified: Verified) -> Receipt:
-    """Understand a delivery of which it is known who sent it; as `receive` after that. Raises Rejected (400)."""
-    delivery = integration.parse(verified)
+async def take(services: Services, integration: Integration, delivery: Delivery) -> Receipt:
+    """If a delivery asks for work, store it and ring the doorbell.
+
+    When it returns `accepted`, the request is in the database. One that asks for nothing touches neither database nor Redis.
+    What was sent is not held any more: many may wait here for a slow database, and a body has up to 25 MB.
+    """
     if delivery.search is not None and isinstance(integration, Picker):
         body = integration.options(await _found(services, delivery.search))
         return Receipt("ignored", delivery.event, reason="search", body=body)

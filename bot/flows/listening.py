@@ -35,7 +35,7 @@ async def _listen(services: Services, integration: Integration, listener: Listen
     """Listen for ever; after a refusal again, ever more seldom."""
 
     async def taken(verified: Verified) -> bytes | None:
-        return (await take(services, integration, verified)).body
+        return (await take(services, integration, integration.parse(verified))).body
 
     pause = _FIRST_PAUSE
     while True:

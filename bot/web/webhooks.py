@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -30,11 +31,11 @@ _encode = msgspec.json.Encoder().encode
 
 class _Answer(NamedTuple):
     status: int
-    body: dict[str, Any]
+    word: str
+    """What became of the delivery."""
+    body: bytes
     event: str = ""
     """The event's name; "" when it is not known."""
-    wanted: bytes | None = None
-    """What the platform wants to hear in place of `body`."""
 
 
 class Webhooks:
@@ -48,46 +49,50 @@ class Webhooks:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one delivery."""
-        service, _, rest = scope["path"].removeprefix(PREFIX).rstrip("/").partition("/")
+        service, _, rest = scope["path"][len(PREFIX) :].rstrip("/").partition("/")
         if rest != "events":
-            await _send(send, 404, {"error": "not_found", "detail": "expected /api/integration/SERVICE/events"})
+            nothing = _error("not_found", "expected /api/integration/SERVICE/events")
+            await _send(send, 404, nothing)
             return
-        answer = await self._answer(scope, receive, service)
-        word = answer.body.get("status") or answer.body["error"]
-        self._metrics.delivery(service if answer.event else "", answer.event, word)
-        await _send(send, answer.status, answer.body if answer.wanted is None else answer.wanted)
+        status, word, body, event = await self._answer(scope, receive, service)
+        self._metrics.delivery(service if event else "", event, word)
+        await _send(send, status, body)
 
     async def _answer(self, scope: Scope, receive: Receive, service: str) -> _Answer:
         try:
             if scope.get("method") != "POST":
                 raise Rejected("method", "expected POST", 405)
             inbound = Inbound(_headers(scope), await self._read(receive))
-            receipt = await intake.receive(self._services, service, inbound)
+            integration, delivery = intake.read(self._services, service, inbound)
+            del inbound  # the body, before anything is waited for
+            receipt = await intake.take(self._services, integration, delivery)
         except Rejected as error:
             self._note_refusal(service, error)
-            return _Answer(error.status, {"error": error.word, "detail": error.detail})
+            return _Answer(error.status, error.word, _error(error.word, error.detail))
         except Unavailable as error:
             log.error("delivery for %s not stored: %s", service, error)
             return _unavailable("unavailable", "the delivery could not be stored now; please send it again")
         except Exception:
             log.exception("delivery for %s failed", service)
             return _unavailable("internal", "something went wrong here; please send it again")
-        if receipt.status == "ignored":
-            return _Answer(200, {"status": "ignored", "reason": receipt.reason}, receipt.event, receipt.body)
         status = 202 if receipt.status == "accepted" and receipt.body is None else 200
-        body = {"status": receipt.status, "conversation_ids": receipt.conversation_ids}
-        return _Answer(status, body, receipt.event, receipt.body)
+        return _Answer(status, receipt.status, _said(receipt) if receipt.body is None else receipt.body, receipt.event)
 
     async def _read(self, receive: Receive) -> bytes:
         """Read the body up to the limit. Raises Rejected (413, and 400 for one that breaks off), Unavailable."""
+        message = await receive()
+        if message["type"] == "http.request" and not message["more_body"] and len(message["body"]) <= LONGEST_BODY:
+            return message["body"]  # nearly always: all of it came at once
+        return await self._read_pieces(message, receive)
+
+    async def _read_pieces(self, message: Any, receive: Receive) -> bytes:
         chunks: list[bytes] = []
         size = 0
         try:
             while size <= 2 * LONGEST_BODY:
-                message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Rejected("truncated", "the body broke off")
-                chunk: bytes = message.get("body", b"")  # type: ignore[assignment]
+                chunk: bytes = message.get("body", b"")
                 size += len(chunk)
                 if size <= LONGEST_BODY:
                     chunks.append(chunk)
@@ -96,6 +101,7 @@ class Webhooks:
                     break  # a body that is too long is read to its end, so that the sender gets to see the answer
                 if self._coming > ROOM:
                     raise Unavailable(f"{self._coming} bytes of other bodies are coming")
+                message = await receive()
         finally:
             self._coming -= sum(map(len, chunks))
         if size > LONGEST_BODY:
@@ -114,14 +120,28 @@ def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
+def _said(receipt: intake.Receipt) -> bytes:
+    if receipt.status == "ignored":
+        return _ignored(receipt.reason)
+    return _encode({"status": receipt.status, "conversation_ids": receipt.conversation_ids})
+
+
+@lru_cache(256)
+def _ignored(reason: str) -> bytes:
+    return _encode({"status": "ignored", "reason": reason})
+
+
+def _error(word: str, detail: str) -> bytes:
+    return _encode({"error": word, "detail": detail})
+
+
 def _unavailable(word: str, detail: str) -> _Answer:
-    return _Answer(503, {"error": word, "detail": detail})
+    return _Answer(503, word, _error(word, detail))
 
 
-async def _send(send: Send, status: int, body: dict[str, Any] | bytes) -> None:
-    data = body if isinstance(body, bytes) else _encode(body)
-    headers = [(b"content-length", str(len(data)).encode())]
-    if data:
+async def _send(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-length", b"%d" % len(body))]
+    if body:
         headers.append((b"content-type", b"application/json"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": data, "more_body": False})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -71,7 +71,8 @@ async def test_a_thread_that_cannot_be_begun_is_answered_and_nothing_is_stored(w
     world.use(integrations={"memory": chat})
     rung = len(world.bus.acknowledged)
     body = msgspec.json.encode(delivery)
-    receipt = await intake.receive(world.services, "memory", Inbound({"x-memory": "signed"}, body))
+    read = intake.read(world.services, "memory", Inbound({"x-memory": "signed"}, body))
+    receipt = await intake.take(world.services, *read)
     assert (receipt.status, receipt.reason, receipt.body) == ("ignored", "no_thread", b'"no"')
     assert len(world.bus.acknowledged) == rung
 
