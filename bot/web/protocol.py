@@ -1,5 +1,6 @@
 """What uvicorn does not limit: how much of a request is kept that is not body, and how long one takes to come. One look at all
 connections every few seconds sees to that, and to those that nobody uses: for them uvicorn sets a timer at every answer.
+And an answer leaves in one piece.
 """
 
 import asyncio

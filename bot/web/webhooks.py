@@ -2,7 +2,6 @@
 
 import logging
 import time
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -51,8 +50,7 @@ class Webhooks:
         """Answer one delivery."""
         service, _, rest = scope["path"][len(PREFIX) :].rstrip("/").partition("/")
         if rest != "events":
-            nothing = _error("not_found", "expected /api/integration/SERVICE/events")
-            await _send(send, 404, nothing)
+            await _send(send, 404, _error("not_found", "expected /api/integration/SERVICE/events"))
             return
         status, word, body, event = await self._answer(scope, receive, service)
         self._metrics.delivery(service if event else "", event, word)
@@ -80,19 +78,14 @@ class Webhooks:
 
     async def _read(self, receive: Receive) -> bytes:
         """Read the body up to the limit. Raises Rejected (413, and 400 for one that breaks off), Unavailable."""
-        message = await receive()
-        if message["type"] == "http.request" and not message["more_body"] and len(message["body"]) <= LONGEST_BODY:
-            return message["body"]  # nearly always: all of it came at once
-        return await self._read_pieces(message, receive)
-
-    async def _read_pieces(self, message: Any, receive: Receive) -> bytes:
         chunks: list[bytes] = []
         size = 0
         try:
             while size <= 2 * LONGEST_BODY:
+                message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Rejected("truncated", "the body broke off")
-                chunk: bytes = message.get("body", b"")
+                chunk: bytes = message.get("body", b"")  # type: ignore[assignment]
                 size += len(chunk)
                 if size <= LONGEST_BODY:
                     chunks.append(chunk)
@@ -101,7 +94,6 @@ class Webhooks:
                     break  # a body that is too long is read to its end, so that the sender gets to see the answer
                 if self._coming > ROOM:
                     raise Unavailable(f"{self._coming} bytes of other bodies are coming")
-                message = await receive()
         finally:
             self._coming -= sum(map(len, chunks))
         if size > LONGEST_BODY:
@@ -122,13 +114,8 @@ def _headers(scope: Scope) -> dict[str, str]:
 
 def _said(receipt: intake.Receipt) -> bytes:
     if receipt.status == "ignored":
-        return _ignored(receipt.reason)
+        return _encode({"status": "ignored", "reason": receipt.reason})
     return _encode({"status": receipt.status, "conversation_ids": receipt.conversation_ids})
-
-
-@lru_cache(256)
-def _ignored(reason: str) -> bytes:
-    return _encode({"status": "ignored", "reason": reason})
 
 
 def _error(word: str, detail: str) -> bytes:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,9 +17,21 @@ KEPT = 2
 POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 
 
+PIECE, PIECES = b"a" * 10_000, 500
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the number of bytes that came; at /early without waiting for them."""
+    """Answer with the number of bytes that came; at /early without waiting for them. /stream sends pieces; /drip one, and waits."""
     size = 0
+    if scope["path"] in ("/stream", "/drip"):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(PIECES if scope["path"] == "/stream" else 1):
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+        if scope["path"] == "/drip":
+            await receive()
+            await receive()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return
     while scope["path"] != "/early" and (message := await receive())["type"] == "http.request":
         size += len(message["body"])
         if not message["more_body"]:
@@ -28,19 +41,25 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": said})
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
+@asynccontextmanager
+async def serving(http: type[BoundedProtocol]) -> AsyncIterator[int]:
     port = free_port("127.0.0.1")
     options: dict[str, Any] = {"log_config": None, "lifespan": "off", "timeout_keep_alive": KEPT}
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http=BoundedProtocol, **options))
-    serving = asyncio.create_task(server.serve())
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=http, **options))
+    served = asyncio.create_task(server.serve())
     while not server.started:
         await asyncio.sleep(0.01)
     looking = asyncio.create_task(end_slow_requests(server, every=0.1))
     yield port
     looking.cancel()
     server.should_exit = True
-    await serving
+    await served
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with serving(BoundedProtocol) as port:
+        yield port
 
 
 async def answer(port: int, head: bytes, piece: bytes = b"", times: int = 0) -> bytes:
@@ -134,3 +153,55 @@ async def test_an_answer_may_come_before_the_request_has(port: int, monkeypatch:
             writer.write(b"b")
         assert await reader.read() == b"", "it is closed when nobody has used it for long"
     writer.close()
+
+
+class Noted:
+    """A transport that notes what is written to it."""
+
+    def __init__(self, transport: asyncio.Transport, writes: list[bytes]) -> None:
+        self._transport, self._writes = transport, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._writes.append(data)
+        self._transport.write(data)
+
+
+async def test_head_and_body_of_an_answer_leave_in_one_piece() -> None:
+    writes: list[bytes] = []
+
+    class Noting(BoundedProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(Noted(transport, writes))  # type: ignore[arg-type]
+
+    async with serving(Noting) as port, asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(2):
+            writer.write(POST + b"content-length: 1\r\n\r\na")
+            await reader.readuntil(b"\r\n\r\n1")
+        writer.close()
+    assert len(writes) == 2
+
+
+async def test_two_requests_at_once_are_both_answered_and_the_connection_is_closed_when_told(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(POST + b"content-length: 2\r\n\r\nab" + POST + b"connection: close\r\ncontent-length: 1\r\n\r\na")
+    async with asyncio.timeout(30):
+        said = await reader.read()
+    assert said.count(b"HTTP/1.1 200 ") == 2
+    assert said.index(b"\r\n\r\n2") < said.index(b"\r\n\r\n1")
+    writer.close()
+
+
+async def test_a_long_stream_comes_whole_and_a_slow_one_at_once(port: int) -> None:
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert (await reader.read()).count(b"a" * 100) == len(PIECE) * PIECES // 100
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /drip HTTP/1.1\r\nhost: x\r\n\r\n")
+        await reader.readuntil(PIECE)
+        writer.close()

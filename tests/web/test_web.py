@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,7 @@ from bot.core.secret import Secret
 from bot.core.signatures import hmac_sha256
 from bot.web import webhooks
 from bot.web.app import create
+from bot.web.metrics import Metrics
 
 SECRET = "the webhook secret"
 PAYLOADS = Path(__file__).parents[1] / "integrations" / "github" / "payloads"
@@ -65,13 +67,17 @@ class Service:
     async def deliver(
         self, body: bytes, event: str = "issue_comment", delivery: str = "d-1", **headers: str
     ) -> httpx.Response:
-        signed = {
+        signed = {**self.signed(body, event, delivery), **headers}
+        return await self.client.post("/api/integration/github/events", content=body, headers=signed)
+
+    @staticmethod
+    def signed(body: bytes, event: str = "issue_comment", delivery: str = "d-1") -> dict[str, str]:
+        return {
             "x-github-event": event,
             "x-github-delivery": delivery,
             "x-hub-signature-256": f"sha256={hmac_sha256(Secret(SECRET), body).hex()}",
             "content-type": "application/json",
         }
-        return await self.client.post("/api/integration/github/events", content=body, headers={**signed, **headers})
 
     async def mention(self, **more: Any) -> httpx.Response:
         return await self.deliver(json.dumps(mention()).encode(), **more)
@@ -207,6 +213,45 @@ async def test_half_sent_bodies_have_only_so_much_room(service: Service, monkeyp
         writer.close()
     await asyncio.gather(*answers, return_exceptions=True)
     assert (await service.mention()).status_code == 202, "there is room again"
+
+
+async def test_what_was_sent_is_not_held_while_it_waits_for_the_database(service: Service) -> None:
+    size, waiting, go = 2_000_000, asyncio.Semaphore(0), asyncio.Event()
+
+    class Slow:
+        async def accept(self, _: Any) -> None:
+            waiting.release()
+            await go.wait()
+            raise Unavailable("it was too slow")
+
+    app = webhooks.Webhooks(replace(service.built.services, inbox=Slow()), Metrics())  # type: ignore[arg-type]
+    statuses: list[int] = []
+
+    async def post(number: int) -> None:
+        sent = [json.dumps(mention() | {"a_field_of_theirs": "a" * size}).encode()]
+        signed = service.signed(sent[0], delivery=f"d-{number}")
+        headers = [(name.encode(), value.encode()) for name, value in signed.items()]
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": sent.pop(), "more_body": False}
+
+        async def send(message: Any) -> None:
+            statuses.extend([message["status"]] if "status" in message else [])
+
+        scope: Any = {"path": "/api/integration/github/events", "method": "POST", "headers": headers}
+        await app(scope, receive, send)
+
+    tracemalloc.start()
+    try:
+        posts = [asyncio.create_task(post(number)) for number in range(5)]
+        for _ in posts:
+            await waiting.acquire()
+        assert tracemalloc.get_traced_memory()[0] < size
+    finally:
+        tracemalloc.stop()
+        go.set()
+    await asyncio.gather(*posts)
+    assert statuses == [503] * 5
 
 
 async def test_a_page_says_so_when_the_database_is_away(service: Service) -> None:
