@@ -2,7 +2,7 @@
 
 import logging
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from litestar.types import Receive, Scope, Send

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import tracemalloc
 import sqlite3
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
