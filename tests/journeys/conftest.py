@@ -173,11 +173,14 @@ class Place:
         self.name = f"acme/app-{uuid.uuid4().hex[:8]}"
         self.client = httpx.AsyncClient(base_url=service.url, trust_env=False, timeout=30)
 
-    async def set_up(self) -> None:
+    def enrol(self) -> None:
         for login in ("alice", "carol", "mallory"):
             self.github.person(login)
         assert self.github.person("onhand-bot").token == CANARIES["github"]
         self.github.person("other-bot", "Bot")
+
+    async def set_up(self) -> None:
+        self.enrol()
         permissions = {
             "alice": "write",
             "carol": "maintain",
@@ -273,8 +276,10 @@ class Place:
 
 @pytest.fixture
 async def place(service: Service, tmp_path: Path) -> AsyncIterator[Place]:
-    async with GitHubServer(tmp_path / "forge", port=service.github_port) as github:
-        there = Place(service, github)
+    github = GitHubServer(tmp_path / "forge", port=service.github_port)
+    there = Place(service, github)
+    there.enrol()  # before it answers: the service of the tests before may ask at any time, and its token has to be known then
+    async with github:
         await there.set_up()
         yield there
         await there.client.aclose()
