@@ -2,7 +2,7 @@
 
 HOME/<box id>/over/upper/   what the box changed, where it is an overlay
 HOME/<box id>/over/work/    the kernel's
-HOME/<box id>/over/tree     a link to the folder below it, there as soon as it was laid
+HOME/<box id>/over/tree     a link to the folder below it, there as soon as it is laid
 TREE/../users/<box id>      a link to the box's folder: whoever clears up leaves the tree alone until it leads nowhere
 """
 
@@ -41,11 +41,12 @@ def lay(folder: BoxFolder, peer: Peer, tree: Path, own: Mapping[str, bytes]) -> 
     _write(upper, own)
     _hand_over(upper, peer)
     _use(tree, folder)
+    (over / "tree").symlink_to(tree)  # what whoever comes after a worker that is killed here can lay again
     try:
         overlay.mount(peer.pid, tree, upper, over / "work", "/workspace")
     except OSError:
+        (over / "tree").unlink()
         return False
-    (over / "tree").symlink_to(tree)
     return True
 
 

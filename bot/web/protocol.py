@@ -7,7 +7,7 @@ import asyncio
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 LONGEST_HEAD = 64 * 1024
 """Bytes. GitHub's head has one thousand, and nginx lets 32 thousand through."""
@@ -36,17 +36,18 @@ class _Gathered:
 
     def write(self, data: bytes) -> None:
         if not self._written:
-            self._call_soon(self._send)
+            self._call_soon(self.flush)
         self._written.append(data)
         self._size += len(data)
         if self._size > _MOST_GATHERED:
-            self._send()
+            self.flush()
 
     def close(self) -> None:
-        self._send()
+        self.flush()
         self._transport.close()
 
-    def _send(self) -> None:
+    def flush(self) -> None:
+        """Send what was written now."""
         if self._written and not self.is_closing():
             self._transport.write(b"".join(self._written))
         self._written.clear()
@@ -63,10 +64,34 @@ class BoundedProtocol(HttpToolsProtocol):
     """When the request that is coming began; None when it has come."""
     _idle_since: float | None = None
     """When the last answer was complete; None while one is owed."""
+    _answering: RequestResponseCycle | None = None
+    """The request that is or was answered last; behind it others may wait that came as well."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._since = self.loop.time()
-        super().connection_made(_Gathered(transport, self.loop))  # type: ignore[arg-type]
+        self._gathered = _Gathered(transport, self.loop)
+        super().connection_made(self._gathered)  # type: ignore[arg-type]
+
+    def eof_received(self) -> None:
+        """Send what was answered: a client that sends no more may still read, and the loop closes the connection after this."""
+        self._gathered.flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever answers: uvicorn tells the request that came last."""
+        super().connection_lost(exc)
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
+    def shutdown(self) -> None:
+        """End a stream as well: it has no end of its own, and until it is over nobody new is let in."""
+        super().shutdown()
+        if self._answering is not None and self._answering.response_started and not self._answering.response_complete:
+            self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         self._fruitless += len(data)

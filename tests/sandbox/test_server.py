@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -532,6 +533,32 @@ async def test_a_working_copy_is_laid_again_in_a_container_though_whoever_starte
 ) -> None:
     need(not overlay.why_not(tmp_path), "overlays")
     await _started_again_by_one_that_was_killed(docker, tmp_path, monkeypatch, laid)
+
+
+async def test_a_working_copy_outlives_its_box_though_whoever_laid_it_was_killed_that_moment(
+    local: Sandboxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, need: Callable[[object, str], None]
+) -> None:
+    need(not overlay.why_not(tmp_path), "overlays")
+    (tmp_path / "tree/.git").mkdir(parents=True)
+    box = await local.create({})
+    mount = overlay.mount
+
+    def laid_by_one_that_is_killed(*where: Any) -> None:
+        mount(*where)
+        raise _Killed
+
+    with monkeypatch.context() as here:
+        here.setattr(overlay, "mount", laid_by_one_that_is_killed)
+        with pytest.raises(_Killed):
+            await box.lay_over(tmp_path / "tree", {})
+    await box.close()
+    again = await local.attach(box.state)
+    assert await again.lay_over(tmp_path / "tree", {})
+    await again.run("echo work >kept; rm /run/onhand/socket")
+    await again.close()
+    once_more = await local.attach(box.state)
+    assert (await once_more.run("ls -A")).output == ".git\nkept\n"
+    await once_more.remove()
 
 
 @pytest.mark.parametrize("state", ["", "{}", "[]", '{"box": "../../etc"}', '{"box": 3}', '{"box": "ABC"}', "\0"])

@@ -18,11 +18,25 @@ POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
 
 
 PIECE, PIECES = b"a" * 10_000, 500
+LEFT = asyncio.Event()
+"""Set when the application knows that the client of /live has gone."""
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with the number of bytes that came; at /early without waiting for them. /stream sends pieces; /drip one, and waits."""
+    """Answer with the number of bytes that came; at /early without waiting for them. /stream sends pieces; /drip one, and waits.
+
+    /live sends pieces until nobody is there any more.
+    """
     size = 0
+    if scope["path"] == "/live":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert not (await receive())["more_body"]
+        gone = asyncio.create_task(receive())
+        while not gone.done():
+            await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+            await asyncio.wait({gone}, timeout=0.05)
+        LEFT.set()
+        return
     if scope["path"] in ("/stream", "/drip"):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for _ in range(PIECES if scope["path"] == "/stream" else 1):
@@ -44,7 +58,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 @asynccontextmanager
 async def serving(http: type[BoundedProtocol]) -> AsyncIterator[int]:
     port = free_port("127.0.0.1")
-    options: dict[str, Any] = {"log_config": None, "lifespan": "off", "timeout_keep_alive": KEPT}
+    options: dict[str, Any] = {
+        "log_config": None,
+        "lifespan": "off",
+        "timeout_keep_alive": KEPT,
+        "timeout_graceful_shutdown": 1,
+    }
     server = uvicorn.Server(uvicorn.Config(app, port=port, http=http, **options))
     served = asyncio.create_task(server.serve())
     while not server.started:
@@ -204,4 +223,37 @@ async def test_a_long_stream_comes_whole_and_a_slow_one_at_once(port: int) -> No
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET /drip HTTP/1.1\r\nhost: x\r\n\r\n")
         await reader.readuntil(PIECE)
+        writer.close()
+
+
+async def test_who_sends_no_more_still_gets_the_answer(port: int) -> None:
+    async with asyncio.timeout(30):
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(POST + b"content-length: 1\r\n\r\na")
+            writer.write_eof()
+            assert (await reader.read()).endswith(b"\r\n\r\n1")
+            writer.close()
+
+
+async def test_an_answer_ends_when_its_client_goes_though_another_request_came_behind_it(port: int) -> None:
+    LEFT.clear()
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n" + POST + b"content-length: 1\r\n\r\na")
+        await reader.readuntil(PIECE)
+        writer.transport.abort()
+        await LEFT.wait()
+
+
+async def test_a_stream_ends_when_the_server_does() -> None:
+    LEFT.clear()
+    async with asyncio.timeout(30):
+        async with serving(BoundedProtocol) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n")
+            await reader.readuntil(PIECE)
+            reading = asyncio.create_task(reader.read())
+        assert LEFT.is_set()
+        assert PIECE in await reading
         writer.close()
