@@ -74,7 +74,9 @@ async def hand_out(
 
 def _not_proposed_yet(log: ConversationLog, place: Workplace) -> Landing | None:
     """Return the work of earlier runs that no change shows, where a `retry` started from it and found nothing to add."""
-    if place.inside_change or place.trigger.request.verb != "retry" or log.state.topics.get(f"change:{place.branch}"):
+    if place.inside_change or not place.source.head or place.trigger.request.verb != "retry":
+        return None
+    if log.state.topics.get(f"change:{place.branch}"):
         return None
     landed = _landed_on(place.branch, log.events)
     return next((Landing(done, place.branch) for _, _, done in landed[-1:] if done.commit == place.base), None)

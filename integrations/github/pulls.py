@@ -81,10 +81,13 @@ async def _base_now(api: Api, token: Secret, call: OpenChange) -> str:
 async def _why_not(api: Api, token: Secret, call: OpenChange, error: ProviderError) -> ProviderError:
     """Return what it means that none was opened and none is to be seen.
 
-    Not all of GitHub knows at once of what was pushed or opened a moment ago: that is `unavailable`.
+    Not all of GitHub knows at once of what was pushed or opened a moment ago: that is `unavailable`. Raises Refused where there is
+    nothing to be proposed.
     """
     later = ProviderError("unavailable", error.detail)
     told = error.detail.lower()
+    if "no commits between" in told:
+        raise Refused("branch", f"The branch `{call.base}` has all that is on `{call.head}` already.")
     if "already exists" in told:
         return later
     if not ('"field":"head"' in told and '"code":"invalid"' in told):

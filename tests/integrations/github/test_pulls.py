@@ -1,7 +1,10 @@
 """Our pull request is written anew as long as it reads as we wrote it; what people wrote into it stays."""
 
+import asyncio
+
 import pytest
 
+from bot.core.errors import Refused
 from bot.core.marks import mark
 from bot.core.secret import Secret
 from bot.testing.github import GitHubServer
@@ -75,3 +78,11 @@ async def test_one_that_was_merged_or_closed_meanwhile_is_the_one_if_the_work_is
     assert (now == first) is inside
     assert len(server.pulls(REPO)) == (1 if inside else 2)
     assert pull.title == "Mend it"
+
+
+async def test_a_branch_that_somebody_has_merged_by_hand_is_not_called_refused_by_the_platform(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await asyncio.to_thread(server.git.git, REPO, "branch", "onhand/1-x", "main")
+    with pytest.raises(Refused, match="The branch `main` has all that is on `onhand/1-x` already"):
+        await client.perform(change(), None, token)
