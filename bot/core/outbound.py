@@ -137,3 +137,5 @@ class OpenChange(Call, frozen=True, kw_only=True):
     title: str
     body: str
     draft: bool = False
+    commit: str = ""
+    """Where `head` stands, as far as this is known."""

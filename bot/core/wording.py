@@ -82,6 +82,7 @@ def change_of(proposal: Proposal, closes: str) -> OpenChange:
         title=line(title, LONGEST_TITLE),
         body=cut(filled(proposal.source.template, text), LONGEST_SAID),
         draft=proposal.draft,
+        commit=proposal.change.commit,
     )
 
 

@@ -67,9 +67,19 @@ async def hand_out(
     message = plain(outcome.title or place.trigger.title) or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
     if change is None or not change.commit:
-        return Landing(change) if change else None
+        return _not_proposed_yet(log, place) or (Landing(change) if change else None)
     await patiently(lambda: recheck(services, place.source.repository, grant))
     return await _land(checkout, log, place, change, grant)
+
+
+def _not_proposed_yet(log: ConversationLog, place: Workplace) -> Landing | None:
+    """Return the work of earlier runs that no change shows, where a `retry` started from it and found nothing to add."""
+    if place.inside_change or not place.source.head or place.trigger.request.verb != "retry":
+        return None
+    if log.state.topics.get(f"change:{place.branch}"):
+        return None
+    landed = _landed_on(place.branch, log.events)
+    return next((Landing(done, place.branch) for _, _, done in landed[-1:] if done.commit == place.base), None)
 
 
 async def _land(checkout: Checkout, log: ConversationLog, place: Workplace, change: Change, grant: Grant) -> Landing:
@@ -222,27 +232,28 @@ async def _propose(
 
 def _proposal(log: ConversationLog, place: Workplace, change: Change, outcome: Outcome) -> Proposal:
     trigger = place.trigger
+    run_id = log.state.run.id if log.state.run else ""
     landed = _landed_on(place.branch, log.events)
-    before = [_with(ended, _about_left_out(done)) for ended, done in landed[:-1] if ended.ending == "finished"]
-    told = [*before, outcome]
+    before = [(ended, done) for run, ended, done in landed if run != run_id and ended.ending == "finished"]
+    told = [*(_with(ended, _about_left_out(done)) for ended, done in before), outcome]
     return Proposal(
         topic=f"change:{place.branch}",
         thread=trigger.thread,
         source=place.source,
         branch=place.branch,
-        change=msgspec.structs.replace(change, subjects=tuple(s for _, done in landed for s in done.subjects)),
+        change=msgspec.structs.replace(change, subjects=tuple(s for *_, done in landed for s in done.subjects)),
         title=next((ended.title for ended in told if ended.title), trigger.title),
         summary=summary_of([ended.text for ended in told]),
         requested_by=trigger.actor.shown,
         request_url=trigger.url,
-        run_id=log.state.run.id if log.state.run else "",
+        run_id=run_id,
         draft=outcome.ending == "limit",
         asked_in_change=trigger.change,
     )
 
 
-def _landed_on(branch: str, events: Sequence[Event]) -> list[tuple[Outcome, Change]]:
-    """Return how the runs ended that pushed to the branch, and what they pushed, oldest first."""
+def _landed_on(branch: str, events: Sequence[Event]) -> list[tuple[str, Outcome, Change]]:
+    """Return the runs that pushed to the branch, how they ended, and what they pushed, oldest first."""
     ended = {event.fact.run: event.fact.outcome for event in events if isinstance(event.fact, RunEnded)}
     landed = {event.fact.run: event.fact for event in events if isinstance(event.fact, Landed)}
-    return [(ended[run], there.change) for run, there in landed.items() if there.branch == branch and run in ended]
+    return [(run, ended[run], there.change) for run, there in landed.items() if there.branch == branch and run in ended]

@@ -196,10 +196,12 @@ async def keep_posted(
 ) -> None:
     """Call `show` at once and then whenever the log has grown, at most once in `every` seconds, until cancelled.
 
-    When the log has not grown for a `heartbeat`, in seconds, it is called as well.
+    When the log has not grown for a `heartbeat`, in seconds, it is called as well. A platform that asks to wait is left alone
+    for as long, at most for a heartbeat.
     """
     while True:
         log_.changed.clear()
+        pause = every
         try:
             await _to_its_end(show)
         except (
@@ -208,7 +210,9 @@ async def keep_posted(
             Unavailable,
         ) as error:  # progress is a courtesy; the ending is not shown from here
             log.warning("the status message could not be edited: %s", error)
-        await asyncio.sleep(every)
+            if isinstance(error, ProviderError) and error.retry_after:  # whoever does not wait may be shut out
+                pause = max(every, min(error.retry_after, heartbeat))
+        await asyncio.sleep(pause)
         with suppress(TimeoutError):
             async with asyncio.timeout(heartbeat):
                 await log_.changed.wait()

@@ -157,7 +157,7 @@ class Run:
         if self._state.outcome is None:
             outcome = await self._guarded(self._agent_outcome(grant))
             await self._log.append(Draft(RunEnded(run=self._state.id, outcome=outcome)))
-        outcome = self._state.outcome or Outcome("failed", "internal")
+        outcome, landing = self._state.outcome or Outcome("failed", "internal"), None
         try:
             if self._log.state.box is None:
                 return Delivered(outcome)
@@ -165,11 +165,11 @@ class Run:
             landing = await self._landing(place, grant, outcome)
             return await deliver(self._services, self._log, place, landing, grant, outcome)
         except Exception as error:  # noqa: BLE001  the request must have an ending whatever happens
-            return Delivered(self._naming_the_branch(self._outcome_of(error)))
+            return Delivered(self._naming_the_branch(self._outcome_of(error), landing))
 
-    def _naming_the_branch(self, outcome: Outcome) -> Outcome:
+    def _naming_the_branch(self, outcome: Outcome, landing: Landing | None) -> Outcome:
         """Return the ending of work that could not be shown, with where it is if it was pushed."""
-        landed = self._state.landed
+        landed = landing or self._state.landed
         if landed is None or not landed.branch:
             return outcome
         return msgspec.structs.replace(outcome, text=f"{outcome.text} The work is on the branch `{landed.branch}`.")

@@ -143,6 +143,7 @@ class Side(Struct, frozen=True):
     """One side of a pull request. `repo` is null when the fork is gone, and missing where a server knows no forks."""
 
     ref: str
+    sha: str = ""
     repo: Repo | UnsetType | None = UNSET
 
 

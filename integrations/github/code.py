@@ -94,7 +94,9 @@ async def _template_in(api: Api, token: Secret, place: str) -> str:
     """Return the template from the first of the usual folders that has one."""
     for folder in _TEMPLATE_FOLDERS:
         found = await unless(api.get(token, f"{place}/contents/{folder}"), "missing")
-        for entry in found.read(list[Content]) if found else ():
+        # a file, a link or a submodule of this name is told as one object
+        listed = found is not None and found.text.lstrip().startswith("[")
+        for entry in found.read(list[Content]) if found and listed else ():
             name = entry.name.lower()
             if entry.type == "file" and name in _TEMPLATE_NAMES:
                 return await _text(api, token, f"{place}/contents/{quote(entry.path)}")

@@ -25,8 +25,10 @@ async def propose(api: Api, token: Secret, call: OpenChange, receipt: Receipt | 
     path = f"{path_of(call.repository.name)}/pulls"
     text = {"title": call.title, "body": noted(call.title, call.body, call.topic, LONGEST)}
     known = (await api.get(token, f"{path}/{number_in(receipt.id)}")).read(Pull) if receipt else None
-    if known is not None and known.state == "open":  # a closed one is left as it is
+    if known is not None and known.state == "open":
         return await _renew(api, token, path, known, text)
+    if known is not None and call.commit and known.head.sha == call.commit:  # merged or closed with the work in it
+        return _receipt(known)
     try:
         return await _open(api, token, path, {**text, "head": call.head, "base": call.base}, call.draft)
     except ProviderError as error:
@@ -72,18 +74,20 @@ async def _base_now(api: Api, token: Secret, call: OpenChange) -> str:
     """Return how the branch is called today to which a change was meant to go: GitHub leads from an old name to the new."""
     found = await code.branch(api, token, path_of(call.repository.name), call.base)
     if found is None:
-        gone = f"There is no branch `{call.base}` any more to propose the work for"
-        raise Refused("branch", f"{gone}; it is on the branch `{call.head}`.")
+        raise Refused("branch", f"There is no branch `{call.base}` any more to propose the work for.")
     return found.name
 
 
 async def _why_not(api: Api, token: Secret, call: OpenChange, error: ProviderError) -> ProviderError:
     """Return what it means that none was opened and none is to be seen.
 
-    Not all of GitHub knows at once of what was pushed or opened a moment ago: that is `unavailable`.
+    Not all of GitHub knows at once of what was pushed or opened a moment ago: that is `unavailable`. Raises Refused where there is
+    nothing to be proposed.
     """
     later = ProviderError("unavailable", error.detail)
     told = error.detail.lower()
+    if "no commits between" in told:
+        raise Refused("branch", f"The branch `{call.base}` has all that is on `{call.head}` already.")
     if "already exists" in told:
         return later
     if not ('"field":"head"' in told and '"code":"invalid"' in told):

@@ -452,6 +452,51 @@ async def test_where_no_change_may_be_opened_the_branch_with_the_work_is_named(w
     assert f"The work is on the branch `{branch}`." in world.said()[f"status:{seq}"]
 
 
+@pytest.mark.parametrize(
+    ("text", "start", "proposed"),
+    [
+        ("@onhand retry", "c" * 40, True),
+        ("@onhand what did you do?", "c" * 40, False),
+        ("@onhand retry", "d" * 40, False),
+    ],
+    ids=["a retry", "a question", "somebody has gone on with it"],
+)
+async def test_a_retry_that_adds_nothing_proposes_what_could_not_be_proposed_before(
+    world, text: str, start: str, proposed: bool
+) -> None:
+    async def fetch(*_: Any) -> str:
+        return start
+
+    world.forge.fail(OpenChange, ProviderError("forbidden", "Resource not accessible by personal access token"))
+    await world.admit()
+    await world.run()
+    world.pushes.changed, world.pushes.fetch = False, fetch
+    seq = await world.admit(text)
+    world.script = [*world.script, *world.script]
+    await world.run("worker/2")
+    changes = [call for call in world.forge.calls if isinstance(call, OpenChange)]
+    assert [call.head for call in changes] == (list(world.pushes.pushed) if proposed else [])
+    assert all(call.body == "It works.\n\nIt works." for call in changes), "it tells of both runs"
+    assert world.said()[f"status:{seq}"].startswith("ended finished: It works.")
+    assert ("memory://" in world.said()[f"status:{seq}"]) is proposed
+
+
+async def test_a_retry_that_is_refused_the_change_again_names_the_branch_again(world) -> None:
+    async def fetch(*_: Any) -> str:
+        return "c" * 40
+
+    for _ in range(2):
+        world.forge.fail(OpenChange, ProviderError("forbidden", "Resource not accessible by personal access token"))
+    await world.admit()
+    await world.run()
+    world.pushes.changed, world.pushes.fetch = False, fetch
+    seq = await world.admit("@onhand retry")
+    world.script = [*world.script, *world.script]
+    await world.run("worker/2")
+    [branch] = world.pushes.pushed
+    assert f"The work is on the branch `{branch}`." in world.said()[f"status:{seq}"]
+
+
 async def test_a_change_that_was_merged_meanwhile_gets_no_more_commits(world) -> None:
     async def source(repository: Any, number: str, token: Any) -> Source:
         merged = bool(world.boxes.made and "make test" in world.boxes.living["box-1"].commands)

@@ -545,6 +545,15 @@ async def test_the_template_is_found_in_the_usual_places(
     assert await client.template(PLACE, token) == "## What\n"
 
 
+@pytest.mark.parametrize("path", ["docs", ".github"])
+async def test_a_file_in_the_place_of_a_templates_folder_hides_no_template(
+    server: GitHubServer, client: GitHub, token: Secret, path: str
+) -> None:
+    await asyncio.to_thread(server.git.commit, REPO, {path: "see the wiki\n"}, "Tell where to read")
+    await server.repository("octo/.github", {"pull_request_template.md": "## Ours\n"}, {"onhand-bot": "read"})
+    assert await client.template(PLACE, token) == "## Ours\n"
+
+
 async def test_without_its_own_the_owners_template_counts_where_everybody_may_read_it(
     server: GitHubServer, client: GitHub, token: Secret
 ) -> None:

@@ -1,7 +1,10 @@
 """Our pull request is written anew as long as it reads as we wrote it; what people wrote into it stays."""
 
+import asyncio
+
 import pytest
 
+from bot.core.errors import Refused
 from bot.core.marks import mark
 from bot.core.secret import Secret
 from bot.testing.github import GitHubServer
@@ -57,3 +60,29 @@ async def test_an_overlong_text_is_renewed_as_well(server: GitHubServer, client:
     pull.body = (pull.body or "").replace("\n", "\r\n")
     await client.perform(MORE, first, token)
     assert (pull.body or "").endswith("More of it.")
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["with the work in it", "before the work was pushed"])
+async def test_one_that_was_merged_or_closed_meanwhile_is_the_one_if_the_work_is_in_it(
+    server: GitHubServer, client: GitHub, token: Secret, inside: bool
+) -> None:
+    await push(server, "onhand/1-x")
+    first = await client.perform(change(), None, token)
+    [pull] = server.pulls(REPO)
+    pull.state = "closed"
+    commit = server.git.branches(REPO)["onhand/1-x"]
+    shown = server.state.pull(server.state.repositories[REPO], pull)
+    shown["head"]["sha"] = commit if inside else "0" * 40  # GitHub tells where the branch stood when it was closed
+    server.fail("GET", f"/repos/{REPO}/pulls/{pull.number}", status=200, body=shown)
+    now = await client.perform(change(title="Mend more", commit=commit), first, token)
+    assert (now == first) is inside
+    assert len(server.pulls(REPO)) == (1 if inside else 2)
+    assert pull.title == "Mend it"
+
+
+async def test_a_branch_that_somebody_has_merged_by_hand_is_not_called_refused_by_the_platform(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await asyncio.to_thread(server.git.git, REPO, "branch", "onhand/1-x", "main")
+    with pytest.raises(Refused, match="The branch `main` has all that is on `onhand/1-x` already"):
+        await client.perform(change(), None, token)
