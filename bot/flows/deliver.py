@@ -66,10 +66,13 @@ async def hand_out(
         return None
     message = plain(outcome.title or place.trigger.title) or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
-    if change is None or not change.commit:
-        return _not_proposed_yet(log, place) or (Landing(change) if change else None)
-    await patiently(lambda: recheck(services, place.source.repository, grant))
-    return await _land(checkout, log, place, change, grant)
+    if change is not None and change.commit:
+        await patiently(lambda: recheck(services, place.source.repository, grant))
+        return await _land(checkout, log, place, change, grant)
+    if before := _not_proposed_yet(log, place):
+        await patiently(lambda: recheck(services, place.source.repository, grant))
+        return before
+    return Landing(change) if change else None
 
 
 def _not_proposed_yet(log: ConversationLog, place: Workplace) -> Landing | None:

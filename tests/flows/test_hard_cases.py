@@ -481,6 +481,25 @@ async def test_a_retry_that_adds_nothing_proposes_what_could_not_be_proposed_bef
     assert ("memory://" in world.said()[f"status:{seq}"]) is proposed
 
 
+async def test_a_retry_proposes_nothing_when_the_right_to_write_is_gone_meanwhile(world) -> None:
+    async def fetch(*_: Any) -> str:
+        return "c" * 40
+
+    async def take(*_: Any) -> Any:
+        world.forge.writers.discard("alice")
+        return None
+
+    world.forge.fail(OpenChange, ProviderError("forbidden", "Resource not accessible by personal access token"))
+    await world.admit()
+    await world.run()
+    world.pushes.fetch, world.pushes.take = fetch, take
+    seq = await world.admit("@onhand retry")
+    world.script = [*world.script, *world.script]
+    await world.run("worker/2")
+    assert not [call for call in world.forge.calls if isinstance(call, OpenChange)]
+    assert "is gone" in world.said()[f"status:{seq}"]
+
+
 async def test_a_retry_that_is_refused_the_change_again_names_the_branch_again(world) -> None:
     async def fetch(*_: Any) -> str:
         return "c" * 40
