@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _ON_ITS_WAY = 1.0
 """Seconds after which an admitted request without a run waits for one."""
+_SAID_AGAIN = 60
+"""Seconds in which what was refused is said again to a `retry` once at most, lest two machines talk without end."""
 
 HELP = """\
 Tell me what to do in your own words, or use one of these after my name:
@@ -201,9 +203,12 @@ async def _decline(
 ) -> None:
     """Say why not, and close the request or let it wait for the account.
 
-    It is said once for each topic in a thread: person and reason, until the person has been admitted meanwhile.
+    It is said once for each topic in a thread: person and reason, until the person has been admitted meanwhile. Who writes
+    `retry` does so because of what was said: that is said again.
     """
     topic = topic or _refusal(error, log.state, request.trigger)
+    if request.trigger.request.verb == "retry":
+        topic = f"retry:{int(request.at // _SAID_AGAIN)}:{topic}"
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)
