@@ -135,8 +135,18 @@ class State:
     def for_one_run(self) -> list[RequestState]:
         """The admitted requests that a run answers together: a `stop` between two of them parts them."""
         waiting = [r for r in self.open("admitted") if r.needs_run]
+        if all(map(self.was_carried, waiting)):
+            return []
         stop = next((s for s in self._stops() if waiting and s.seq > waiting[0].seq), None)
         return [r for r in waiting if stop is None or r.seq < stop.seq]
+
+    def was_carried(self, request: RequestState) -> bool:
+        """Whether it says only where the work goes, and what waited to know that was admitted since: one run answers both."""
+        asked, here = request.trigger.request, self.repository.name if self.repository else ""
+        answers = request.trigger.by == "button" or "repo" in asked.options or asked.text == here
+        if asked.verb != "work" or asked.text not in ("", here) or not answers:
+            return False
+        return any(r.waits_for == "repository" and r.seq < request.seq < r.admitted_seq for r in self.requests.values())
 
     def comes_behind(self, request: RequestState) -> bool:
         """Whether something that needs a run was asked before this request and has yet to be admitted."""

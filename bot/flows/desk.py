@@ -103,10 +103,15 @@ async def _leave_for(
     return await patiently(lambda: admit(services, request.trigger, repository))  # it may have been connected meanwhile
 
 
-async def answer_late_stops(services: Services, log: ConversationLog) -> None:
-    """Answer each `stop` whose run had ended by the time that it was admitted. To be called under the lease."""
+async def answer_late_ones(services: Services, log: ConversationLog) -> None:
+    """Answer each `stop`, and end each answer to our question, whose run had ended by the time that it was admitted.
+
+    To be called under the lease.
+    """
     for request in log.state.open("admitted"):
-        if not request.needs_run and not log.state.comes_behind(request):  # else that one's run answers both
+        if log.state.was_carried(request):
+            await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
+        elif not request.needs_run and not log.state.comes_behind(request):  # else that one's run answers both
             if token := await bots_token(services, request.trigger.thread):
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply, request.at)
@@ -166,7 +171,7 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
         answered = False
         if not request.needs_run:
             answered = await _answer(reporter, log.state, request)
-        elif not _under_way(log.state, request):
+        elif not _under_way(log.state, request) and not log.state.was_carried(request):
             await reporter.show(request, Status("queued", ahead=await _ahead(services) or None))
         name = await _name(services, request, grant.token)
     finally:

@@ -29,7 +29,7 @@ from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows import images
 from bot.flows.background import gather
 from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
-from bot.flows.desk import answer_late_stops
+from bot.flows.desk import answer_late_ones
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
 from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing
@@ -61,7 +61,7 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
         while requests := to_answer(log.state):
             await Run(services, shop, log, requests).carry_out()
             await log.refresh()
-        await answer_late_stops(services, log)
+        await answer_late_ones(services, log)
 
     while True:
         busy_for = await under_lease(services, conversation_id, holder, work)

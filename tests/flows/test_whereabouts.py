@@ -8,13 +8,14 @@ from msgspec import structs
 from bot.auth.multi_user import MultiUser
 from bot.core.conversation import State, conversation_id, fold
 from bot.core.errors import ProviderError, Refused, Unclear
+from bot.core.events import Admitted, RunStarted
 from bot.core.inbound import Account, Delivery, Repository, Thread
 from bot.core.outbound import Say
 from bot.core.ports import AuthContext
 from bot.core.secret import Secret
 from bot.flows import desk, intake, whereabouts, work
 from bot.testing.integrations import RecordingClient
-from tests.flows.conftest import Forge, World
+from tests.flows.conftest import Forge, Killed, World
 
 CHAT = Thread("chat", "T1/C1", "100.1")
 TALK = conversation_id(CHAT)
@@ -103,6 +104,51 @@ async def test_a_choice_in_a_picker_answers_as_well(world: World, chat: Chat) ->
     await ask(world, "@onhand", by="button", repository=Repository("memory", "acme/web"))
     assert (TALK, first) in world.bus.runs
     assert await phases(world) == ["admitted", "admitted"]
+
+
+PICK: dict[str, Any] = {"text": "@onhand", "by": "button", "repository": Repository("memory", "acme/web")}
+
+
+@pytest.mark.parametrize("answer", [PICK, {"text": "@onhand repo=acme/web"}, {"text": "@onhand acme/web"}])
+async def test_an_answer_whose_worker_is_killed_once_it_woke_what_waits_makes_no_second_run(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    nobody_knows(world.forge)
+    first = await ask(world)
+    append = world.store.log.append
+
+    async def append_or_die(conversation_id: str, drafts: Any, *, expected: int) -> Any:
+        if any(isinstance(draft.fact, Admitted) and draft.fact.request != first for draft in drafts):
+            raise Killed
+        return await append(conversation_id, drafts, expected=expected)
+
+    monkeypatch.setattr(world.store.log, "append", append_or_die)
+    with pytest.raises(Killed):
+        await ask(world, **answer)
+    monkeypatch.undo()
+    assert await phases(world) == ["admitted", "asked"]
+    await work.run(world.services, world.shop, TALK, "w/1")
+    assert await phases(world) == ["closed", "asked"]
+    said = dict(chat.messages)
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    await work.run(world.services, world.shop, TALK, "w/2")
+    events = await world.store.log.read(TALK)
+    assert await phases(world) == ["closed", "closed"]
+    assert len([event for event in events if isinstance(event.fact, RunStarted)]) == 1
+    assert {topic: text for topic, text in chat.messages.items() if not topic.startswith("react:")} == {
+        topic: text for topic, text in said.items() if not topic.startswith("react:")
+    }
+
+
+async def test_who_chooses_for_somebody_without_the_right_has_it_done(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    await ask(world)
+    chat.guests.add("alice")
+    await ask(world, **PICK, actor=Account("chat", "T1:U2", "bob"))
+    assert await phases(world) == ["closed", "admitted"], "alice may not any more"
+    await work.run(world.services, world.shop, TALK, "w/1")
+    assert await phases(world) == ["closed", "closed"]
+    assert any(topic.startswith("change:") for topic in world.forge.messages)
 
 
 async def test_a_wrong_answer_settles_nothing(world: World, chat: Chat) -> None:
