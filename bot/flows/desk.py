@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from bot.core.conversation import RequestState, State
-from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
+from bot.core.errors import NeedsAccount, ProviderError, Refused, Unclear, UserError
 from bot.core.events import Admitted, Closed, Draft, Located, Waiting
 from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Say, Status
@@ -13,7 +13,7 @@ from bot.core.ports import Named, Services
 from bot.flows.ahead import BoxesAhead
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
-from bot.flows.report import TROUBLE, Reporter, standing
+from bot.flows.report import TROUBLE, Reporter, standing, stopped_by
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known, locate
 
@@ -23,6 +23,8 @@ _ON_ITS_WAY = 1.0
 """Seconds after which an admitted request without a run waits for one."""
 _SAID_AGAIN = 60
 """Seconds in which what was refused is said again to a `retry` once at most, lest two machines talk without end."""
+
+_STOPPED = "What you answer was stopped meanwhile, so I begin nothing. Write `retry`, or say what to do instead."
 
 HELP = """\
 Tell me what to do in your own words, or use one of these after my name:
@@ -72,6 +74,8 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
         repository = await _where(services, log, request)
         grant = await _leave_for(services, log, request, repository)
         if repository and request.needs_run:
+            if log.state.answers_too_late(request, repository):
+                raise Refused("stopped", _STOPPED)
             await _settle(services, log, request, repository)
         return grant
     except Unclear as question:
@@ -108,6 +112,9 @@ async def answer_late_ones(services: Services, log: ConversationLog) -> None:
 
     To be called under the lease.
     """
+    for request in log.state.open("waiting"):
+        if request.needs_run and (stop := log.state.stopped_by(request)):
+            await _close_question(services, log, request, stop)
     for request in log.state.open("admitted"):
         if log.state.was_carried(request):
             await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
@@ -116,6 +123,13 @@ async def answer_late_ones(services: Services, log: ConversationLog) -> None:
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply, request.at)
             await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
+
+
+async def _close_question(services: Services, log: ConversationLog, request: RequestState, stop: RequestState) -> None:
+    """End a request that waits for its person, and with it the `stop` that somebody wrote meanwhile."""
+    if token := await bots_token(services, request.trigger.thread):
+        await _reporter(services, log, request, token).show(request, Status("ended", outcome=stopped_by(stop)))
+    await log.append(Draft(Closed(requests=[request.seq, stop.seq], ending="stopped")))
 
 
 async def _greet(services: Services, log: ConversationLog, request: RequestState) -> None:
@@ -193,7 +207,8 @@ async def _name(services: Services, request: RequestState, token: Token) -> str:
 async def _answer(reporter: Reporter, state: State, request: RequestState) -> bool:
     """Answer a verb that needs no run. False for a `stop` that a run has to carry out."""
     verb = request.trigger.request.verb
-    if verb == "stop" and (any(r.needs_run for r in state.open("admitted")) or state.comes_behind(request)):
+    waits = any(r.needs_run and r.seq < request.seq for r in state.open("waiting"))
+    if verb == "stop" and (waits or any(r.needs_run for r in state.open("admitted")) or state.comes_behind(request)):
         return False
     topic = f"reply:{request.seq}"
     if verb == "status" and state.running() and (run := state.run):

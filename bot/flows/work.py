@@ -32,7 +32,16 @@ from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
 from bot.flows.desk import answer_late_ones
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing
+from bot.flows.report import (
+    COMES_BACK,
+    TROUBLE,
+    Reporter,
+    keep_posted,
+    post_no_more,
+    quiet_minutes,
+    standing,
+    stopped_by,
+)
 from bot.flows.runlog import ConversationLog
 from bot.flows.site import Site
 from bot.flows.tenure import end, under_lease
@@ -221,7 +230,7 @@ class Run:
 
     async def _agent_outcome(self, grant: Grant) -> Outcome:
         if stop := self._log.state.stop_asked():
-            return _stopped_by(stop)
+            return stopped_by(stop)
         model = self._shop.model(self._main.trigger.request.options.get("model", ""))
         shown = asyncio.create_task(keep_posted(self._log, lambda: self._show_progress(grant)))
         stopped = asyncio.create_task(self._until_stop())
@@ -271,7 +280,7 @@ class Run:
             except Unavailable as error:  # a database away for a moment need not cut a command off
                 logger.warning("cannot look for a stop: %s", error)
             if stop := self._log.state.stop_asked():
-                return _stopped_by(stop)
+                return stopped_by(stop)
         raise AssertionError("the bus never stops")
 
     # --- what people see
@@ -312,10 +321,6 @@ class Run:
 
     def _reporter(self, token: Token) -> Reporter:
         return Reporter(self._log, self._integration, token, self._services.clock)
-
-
-def _stopped_by(stop: RequestState) -> Outcome:
-    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.shown} asked.")
 
 
 def _limits(limits: Limits, request: RequestState) -> Limits:

@@ -151,6 +151,71 @@ async def test_who_chooses_for_somebody_without_the_right_has_it_done(world: Wor
     assert any(topic.startswith("change:") for topic in world.forge.messages)
 
 
+async def late(world: World) -> list[str]:
+    """Let a worker come; return how the requests ended."""
+    await work.run(world.services, world.shop, TALK, f"w/{world.ids}")
+    return [r.ending for r in fold(await world.store.log.read(TALK)).requests.values()]
+
+
+@pytest.mark.parametrize("answer", [PICK, {"text": "@onhand acme/web", "by": "follow_up"}])
+async def test_a_stop_closes_the_question_and_who_answers_it_later_is_told(
+    world: World, chat: Chat, answer: dict[str, Any]
+) -> None:
+    nobody_knows(world.forge)
+    asked = await ask(world)
+    stop = await ask(world, "@onhand stop")
+    assert (TALK, stop) in world.bus.runs
+    assert await late(world) == ["stopped", "stopped"]
+    assert chat.messages[f"status:{asked}"].startswith("ended stopped")
+    assert f"reply:{stop}" not in chat.messages, "that message says it"
+    runs = len(world.bus.runs)
+    await ask(world, **answer)
+    assert await late(world) == ["stopped", "stopped", "refused"]
+    assert len(world.bus.runs) == runs
+    assert [text for topic, text in chat.messages.items() if topic.startswith("stopped:")] == [desk._STOPPED]
+    await ask(world, "@onhand fix it repo=acme/web")
+    assert (await late(world))[-1] == "finished"
+
+
+async def test_who_calls_us_anew_after_a_stop_has_it_done(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    for text in ("@onhand fix it", "@onhand stop", "@onhand repo=acme/web"):
+        await ask(world, text)
+        ended = await late(world)
+    assert ended == ["stopped", "stopped", "finished"]
+
+
+async def test_a_stop_leaves_a_question_that_came_after_it(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    await ask(world)
+    stop = await world.ask("@onhand stop", thread=CHAT, repository=None, title="")
+    await ask(world, "@onhand and that")
+    await desk.acknowledge(world.services, TALK, stop)
+    assert await late(world) == ["stopped", "stopped", ""]
+    assert await phases(world) == ["closed", "closed", "waiting"]
+
+
+async def test_a_stop_ends_what_waits_for_an_account(world: World, chat: Chat) -> None:
+    world.use(auth=MultiUser(AuthContext(world.store.accounts, Secret("k" * 20), "http://here")))
+    bob = Account("chat", "T1:U2", "bob")
+    await world.store.accounts.link(bob, "bob")
+    asked = await ask(world, "@onhand fix acme/web")
+    assert await phases(world) == ["waiting"]
+    await ask(world, "@onhand stop", actor=bob)
+    assert await late(world) == ["stopped", "stopped"]
+    assert chat.messages[f"status:{asked}"].startswith("ended stopped")
+    await world.store.accounts.link(Account("chat", "T1:U1", "alice"), "alice")
+    assert await world.store.inbox.unanswered(0) == []
+
+
+async def test_a_stop_of_somebody_who_may_not_ask_closes_no_question(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    chat.guests.add("mallory")
+    await ask(world)
+    await ask(world, "@onhand stop", actor=Account("chat", "T1:U2", "mallory"))
+    assert await late(world) == ["", "refused"]
+
+
 async def test_a_wrong_answer_settles_nothing(world: World, chat: Chat) -> None:
     nobody_knows(world.forge)
     right = Repository("memory", "acme/web")
