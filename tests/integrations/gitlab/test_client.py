@@ -396,6 +396,17 @@ async def test_a_project_is_described(server: GitLabServer, client: GitLab, toke
     assert source.template == ""
 
 
+async def test_a_template_that_cannot_be_read_now_is_not_taken_for_none(
+    server: GitLabServer, client: GitLab, token: Secret
+) -> None:
+    server.state.projects[PROJECT].template = "## What\n"
+    server.fail("GET", rf"{API_PATH}/templates/merge_requests/Default", status=500)
+    with pytest.raises(ProviderError) as away:
+        await client.source(PLACE, "", token)
+    assert away.value.worth_retrying, "so it is asked for again, patiently"
+    assert (await client.source(PLACE, "", token)).template == "## What\n"
+
+
 async def test_the_default_template_is_found(server: GitLabServer, client: GitLab, token: Secret) -> None:
     server.state.projects[PROJECT].template = "## What\n"
     assert (await client.source(PLACE, "", token)).template == "## What\n"
