@@ -228,7 +228,7 @@ async def _decline(
     """
     topic = topic or _refusal(error, log.state, request.trigger)
     if request.trigger.request.verb == "retry":
-        topic = f"retry:{int(request.at // _SAID_AGAIN)}:{topic}"
+        topic = f"{topic}:retry:{int(request.at // _SAID_AGAIN)}"
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)
