@@ -111,7 +111,7 @@ class BellWorker(Worker):
             max_tries=2**31,
             job_timeout=86_400,
             poll_delay=_LOOK_EVERY,
-            job_serializer=encode_job,
+            job_serializer=_nothing,
             job_deserializer=decode_job,
             log_results=False,
             on_job_start=self._has_begun,
@@ -312,6 +312,11 @@ class BellWorker(Worker):
                 pipe.psetex(in_progress_key_prefix + job_id, int(CLAIM_SECONDS * 1000), b"1")
                 pipe.zadd(self.queue_name, {job_id: until}, xx=True)
             await pipe.execute()
+
+
+def _nothing(result: object) -> bytes:
+    """Make nothing of a result: none is kept, and what a job failed with is no JSON."""
+    return b""
 
 
 def _is_text(job_id: bytes) -> bool:

@@ -12,7 +12,7 @@ from arq import cron
 from arq.cron import CronJob
 
 from bot.core.conversation import fold
-from bot.core.errors import OnhandError, SandboxGone, Unavailable
+from bot.core.errors import OnhandError, ProviderError, SandboxGone, Unavailable
 from bot.core.in_turn import in_turn
 from bot.core.inbound import Delivery
 from bot.core.ports import InLine, Services, Workshop
@@ -92,6 +92,8 @@ class Positions:
         """When, and which place."""
         self._tried: dict[InLine, float] = {}
         """When, whatever came of it."""
+        self._not_before: dict[str, float] = {}
+        """Until when, in Unix seconds, a platform wants to be left alone."""
 
     async def __call__(self, services: Services, shop: Workshop) -> int:
         line, now = await services.queue.line(), services.clock()
@@ -107,16 +109,22 @@ class Positions:
         return len(changed)
 
     async def _show(self, services: Services, waiting: InLine, ahead: int, now: float) -> bool:
-        self._tried[waiting] = now
+        if now < self._not_before.get(waiting.service, 0.0):  # it has said so in this turn
+            return False
+        self._tried[waiting], shown = now, False
         with bound(conversation=waiting.conversation_id):
-            shown = await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}")
+            try:
+                shown = await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}")
+            except ProviderError as error:
+                log.info("the place in the line could not be shown: %s", error)
+                self._not_before[waiting.service] = now + min(error.retry_after or 0.0, HEARTBEAT)
         if shown:
             self._shown[waiting] = (now, ahead)
         return shown
 
     def _is_news(self, waiting: InLine, ahead: int, now: float) -> bool:
         at, shown = self._shown.get(waiting, (0.0, -1))
-        return shown != ahead or now - at >= HEARTBEAT
+        return now >= self._not_before.get(waiting.service, 0.0) and (shown != ahead or now - at >= HEARTBEAT)
 
 
 async def deliveries(services: Services, shop: Workshop) -> int:

@@ -63,6 +63,13 @@ class RequestState:
         """Whether an agent has to work on it, rather than the front desk."""
         return self.trigger.request.verb in RUN_VERBS
 
+    def says_only(self, repository: Repository | None) -> bool:
+        """Whether it is the answer to our question for the repository, and asks for nothing itself."""
+        asked = self.trigger.request
+        if repository is None or asked.verb != "work" or asked.text not in ("", repository.name):
+            return False
+        return bool(asked.text) or self.trigger.by == "button" or "repo" in asked.options
+
 
 @dataclass
 class RunState:
@@ -135,8 +142,29 @@ class State:
     def for_one_run(self) -> list[RequestState]:
         """The admitted requests that a run answers together: a `stop` between two of them parts them."""
         waiting = [r for r in self.open("admitted") if r.needs_run]
-        stop = next((s for s in self._stops() if waiting and s.seq > waiting[0].seq), None)
+        if all(map(self.was_carried, waiting)):
+            return []
+        stop = self.stopped_by(waiting[0])
         return [r for r in waiting if stop is None or r.seq < stop.seq]
+
+    def stopped_by(self, request: RequestState) -> RequestState | None:
+        """The first admitted `stop` that came after a request."""
+        return next((stop for stop in self._stops() if stop.seq > request.seq), None)
+
+    def was_carried(self, request: RequestState) -> bool:
+        """Whether it says only where the work goes, and what waited to know that was admitted since: one run answers both."""
+        return request.says_only(self.repository) and any(
+            r.seq < request.seq < r.admitted_seq for r in self._have_waited()
+        )
+
+    def answers_too_late(self, request: RequestState, repository: Repository) -> bool:
+        """Whether it says only where the work goes that somebody has stopped meanwhile. Who calls us by name asks anew."""
+        last = next((r for r in reversed(self._have_waited()) if r.seq < request.seq), None)
+        stopped = last is not None and last.ending == "stopped"
+        return stopped and request.trigger.by in ("button", "follow_up") and request.says_only(repository)
+
+    def _have_waited(self) -> list[RequestState]:
+        return [r for r in self.requests.values() if r.waits_for == "repository"]
 
     def comes_behind(self, request: RequestState) -> bool:
         """Whether something that needs a run was asked before this request and has yet to be admitted."""

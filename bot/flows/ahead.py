@@ -1,9 +1,13 @@
-"""Boxes that are begun before a run asks for them: while a request is acknowledged, for people who may have work done."""
+"""Boxes that are begun before a run asks for them: while a request is acknowledged, for people who may have work done.
+
+And boxes whose removal goes on when the run that began it is cancelled, because its worker is told to stop.
+"""
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from bot.core.errors import SandboxError
 from bot.core.ports import Sandbox, Sandboxes
@@ -20,6 +24,8 @@ _LATELY = 3600.0
 """Seconds after being admitted in which a person's next box is begun while it is asked again whether they may."""
 _PEOPLE = 1000
 """People who are remembered for that."""
+_LEAVING = 4.0
+"""Seconds that boxes which are being removed have at the end of a worker: nobody may come after it who finds them."""
 
 
 class BoxesAhead:
@@ -69,7 +75,8 @@ class BoxesAhead:
         return await self._sandboxes.attach(state)
 
     async def remove(self, state: str) -> None:
-        await self._sandboxes.remove(state)
+        """As the backend does. Who is cancelled meanwhile leaves the rest to `close`."""
+        await asyncio.shield(self._leaves(self._sandboxes.remove(state)))
 
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         return await self._sandboxes.list()
@@ -78,18 +85,23 @@ class BoxesAhead:
         return await self._sandboxes.check()
 
     async def close(self) -> None:
-        """Remove what nobody has taken. The backend is closed by whoever opened it."""
+        """Remove what nobody has taken, and see what is being removed to its end. The backend is closed by whoever opened it."""
         for conversation_id, task in list(self._begun.items()):
             self._give_up(conversation_id, task)
-        await asyncio.gather(*self._leaving)
+        if self._leaving and (left := (await asyncio.wait(self._leaving, timeout=_LEAVING))[1]):
+            logger.warning("%d boxes could not be removed in time; they are left to the sweep", len(left))
 
     def _give_up(self, conversation_id: str, task: asyncio.Task[Sandbox]) -> None:
         if self._begun.get(conversation_id) is task:
             del self._begun[conversation_id]
             self._not_before = asyncio.get_running_loop().time() + _PAUSE
-            leaving = asyncio.create_task(discard(task))
-            self._leaving.add(leaving)
-            leaving.add_done_callback(self._leaving.discard)
+            self._leaves(discard(task))
+
+    def _leaves(self, removal: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        leaving = asyncio.create_task(removal)
+        self._leaving.add(leaving)
+        leaving.add_done_callback(self._leaving.discard)
+        return leaving
 
 
 def labels_of(conversation_id: str) -> dict[str, str]:

@@ -214,10 +214,15 @@ async def _rivals(place: Workplace, grant: Grant) -> Sequence[str]:
 
 async def _template(place: Workplace, grant: Grant) -> str:
     """Return the form of a description. Without it a change is one all the same: a forge that does not say is no reason to stop."""
-    if place.inside_change or not isinstance(place.forge, Templated):
+    forge = place.forge
+    if place.inside_change or not isinstance(forge, Templated):
         return place.source.template
+
+    async def read() -> str:
+        return await forge.template(place.source.repository, await grant.code())
+
     try:
-        return await place.forge.template(place.source.repository, await grant.code())
+        return await patiently(read)
     except ProviderError as error:
         logger.warning("the template of %s cannot be read: %s", place.source.repository.name, error)
         return ""

@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from bot.core.conversation import RequestState, State
-from bot.core.errors import NeedsAccount, ProviderError, Unclear, UserError
+from bot.core.errors import NeedsAccount, ProviderError, Refused, Unclear, UserError
 from bot.core.events import Admitted, Closed, Draft, Located, Waiting
 from bot.core.inbound import Repository, Trigger
 from bot.core.outbound import Say, Status
@@ -13,7 +13,7 @@ from bot.core.ports import Named, Services
 from bot.flows.ahead import BoxesAhead
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
-from bot.flows.report import TROUBLE, Reporter, standing
+from bot.flows.report import TROUBLE, Reporter, standing, stopped_by
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known, locate
 
@@ -21,6 +21,10 @@ logger = logging.getLogger(__name__)
 
 _ON_ITS_WAY = 1.0
 """Seconds after which an admitted request without a run waits for one."""
+_SAID_AGAIN = 60
+"""Seconds in which what was refused is said again to a `retry` once at most, lest two machines talk without end."""
+
+_STOPPED = "What you answer was stopped meanwhile, so I begin nothing. Write `retry`, or say what to do instead."
 
 HELP = """\
 Tell me what to do in your own words, or use one of these after my name:
@@ -70,6 +74,8 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
         repository = await _where(services, log, request)
         grant = await _leave_for(services, log, request, repository)
         if repository and request.needs_run:
+            if log.state.answers_too_late(request, repository):
+                raise Refused("stopped", _STOPPED)
             await _settle(services, log, request, repository)
         return grant
     except Unclear as question:
@@ -101,14 +107,29 @@ async def _leave_for(
     return await patiently(lambda: admit(services, request.trigger, repository))  # it may have been connected meanwhile
 
 
-async def answer_late_stops(services: Services, log: ConversationLog) -> None:
-    """Answer each `stop` whose run had ended by the time that it was admitted. To be called under the lease."""
+async def answer_late_ones(services: Services, log: ConversationLog) -> None:
+    """Answer each `stop`, and end each answer to our question, whose run had ended by the time that it was admitted.
+
+    To be called under the lease.
+    """
+    for request in log.state.open("waiting"):
+        if request.needs_run and (stop := log.state.stopped_by(request)):
+            await _close_question(services, log, request, stop)
     for request in log.state.open("admitted"):
-        if not request.needs_run and not log.state.comes_behind(request):  # else that one's run answers both
+        if log.state.was_carried(request):
+            await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
+        elif not request.needs_run and not log.state.comes_behind(request):  # else that one's run answers both
             if token := await bots_token(services, request.trigger.thread):
                 reply = _reply(request, f"reply:{request.seq}", _idle(log.state))
                 await _reporter(services, log, request, token).say(reply, request.at)
             await log.append(Draft(Closed(requests=[request.seq], ending="finished")))
+
+
+async def _close_question(services: Services, log: ConversationLog, request: RequestState, stop: RequestState) -> None:
+    """End a request that waits for its person, and with it the `stop` that somebody wrote meanwhile."""
+    if token := await bots_token(services, request.trigger.thread):
+        await _reporter(services, log, request, token).show(request, Status("ended", outcome=stopped_by(stop)))
+    await log.append(Draft(Closed(requests=[request.seq, stop.seq], ending="stopped")))
 
 
 async def _greet(services: Services, log: ConversationLog, request: RequestState) -> None:
@@ -164,7 +185,7 @@ async def _welcome(services: Services, log: ConversationLog, request: RequestSta
         answered = False
         if not request.needs_run:
             answered = await _answer(reporter, log.state, request)
-        elif not _under_way(log.state, request):
+        elif not _under_way(log.state, request) and not log.state.was_carried(request):
             await reporter.show(request, Status("queued", ahead=await _ahead(services) or None))
         name = await _name(services, request, grant.token)
     finally:
@@ -186,7 +207,8 @@ async def _name(services: Services, request: RequestState, token: Token) -> str:
 async def _answer(reporter: Reporter, state: State, request: RequestState) -> bool:
     """Answer a verb that needs no run. False for a `stop` that a run has to carry out."""
     verb = request.trigger.request.verb
-    if verb == "stop" and (any(r.needs_run for r in state.open("admitted")) or state.comes_behind(request)):
+    waits = any(r.needs_run and r.seq < request.seq for r in state.open("waiting"))
+    if verb == "stop" and (waits or any(r.needs_run for r in state.open("admitted")) or state.comes_behind(request)):
         return False
     topic = f"reply:{request.seq}"
     if verb == "status" and state.running() and (run := state.run):
@@ -201,9 +223,12 @@ async def _decline(
 ) -> None:
     """Say why not, and close the request or let it wait for the account.
 
-    It is said once for each topic in a thread: person and reason, until the person has been admitted meanwhile.
+    It is said once for each topic in a thread: person and reason, until the person has been admitted meanwhile. Who writes
+    `retry` does so because of what was said: that is said again.
     """
     topic = topic or _refusal(error, log.state, request.trigger)
+    if request.trigger.request.verb == "retry":
+        topic = f"{topic}:retry:{int(request.at // _SAID_AGAIN)}"
     token = await bots_token(services, request.trigger.thread)
     if token and log.state.topics.get(topic) is None:
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)

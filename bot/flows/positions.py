@@ -3,9 +3,6 @@
 Under the conversation's lease: no run can begin before the edit is through, so it never covers what a run shows.
 """
 
-import logging
-
-from bot.core.errors import ProviderError
 from bot.core.outbound import Status
 from bot.core.ports import InLine, Services
 from bot.flows.identity import bots_token
@@ -14,23 +11,21 @@ from bot.flows.runlog import ConversationLog
 from bot.flows.tenure import under_lease
 from bot.flows.work import to_answer
 
-logger = logging.getLogger(__name__)
-
 
 async def show(services: Services, waiting: InLine, ahead: int, holder: str) -> bool:
-    """Show how many are ahead of it. False when that is not ours to say: a run has come, or the provider did not take it.
+    """Show how many are ahead of it. False when that is not ours to say, because a run has come. Raises ProviderError, Refused.
 
     `holder` must be new for every call.
     """
-    conversation_id, shown = waiting.conversation_id, True
+    busy_for = 0.0
     try:
-        if await under_lease(services, conversation_id, holder, lambda: _edit(services, waiting, ahead, holder)):
-            return False
-    except ProviderError as error:
-        logger.info("the place in the line could not be shown: %s", error)
-        shown = False
-    await services.bus.run(conversation_id, waiting.seq, hurry=True)  # one that met our lease waits for its end
-    return shown
+        busy_for = await under_lease(
+            services, waiting.conversation_id, holder, lambda: _edit(services, waiting, ahead, holder)
+        )
+    finally:
+        if not busy_for:  # a run that met our lease waits for its end
+            await services.bus.run(waiting.conversation_id, waiting.seq, hurry=True)
+    return not busy_for
 
 
 async def _edit(services: Services, waiting: InLine, ahead: int, holder: str) -> None:

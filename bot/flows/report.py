@@ -73,6 +73,11 @@ def standing(
     )
 
 
+def stopped_by(stop: RequestState) -> Outcome:
+    """Return the ending of what somebody has stopped."""
+    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.shown} asked.")
+
+
 class Reporter:
     """Performs the calls of one conversation with one token."""
 

@@ -29,10 +29,19 @@ from bot.core.ports import Limits, Model, Sandbox, Services, Workshop
 from bot.flows import images
 from bot.flows.background import gather
 from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
-from bot.flows.desk import answer_late_stops
+from bot.flows.desk import answer_late_ones
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing
+from bot.flows.report import (
+    COMES_BACK,
+    TROUBLE,
+    Reporter,
+    keep_posted,
+    post_no_more,
+    quiet_minutes,
+    standing,
+    stopped_by,
+)
 from bot.flows.runlog import ConversationLog
 from bot.flows.site import Site
 from bot.flows.tenure import end, under_lease
@@ -61,7 +70,7 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
         while requests := to_answer(log.state):
             await Run(services, shop, log, requests).carry_out()
             await log.refresh()
-        await answer_late_stops(services, log)
+        await answer_late_ones(services, log)
 
     while True:
         busy_for = await under_lease(services, conversation_id, holder, work)
@@ -221,7 +230,7 @@ class Run:
 
     async def _agent_outcome(self, grant: Grant) -> Outcome:
         if stop := self._log.state.stop_asked():
-            return _stopped_by(stop)
+            return stopped_by(stop)
         model = self._shop.model(self._main.trigger.request.options.get("model", ""))
         shown = asyncio.create_task(keep_posted(self._log, lambda: self._show_progress(grant)))
         stopped = asyncio.create_task(self._until_stop())
@@ -271,7 +280,7 @@ class Run:
             except Unavailable as error:  # a database away for a moment need not cut a command off
                 logger.warning("cannot look for a stop: %s", error)
             if stop := self._log.state.stop_asked():
-                return _stopped_by(stop)
+                return stopped_by(stop)
         raise AssertionError("the bus never stops")
 
     # --- what people see
@@ -312,10 +321,6 @@ class Run:
 
     def _reporter(self, token: Token) -> Reporter:
         return Reporter(self._log, self._integration, token, self._services.clock)
-
-
-def _stopped_by(stop: RequestState) -> Outcome:
-    return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.shown} asked.")
 
 
 def _limits(limits: Limits, request: RequestState) -> Limits:

@@ -55,7 +55,12 @@ def _load(connection: Connection) -> Load:
 _BY_PHASE = select(requests.c.phase, func.count()).where(requests.c.phase.in_(PHASES)).group_by(requests.c.phase)
 _OLDEST = select(func.min(requests.c.asked_at)).where(requests.c.phase.in_(("asked", "admitted")))
 _LINE = (
-    select(requests.c.conversation_id, func.min(requests.c.seq), func.min(requests.c.admitted_at).label("since"))
+    select(
+        requests.c.conversation_id,
+        func.min(requests.c.seq),
+        func.min(requests.c.admitted_at).label("since"),
+        func.min(requests.c.service),
+    )
     .join(conversations, conversations.c.id == requests.c.conversation_id)
     .where(requests.c.phase == "admitted", requests.c.verb.in_(RUN_VERBS), conversations.c.status != "running")
     .group_by(requests.c.conversation_id)

@@ -17,7 +17,7 @@ from bot.core.errors import Unavailable
 from bot.web import installing, service
 from bot.web.conversations import Conversations
 from bot.web.metrics import Metrics
-from bot.web.webhooks import PREFIX, Webhooks
+from bot.web.webhooks import PREFIX, RETRY, Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,5 @@ def _litestar(built: Built, metrics: Metrics) -> Litestar:
 
 def _unavailable(_: Request[Any, Any, Any], error: Unavailable) -> Response[dict[str, str]]:
     log.error("a page cannot be shown: %s", error)
-    return Response(
-        {"error": "unavailable", "detail": "the database cannot be read now; please try again"}, status_code=503
-    )
+    told = {"error": "unavailable", "detail": "the database cannot be read now; please try again"}
+    return Response(told, status_code=503, headers=RETRY)

@@ -4,7 +4,7 @@ import shlex
 from html import escape
 from typing import Annotated
 
-from litestar import MediaType, Response, get
+from litestar import HttpMethod, MediaType, Response, get, route
 from litestar.datastructures import State
 from litestar.params import QueryParameter
 
@@ -12,19 +12,24 @@ from bot.auth import multi_user, tickets
 from bot.core.errors import Refused
 from bot.web.gauges import gauges
 from bot.web.metrics import Metrics
+from bot.web.webhooks import RETRY
+
+_PROBED = (HttpMethod.GET, HttpMethod.HEAD)
+"""Load balancers ask for one or the other."""
 
 
-@get("/health", tags=["service"])
+@route("/health", http_method=_PROBED, tags=["service"])
 async def health() -> dict[str, str]:
     """Say that the process is alive."""
     return {"status": "ok"}
 
 
-@get("/ready", tags=["service"])
+@route("/ready", http_method=_PROBED, tags=["service"])
 async def ready(state: State) -> Response[dict[str, str]]:
     """Say whether the database and Redis take what they are given."""
     found = await state.built.check()
-    return Response(found, status_code=200 if all(v == "ok" for v in found.values()) else 503)
+    well = all(v == "ok" for v in found.values())
+    return Response(found, status_code=200 if well else 503, headers={} if well else RETRY)
 
 
 @get("/metrics", media_type=MediaType.TEXT, tags=["service"])

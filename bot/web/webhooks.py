@@ -25,6 +25,9 @@ LONGEST_BODY = 26 * 1024 * 1024
 ROOM = 256 * 1024 * 1024
 """Bytes of bodies that are coming in pieces, all together: nobody has shown a signature yet."""
 
+RETRY = {"retry-after": "5"}
+"""What every answer with 503 asks of whoever got it, in seconds."""
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -130,5 +133,7 @@ async def _send(send: Send, status: int, body: bytes) -> None:
     headers = [(b"content-length", b"%d" % len(body))]
     if body:
         headers.append((b"content-type", b"application/json"))
+    if status == 503:
+        headers += [(name.encode(), value.encode()) for name, value in RETRY.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -32,12 +32,12 @@ async def propose(api: Api, token: Secret, call: OpenChange, receipt: Receipt | 
     try:
         return await _open(api, token, path, {**text, "head": call.head, "base": call.base}, call.draft)
     except ProviderError as error:
-        if error.word != "invalid":
+        if error.word not in ("invalid", "conflict"):  # GitHub documents no 409 here: it tells of no push
             raise
         if (there := next(iter(await _of_the_branch(api, token, call, "open")), None)) is None:
             if (base := await _base_now(api, token, call)) != call.base:
                 return await propose(api, token, structs.replace(call, base=base), receipt)
-            raise await _why_not(api, token, call, error) from None
+            raise await _why_not(api, token, call, ProviderError("invalid", error.detail)) from None
     return await _renew(api, token, path, there, text)
 
 

@@ -59,6 +59,8 @@ class MergeRequest(Struct, frozen=True):
     source_project_id: int | None = None
     target_project_id: int | None = None
     state: str = "opened"
+    sha: str | None = None
+    """The head of its source branch; once it is merged or closed, where that stood then."""
     title: str = ""
     description: str | None = None
     allow_collaboration: bool | None = None

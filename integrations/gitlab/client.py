@@ -182,8 +182,10 @@ class GitLab(Platform):
         title = _title(call)
         text = {"title": title, "description": noted(title, call.body, call.topic)}
         known = await self._api.get(token, f"{path}/{number_in(receipt.id)}", MergeRequest) if receipt else None
-        if known is not None and known.state == "opened":  # a closed one is left as it is
+        if known is not None and known.state == "opened":
             return await self._renew(path, known, text, token)
+        if known is not None and call.commit and known.sha == call.commit:  # merged or closed with the work in it
+            return _receipt(known)
         wanted = {**text, "source_branch": call.head, "target_branch": call.base}
         try:
             return _receipt(await self._api.request(token, "post", path, MergeRequest, body=wanted))

@@ -131,7 +131,7 @@ def said(call: Say) -> Activity:
     said = Activity(
         topic=call.topic, thread=call.thread, session=session, form=kind, body=_pings_nobody(call.text), link=link
     )
-    return structs.replace(said, account=call.topic.rpartition(":")[2] if link else "")
+    return structs.replace(said, account=call.topic.split(":")[2] if link else "")
 
 
 def seen(topic: str, thread: Thread, session: str) -> Activity:

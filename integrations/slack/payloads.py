@@ -108,6 +108,8 @@ class Action(Struct, frozen=True):
 
     action_id: str = ""
     selected_option: Option | None = None
+    action_ts: str = ""
+    """When it was pressed, in Unix seconds."""
 
 
 class Interaction(Struct, frozen=True):

@@ -40,6 +40,8 @@ _SECONDS = re.compile(r"\d{1,12}", re.ASCII)
 _NAME = r"(?!\.{1,2}(?:/|\Z))[\w.-]{1,100}"
 _CHOICE = re.compile(rf"([a-z0-9_-]{{1,40}}):({_NAME}(?:/{_NAME}){{1,20}})", re.ASCII)
 _TITLE = 80
+_DOUBLE_CLICK = 10
+"""Seconds in which pressing the same button again is the same press."""
 
 
 def verify(inbound: Inbound, secret: Secret, now: float) -> Verified:
@@ -190,7 +192,7 @@ def _from_event(event: Event, envelope: Envelope, request: Request, by: By) -> T
 
 
 def _interaction(given: Interaction) -> Delivery:
-    """Read a button or a menu. Nothing is asked again by pressing the same button of the same message twice."""
+    """Read a button or a menu. What begins work may be asked again by pressing the same button of the same message later."""
     if given.type == "block_suggestion":
         ours = given.action_id == PICKER
         search = clean(given.value or "")[:200] if ours else None
@@ -201,12 +203,12 @@ def _interaction(given: Interaction) -> Delivery:
     if action is None or read is None:
         return msgspec.structs.replace(_ignored(given.type), ignored="not_ours", answer=b"")
     found = read(action)
-    pressed = found if isinstance(found, str) else _pressed(given, row[1], *found)
+    pressed = found if isinstance(found, str) else _pressed(given, action, row[1], *found)
     number = "none" if isinstance(pressed, str) else _delivery_id(pressed.meaning[-200:])
     return msgspec.structs.replace(understood(SERVICE, number, ".".join(row), pressed), answer=b"")
 
 
-def _pressed(given: Interaction, what: str, request: Request, repository: Repository | None) -> Trigger:
+def _pressed(given: Interaction, action: Action, what: str, request: Request, repository: Repository | None) -> Trigger:
     container, message = given.container or payloads.Place(), given.message or payloads.Place()
     person = given.user or payloads.Named()
     team, user = _id("team.id", given.team.id if given.team else person.team_id), _id("user.id", person.id)
@@ -215,7 +217,14 @@ def _pressed(given: Interaction, what: str, request: Request, repository: Reposi
     root = _time(message.thread_ts or container.thread_ts or at)
     trigger = _trigger(team, channel, root, user, request, "button", at)
     chosen = f":{repository.service}:{repository.name}" if repository else ""  # who chose a wrong one chooses again
-    return msgspec.structs.replace(trigger, meaning=f"{trigger.meaning}:{what}:{user}{chosen}", repository=repository)
+    moment = "" if request.verb == "stop" else _moment(action)
+    meaning = f"{trigger.meaning}:{what}:{user}{chosen}{moment}"
+    return msgspec.structs.replace(trigger, meaning=meaning, repository=repository)
+
+
+def _moment(action: Action) -> str:
+    """Return when it was pressed, as a part of a meaning: what was refused may be asked again, and a double click is one press."""
+    return f":{int(float(action.action_ts)) // _DOUBLE_CLICK}" if _TIME.fullmatch(action.action_ts) else ""
 
 
 def _stop(action: Action) -> tuple[Request, None]:

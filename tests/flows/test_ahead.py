@@ -184,3 +184,46 @@ class Stubborn(Listed):
         if state == self._state:
             raise self._refusal(f"{state} belongs to somebody else")
         await super().remove(state)
+
+
+async def stopped_during_the_removal(world: World, ahead: BoxesAhead, may_go: asyncio.Event) -> None:
+    """Let a worker be told to stop while it removes the box of a run that has ended."""
+    removing, remove = asyncio.Event(), world.boxes.remove
+
+    async def slowly(state: str) -> None:
+        removing.set()
+        await may_go.wait()
+        await remove(state)
+
+    world.boxes.remove = slowly  # type: ignore[method-assign]
+    await world.admit()
+    shop = replace(world.shop, sandboxes=ahead)
+    running = asyncio.create_task(work.run(world.services, shop, CONVERSATION, "worker/1"))
+    await removing.wait()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert (await world.state()).open() == []
+    assert world.boxes.living
+
+
+async def test_a_worker_that_is_told_to_stop_sees_the_removal_of_a_box_to_its_end(
+    world: World, ahead: BoxesAhead
+) -> None:
+    may_go = asyncio.Event()
+    await stopped_during_the_removal(world, ahead, may_go)
+    may_go.set()
+    await ahead.close()
+    assert not world.boxes.living
+
+
+async def test_an_engine_that_does_not_remove_it_holds_no_worker_up(
+    world: World, ahead: BoxesAhead, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("bot.flows.ahead._LEAVING", 0.05)
+    may_go = asyncio.Event()
+    await stopped_during_the_removal(world, ahead, may_go)
+    await ahead.close()
+    assert "left to the sweep" in caplog.text
+    may_go.set()
+    await ahead.close()
+    assert not world.boxes.living

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
+from bot.core.errors import ProviderError
+from bot.core.inbound import Repository
 from bot.core.outbound import Change, OpenChange, Outcome
+from bot.core.ports import Proposal
+from bot.core.secret import Secret
 from tests.flows.conftest import RUN_THE_TESTS, World
 from tests.flows.test_provider_faults import Ground, asked_in_an_issue, ground
 
@@ -51,6 +55,28 @@ async def test_an_answer_that_changed_nothing_is_not_told(world: World) -> None:
     world.script = [*world.script, *finish("More", "There is more.")]
     await world.run("worker/3")
     assert shown(world)[-1].body == "It works.\n\nThere is more."
+
+
+@pytest.mark.parametrize(("failures", "read"), [(1, "## What"), (99, "")])
+async def test_a_template_that_cannot_be_read_for_a_moment_is_read_then(
+    world: World, monkeypatch: Any, failures: int, read: str
+) -> None:
+    monkeypatch.setattr("bot.core.patience._FIRST_PAUSE", 0.01)
+    answers, proposed, propose = [ProviderError("unavailable", "500")] * failures, list[str](), world.forge.propose
+
+    async def template(repository: Repository, token: Secret) -> str:
+        if answers:
+            raise answers.pop()
+        return "## What"
+
+    def noted(proposal: Proposal) -> Any:
+        proposed.append(proposal.source.template)
+        return propose(proposal)
+
+    world.forge.template, world.forge.propose = template, noted  # type: ignore[attr-defined,method-assign]
+    await world.admit()
+    await world.run()
+    assert proposed == [read]
 
 
 async def test_a_run_that_reached_a_limit_is_not_told_when_another_has_gone_on(world: World, monkeypatch: Any) -> None:

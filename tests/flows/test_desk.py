@@ -1,17 +1,39 @@
 """The front desk: who is let in, what is said, and that it is said once."""
 
+import time
+from dataclasses import dataclass
+
 import pytest
 
 from bot.agent.history import History
 from bot.auth.multi_user import MultiUser
 from bot.auth.single_user import SingleUser
 from bot.core.errors import ProviderError
+from bot.core.events import Closed
 from bot.core.inbound import Account, Origin
 from bot.core.outbound import OpenChange, React, Say
 from bot.core.ports import AuthContext, User
 from bot.core.secret import Secret
 from bot.flows import desk
-from tests.flows.conftest import CONVERSATION
+from tests.flows.conftest import CONVERSATION, Killed, World
+
+
+@dataclass
+class Clock:
+    """What time it is, in Unix seconds."""
+
+    now: float
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def at(world: World, now: float) -> Clock:
+    """Let it be this time for everybody, until the clock is set."""
+    clock = Clock(now)
+    world.use(clock=clock)
+    world.store.log._clock = world.store.inbox._clock = clock  # type: ignore[attr-defined]
+    return clock
 
 
 async def test_a_request_is_admitted_with_eyes_and_a_status(world) -> None:
@@ -71,6 +93,46 @@ async def test_somebody_who_lost_the_right_is_told_so_once(world) -> None:
     for _ in range(2):
         await world.admit("@onhand again", who="mallory")
     assert len([topic for topic in world.forge.made(Say) if topic.startswith("permission:memory:mallory")]) == 2
+
+
+async def test_who_writes_retry_to_a_refusal_is_answered_but_not_faster_than_people_write(world) -> None:
+    clock = at(world, time.time() // 60 * 60)
+    refused = [await world.admit(text, who="mallory") for text in ("@onhand fix it", "@onhand retry", "@onhand retry")]
+    assert len(world.said()) == 2, "once for what was asked, once for the retry"
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    assert len(world.said()) == 2
+    clock.now += 60
+    refused.append(await world.admit("@onhand retry", who="mallory"))
+    assert len(world.said()) == 3
+    assert len(set(world.said().values())) == 1
+    assert [(await world.state()).requests[seq].ending for seq in refused] == ["refused"] * 4
+
+
+async def test_a_desk_that_is_killed_after_it_refused_a_retry_says_it_once(world, monkeypatch) -> None:
+    at(world, time.time())
+    seq = await world.ask("@onhand retry", who="mallory")
+    append = world.store.log.append
+
+    async def append_or_die(conversation_id, drafts, *, expected):
+        if any(isinstance(draft.fact, Closed) for draft in drafts):
+            raise Killed
+        return await append(conversation_id, drafts, expected=expected)
+
+    monkeypatch.setattr(world.store.log, "append", append_or_die)
+    with pytest.raises(Killed):
+        await desk.acknowledge(world.services, CONVERSATION, seq)
+    monkeypatch.undo()
+    await desk.acknowledge(world.services, CONVERSATION, seq)
+    assert len(world.forge.made(Say)) == 1
+    assert (await world.state()).requests[seq].ending == "refused"
+
+
+async def test_who_lost_the_link_gets_another_by_retry(world) -> None:
+    world.use(auth=MultiUser(AuthContext(world.store.accounts, Secret("k" * 20), "http://here")))
+    seqs = [await world.admit(), await world.admit("@onhand retry")]
+    assert all("ticket=" in text for text in world.said().values())
+    assert len(world.said()) == 2
+    assert [(await world.state()).requests[seq].phase for seq in seqs] == ["waiting", "waiting"]
 
 
 async def test_the_bot_needs_the_right_too(world, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from bot.core.conversation import conversation_id
 from bot.core.errors import ProviderError, Refused
-from bot.core.inbound import Thread
+from bot.core.inbound import Account, Thread
 from bot.core.outbound import Say
 from bot.flows import desk, tenure, work
 from bot.flows.report import HEARTBEAT
+from bot.testing.integrations import RecordingClient
 from tests.flows.conftest import World
 from workers.sweeps import SHOWN_AFTER, Positions
 
@@ -140,14 +141,14 @@ async def test_a_provider_that_refuses_the_edit_is_asked_again_at_the_next_turn(
     await admit(world, 1)
     await admit(world, 2)
     later(world, SHOWN_AFTER + 1)
-    world.forge.fail(Say, ProviderError("unavailable", "away", retry_after=99))
+    world.forge.fail(Say, ProviderError("unauthorized", "no token"))
     assert await positions(world.services, world.shop) == 2
     assert await positions(world.services, world.shop) == 1
     assert shown(world, 2) == "queued after 1"
 
 
 @pytest.mark.parametrize(
-    "error", [ProviderError("limited", "busy", retry_after=99), Refused("suspended", "My installation is suspended.")]
+    "error", [ProviderError("unauthorized", "no token"), Refused("suspended", "My installation is suspended.")]
 )
 async def test_whose_place_cannot_be_shown_keeps_nobody_else_from_it(world: World, error: Exception) -> None:
     positions, tried = Positions(), list[int]()
@@ -164,3 +165,27 @@ async def test_whose_place_cannot_be_shown_keeps_nobody_else_from_it(world: Worl
         with suppress(Refused):
             await positions(world.services, world.shop)
     assert tried == [1, 2, 3, 4, 5, 1]
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(99, 99), (7 * 86_400, HEARTBEAT)])
+async def test_a_platform_that_asks_to_wait_is_left_alone_and_no_other(
+    world: World, asked: float, waited: float
+) -> None:
+    positions, beside = Positions(), RecordingClient()
+    beside.name = "beside"  # type: ignore[misc]
+    world.use(integrations={"memory": world.forge, "beside": beside})
+    for number in (1, 2, 3):
+        await admit(world, number)
+    other = {"thread": Thread("beside", "acme/app", "1"), "actor": Account("beside", "alice", "alice")}
+    await world.ask(**other)
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    later(world, SHOWN_AFTER + 1)
+    calls = len(world.forge.calls)
+    world.forge.fail(Say, ProviderError("limited", "too many", retry_after=asked))
+    for _ in range(3):
+        await positions(world.services, world.shop)
+    assert len(world.forge.calls) == calls, "nothing after what it refused"
+    assert beside.messages["status:1"] == "queued after 3"
+    later(world, SHOWN_AFTER + waited + 2)
+    await positions(world.services, world.shop)
+    assert shown(world, 2).startswith("queued after 1")

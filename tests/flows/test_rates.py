@@ -44,6 +44,15 @@ async def test_a_person_who_asks_too_much_is_told_once_and_when_to_come_again(wo
     assert said.endswith(" UTC.")
 
 
+async def test_a_retry_within_the_limits_time_is_told_so(world: World) -> None:
+    limit(world, per_person=1)
+    for text in ("@onhand fix it", "@onhand fix it", "@onhand retry", "@onhand fix it"):
+        await world.admit(text)
+    assert await endings(world) == ["", "refused", "refused", "refused"]
+    said = [text for text in world.said().values() if text.startswith("I take 1 request an hour of alice.")]
+    assert len(said) == 2, "to the first that was refused, and to the retry"
+
+
 async def test_an_hour_later_the_person_is_let_in_again(world: World) -> None:
     limit(world, per_person=1)
     await world.admit()

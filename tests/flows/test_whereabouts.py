@@ -8,13 +8,14 @@ from msgspec import structs
 from bot.auth.multi_user import MultiUser
 from bot.core.conversation import State, conversation_id, fold
 from bot.core.errors import ProviderError, Refused, Unclear
+from bot.core.events import Admitted, RunStarted
 from bot.core.inbound import Account, Delivery, Repository, Thread
 from bot.core.outbound import Say
 from bot.core.ports import AuthContext
 from bot.core.secret import Secret
 from bot.flows import desk, intake, whereabouts, work
 from bot.testing.integrations import RecordingClient
-from tests.flows.conftest import Forge, World
+from tests.flows.conftest import Forge, Killed, World
 
 CHAT = Thread("chat", "T1/C1", "100.1")
 TALK = conversation_id(CHAT)
@@ -103,6 +104,116 @@ async def test_a_choice_in_a_picker_answers_as_well(world: World, chat: Chat) ->
     await ask(world, "@onhand", by="button", repository=Repository("memory", "acme/web"))
     assert (TALK, first) in world.bus.runs
     assert await phases(world) == ["admitted", "admitted"]
+
+
+PICK: dict[str, Any] = {"text": "@onhand", "by": "button", "repository": Repository("memory", "acme/web")}
+
+
+@pytest.mark.parametrize("answer", [PICK, {"text": "@onhand repo=acme/web"}, {"text": "@onhand acme/web"}])
+async def test_an_answer_whose_worker_is_killed_once_it_woke_what_waits_makes_no_second_run(
+    world: World, chat: Chat, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    nobody_knows(world.forge)
+    first = await ask(world)
+    append = world.store.log.append
+
+    async def append_or_die(conversation_id: str, drafts: Any, *, expected: int) -> Any:
+        if any(isinstance(draft.fact, Admitted) and draft.fact.request != first for draft in drafts):
+            raise Killed
+        return await append(conversation_id, drafts, expected=expected)
+
+    monkeypatch.setattr(world.store.log, "append", append_or_die)
+    with pytest.raises(Killed):
+        await ask(world, **answer)
+    monkeypatch.undo()
+    assert await phases(world) == ["admitted", "asked"]
+    await work.run(world.services, world.shop, TALK, "w/1")
+    assert await phases(world) == ["closed", "asked"]
+    said = dict(chat.messages)
+    await desk.acknowledge(world.services, *world.bus.acknowledged[-1])
+    await work.run(world.services, world.shop, TALK, "w/2")
+    events = await world.store.log.read(TALK)
+    assert await phases(world) == ["closed", "closed"]
+    assert len([event for event in events if isinstance(event.fact, RunStarted)]) == 1
+    assert {topic: text for topic, text in chat.messages.items() if not topic.startswith("react:")} == {
+        topic: text for topic, text in said.items() if not topic.startswith("react:")
+    }
+
+
+async def test_who_chooses_for_somebody_without_the_right_has_it_done(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    await ask(world)
+    chat.guests.add("alice")
+    await ask(world, **PICK, actor=Account("chat", "T1:U2", "bob"))
+    assert await phases(world) == ["closed", "admitted"], "alice may not any more"
+    await work.run(world.services, world.shop, TALK, "w/1")
+    assert await phases(world) == ["closed", "closed"]
+    assert any(topic.startswith("change:") for topic in world.forge.messages)
+
+
+async def late(world: World) -> list[str]:
+    """Let a worker come; return how the requests ended."""
+    await work.run(world.services, world.shop, TALK, f"w/{world.ids}")
+    return [r.ending for r in fold(await world.store.log.read(TALK)).requests.values()]
+
+
+@pytest.mark.parametrize("answer", [PICK, {"text": "@onhand acme/web", "by": "follow_up"}])
+async def test_a_stop_closes_the_question_and_who_answers_it_later_is_told(
+    world: World, chat: Chat, answer: dict[str, Any]
+) -> None:
+    nobody_knows(world.forge)
+    asked = await ask(world)
+    stop = await ask(world, "@onhand stop")
+    assert (TALK, stop) in world.bus.runs
+    assert await late(world) == ["stopped", "stopped"]
+    assert chat.messages[f"status:{asked}"].startswith("ended stopped")
+    assert f"reply:{stop}" not in chat.messages, "that message says it"
+    runs = len(world.bus.runs)
+    await ask(world, **answer)
+    assert await late(world) == ["stopped", "stopped", "refused"]
+    assert len(world.bus.runs) == runs
+    assert [text for topic, text in chat.messages.items() if topic.startswith("stopped:")] == [desk._STOPPED]
+    await ask(world, "@onhand fix it repo=acme/web")
+    assert (await late(world))[-1] == "finished"
+
+
+async def test_who_calls_us_anew_after_a_stop_has_it_done(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    for text in ("@onhand fix it", "@onhand stop", "@onhand repo=acme/web"):
+        await ask(world, text)
+        ended = await late(world)
+    assert ended == ["stopped", "stopped", "finished"]
+
+
+async def test_a_stop_leaves_a_question_that_came_after_it(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    await ask(world)
+    stop = await world.ask("@onhand stop", thread=CHAT, repository=None, title="")
+    await ask(world, "@onhand and that")
+    await desk.acknowledge(world.services, TALK, stop)
+    assert await late(world) == ["stopped", "stopped", ""]
+    assert await phases(world) == ["closed", "closed", "waiting"]
+
+
+async def test_a_stop_ends_what_waits_for_an_account(world: World, chat: Chat) -> None:
+    world.use(auth=MultiUser(AuthContext(world.store.accounts, Secret("k" * 20), "http://here")))
+    bob = Account("chat", "T1:U2", "bob")
+    await world.store.accounts.link(bob, "bob")
+    asked = await ask(world, "@onhand fix acme/web")
+    assert await phases(world) == ["waiting"]
+    await ask(world, "@onhand stop", actor=bob)
+    assert await late(world) == ["stopped", "stopped"]
+    assert chat.messages[f"status:{asked}"].startswith("ended stopped")
+    await world.store.accounts.link(Account("chat", "T1:U1", "alice"), "alice")
+    assert await world.store.inbox.unanswered(0) == []
+
+
+async def test_a_stop_of_somebody_who_may_not_ask_closes_no_question(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    chat.guests.add("mallory")
+    await ask(world)
+    await ask(world, "@onhand stop", actor=Account("chat", "T1:U2", "mallory"))
+    assert await late(world) == ["", "refused"]
 
 
 async def test_a_wrong_answer_settles_nothing(world: World, chat: Chat) -> None:

@@ -195,6 +195,23 @@ async def test_a_guest_is_told_once_and_gets_no_run(talk: Talk) -> None:
     assert talk.place.pulls() == []
 
 
+async def test_a_stop_takes_the_menu_away_and_a_choice_that_was_on_its_way_begins_nothing(talk: Talk) -> None:
+    root = await talk.ask(f"<@{BOT}> fix add, {uuid.uuid4().hex}")
+    await talk.place.until(lambda: "external_select" in "".join(talk.said(root)))
+    [message] = talk.slack.said_by_us(root)
+    chosen = {"action_id": "onhand:repository", "selected_option": {"value": f"github:{talk.place.name}"}}
+    await talk.ask(f"<@{BOT}> stop", root=root)
+    await talk.ended(root)
+    [said] = talk.said(root)
+    assert "Stopped, as Alice asked." in said
+    assert "external_select" not in said
+    action = {**chosen, "type": "external_select", "action_ts": talk.slack._now()}
+    await talk.slack.interact("block_actions", "U0BOB", message["ts"], actions=[action])
+    await talk.ended(root)
+    assert "What you answer was stopped" in talk.said(root)[-1]
+    assert talk.place.pulls() == []
+
+
 async def test_which_repository_is_asked_and_chosen_from_a_menu(talk: Talk) -> None:
     place, word = talk.place, uuid.uuid4().hex
     place.service.scripts.steps[word] = [bash(MEND_CALC), finish()]

@@ -195,7 +195,8 @@ class SlackServer:
     async def press(self, user: str, ts: str, action_id: str, **more: Any) -> None:
         """Press a button of a message, or choose from its menu (`selected_option`)."""
         assert action_id in json.dumps(self.messages[ts]["blocks"]), f"there is no {action_id} in {self.messages[ts]}"
-        await self.interact("block_actions", user, ts, actions=[{"action_id": action_id, "type": "button", **more}])
+        action = {"action_id": action_id, "type": "button", "action_ts": self._now(), **more}
+        await self.interact("block_actions", user, ts, actions=[action])
 
     async def interact(self, kind: str, user: str, ts: str, **more: Any) -> None:
         """Send an interaction with a message of ours."""

@@ -264,6 +264,7 @@ async def test_a_page_says_so_when_the_database_is_away(service: Service) -> Non
     async with httpx.AsyncClient(transport=transport, base_url=service.url) as client:
         answer = await client.get("/api/v1/conversations")
     assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "5"
 
 
 @pytest.mark.parametrize(
@@ -297,6 +298,7 @@ async def test_a_database_that_is_locked_is_503_and_the_retry_is_taken(service: 
     with locked(database_url):
         refused = await service.mention()
     assert (refused.status_code, refused.json()["error"]) == (503, "unavailable")
+    assert refused.headers["retry-after"] == "5"
     assert (await service.mention()).status_code == 202
 
 
@@ -348,6 +350,26 @@ async def test_health_readiness_and_the_api_description(service: Service) -> Non
     assert (await service.client.get("/ready")).json() == {"database": "ok", "redis": "ok"}
     paths = (await service.client.get("/schema")).json()["paths"]
     assert "/api/v1/conversations/{conversation_id}/events" in paths
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+async def test_a_probe_may_ask_for_the_head_alone(service: Service, path: str) -> None:
+    got, head = await service.client.get(path), await service.client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert {**head.headers, "date": ""} == {**got.headers, "date": ""}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_readiness_says_when_to_ask_again(service: Service, method: str) -> None:
+    class Away(bootstrap.Built):
+        async def check(self) -> dict[str, str]:
+            return {"database": "away", "redis": "ok"}
+
+    away = Away(**vars(service.built))
+    transport = httpx.ASGITransport(create(away))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url=service.url) as client:
+        answer = await client.request(method, "/ready")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 @pytest.mark.parametrize("service", [{"ONHAND_AUTH__STRATEGY": "single_user"}], indirect=True)

@@ -387,6 +387,22 @@ async def test_garbage_in_the_queue_is_dropped_and_the_next_job_is_run(
     assert caplog.records, "it is said"
 
 
+async def test_a_job_of_which_redis_was_emptied_is_one_line_in_the_log(
+    bus: RedisBus, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def job(_ctx: Any, conversation: str) -> None: ...
+
+    await bus.run("c1", 1)
+    await bus.redis.delete(*await bus.redis.keys("arq:job:*"))
+    async with worker(redis_url, job):
+        async with asyncio.timeout(10):
+            while await bus.redis.zcard(RUNS):
+                await asyncio.sleep(0.005)
+    [said] = [row for row in caplog.records if row.levelname in ("WARNING", "ERROR", "CRITICAL")]
+    assert "expired" in said.getMessage()
+    assert said.exc_info is None
+
+
 @pytest.mark.parametrize("key", [RUNS, bell(RUNS)])
 async def test_a_key_that_is_something_else_is_named_and_waited_for(
     bus: RedisBus, redis_url: str, key: str, caplog: pytest.LogCaptureFixture

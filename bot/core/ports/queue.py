@@ -25,6 +25,8 @@ class InLine(Struct, frozen=True):
     """Of its first request that waits."""
     since: float
     """When that was admitted, in Unix seconds."""
+    service: str
+    """The platform on which it was asked."""
 
 
 class Rates(Struct, frozen=True):

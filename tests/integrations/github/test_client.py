@@ -348,6 +348,18 @@ async def test_a_pull_request_that_exists_and_is_not_to_be_seen_yet_is_come_back
     assert await client.perform(change(), None, token) == first
 
 
+async def test_a_conflict_where_it_is_opened_tells_of_nobodys_push(
+    server: GitHubServer, client: GitHub, token: Secret
+) -> None:
+    await push(server, "onhand/1-x")
+    server.fail("POST", PULLS, status=409, body={"message": "Conflict"}, times=2)
+    with pytest.raises(ProviderError, match="409") as refused:
+        await client.perform(change(), None, token)
+    assert refused.value.word == "invalid"
+    alices = await server.pull(REPO, "octo-alice", "Mine", "onhand/1-x")
+    assert (await client.perform(change(), None, token)).id == str(alices), "it is the one that is in the way"
+
+
 HEAD_INVALID = {
     "message": "Validation Failed",
     "errors": [{"resource": "PullRequest", "field": "head", "code": "invalid"}],

@@ -254,6 +254,22 @@ async def test_a_known_merge_request_is_renewed_and_a_merged_one_is_not(
     ]
 
 
+@pytest.mark.parametrize("state", ["merged", "closed", "locked"])
+@pytest.mark.parametrize("inside", [True, False], ids=["with the work in it", "before the work was pushed"])
+async def test_one_that_was_merged_or_closed_meanwhile_is_the_one_if_the_work_is_in_it(
+    server: GitLabServer, client: GitLab, token: Secret, inside: bool, state: str
+) -> None:
+    await push(server, "onhand/1-x")
+    first = await client.perform(change(), None, token)
+    [there] = server.merge_requests(PROJECT)
+    commit = (await asyncio.to_thread(server.git.branches, PROJECT))["onhand/1-x"]
+    there |= {"state": state, "sha": commit if inside else "0" * 40}
+    now = await client.perform(change(title="Mend more", commit=commit), first, token)
+    assert (now == first) is inside
+    assert len(server.merge_requests(PROJECT)) == (1 if inside else 2)
+    assert there["title"] == "Mend it"
+
+
 async def test_a_merge_request_whose_answer_was_lost_is_found(
     server: GitLabServer, client: GitLab, token: Secret
 ) -> None:
@@ -378,6 +394,17 @@ async def test_a_project_is_described(server: GitLabServer, client: GitLab, toke
     assert (source.url, source.base, source.head) == (f"{server.url}/{PROJECT}.git", "main", "")
     assert (source.commit, source.username) == (server.git.branches(PROJECT)["main"], "oauth2")
     assert source.template == ""
+
+
+async def test_a_template_that_cannot_be_read_now_is_not_taken_for_none(
+    server: GitLabServer, client: GitLab, token: Secret
+) -> None:
+    server.state.projects[PROJECT].template = "## What\n"
+    server.fail("GET", rf"{API_PATH}/templates/merge_requests/Default", status=500)
+    with pytest.raises(ProviderError) as away:
+        await client.source(PLACE, "", token)
+    assert away.value.worth_retrying, "so it is asked for again, patiently"
+    assert (await client.source(PLACE, "", token)).template == "## What\n"
 
 
 async def test_the_default_template_is_found(server: GitLabServer, client: GitLab, token: Secret) -> None:

@@ -140,6 +140,11 @@ async def test_choices_stay_as_they_are_when_linear_cannot_rank_them(server, cli
             "Please connect your account: https://onhand.test/connect?t=1 so that I know.",
             "elicitation",
         ),
+        (
+            "account:linear:a-1:7:retry:29000000",
+            "Please connect your account: https://onhand.test/connect?t=1 so that I know.",
+            "elicitation",
+        ),
     ],
 )
 async def test_the_desks_words_take_the_form_that_fits(server, client, token, alice, topic, text, kind) -> None:

@@ -324,6 +324,16 @@ def test_who_chose_a_wrong_repository_chooses_again() -> None:
     assert found[0].id == found[-1].id
 
 
+@pytest.mark.parametrize("button", ["retry__button", "approve__button", "repository__chosen"])
+def test_a_double_click_is_one_press_and_a_press_later_is_another(button: str) -> None:
+    payload = json.loads(RECORDED[f"block_actions.{button}"].body)
+    times = ("1700000010.100000", "1700000010.400000", "1700000025.000000")
+    found = [posted({**payload, "actions": [{**payload["actions"][0], "action_ts": at}]}) for at in times]
+    first, again, later = (delivery.triggers[0].meaning for delivery in found)
+    assert first == again != later
+    assert found[0].id == found[1].id != found[2].id
+
+
 def test_a_menu_that_searches_is_answered_with_what_was_found() -> None:
     assert delivered("block_suggestion__repository").search == "app"
     found = [Repository("github", f"acme/app-{n}") for n in range(120)] + [Repository("gitlab", "x" * 200)]
