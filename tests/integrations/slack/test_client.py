@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -310,6 +311,14 @@ async def test_each_refusal_has_its_word(
         await client.perform(say(root), None, token)
     assert refused.value.word == word
     assert refused.value.retry_after == (7.0 if word == "limited" else None)
+
+
+async def test_a_date_until_which_to_wait_is_understood(server: SlackServer, client: Slack, token: Secret) -> None:
+    date = formatdate(time.time() + 100, usegmt=True)
+    server.fail(r"auth\.test", "ratelimited", status=429, headers={"Retry-After": date})
+    with pytest.raises(ProviderError) as refused:
+        await client.identify(token)
+    assert 95 < (refused.value.retry_after or 0) <= 101
 
 
 async def test_no_answer_is_unavailable(server: SlackServer, client: Slack, token: Secret) -> None:
