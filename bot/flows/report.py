@@ -10,10 +10,9 @@ from bot.core.conversation import RequestState, RunState
 from bot.core.errors import ProviderError, Unavailable, UserError
 from bot.core.events import Called, Draft
 from bot.core.outbound import Call, OpenChange, Outcome, React, Receipt, Status, Task
-from bot.core.patience import patiently
 from bot.core.ports import Integration
 from bot.core.secret import Secret
-from bot.flows.identity import Token
+from bot.flows.identity import Token, patiently_with
 from bot.flows.runlog import ConversationLog
 from bot.flows.tenure import end
 
@@ -90,11 +89,10 @@ class Reporter:
         that was begun without a receipt, by this very call too, is looked for first, and made again only when it can hardly be
         under way any more. Raises ProviderError, LeaseLost.
         """
-        return await patiently(lambda: self._try(call))
+        return await patiently_with(self._token, lambda token: self._try(call, token))
 
-    async def _try(self, call: Call) -> Receipt:
+    async def _try(self, call: Call, token: Secret) -> Receipt:
         """One try. What stands in the log is read just before, so that a holder that slept through its lease says nothing."""
-        token = await self._token()
         await self._log.refresh()
         known = self._log.state.topics.get(call.topic)
         if known is not None and not self._log.holder:
