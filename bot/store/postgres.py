@@ -25,8 +25,6 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 logger = logging.getLogger(__name__)
 _SECONDS = 5
-_LOCK_MILLISECONDS = 2500
-"""Below Slack's limit of 3 s for an answer."""
 _READ_ONLY = "25006"  # after a failover, say
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
 """The system finds an idle connection dead within 20 s: https://www.postgresql.org/docs/current/libpq-connect.html"""
@@ -36,14 +34,14 @@ _LIMIT = "onhand_limit"
 class Postgres:
     """The driver for `postgresql://`. A transaction that has not ended after `silent_seconds` is given up."""
 
-    def __init__(self, url: URL, silent_seconds: float) -> None:
+    def __init__(self, url: URL, busy_seconds: float, silent_seconds: float) -> None:
         self._engine = create_async_engine(
             url,
             pool_size=10,
             pool_timeout=_SECONDS,
             connect_args={
                 "connect_timeout": _SECONDS,
-                "options": f"-c lock_timeout={_LOCK_MILLISECONDS}",
+                "options": f"-c lock_timeout={int(busy_seconds * 1000)}",
                 "tcp_user_timeout": int(silent_seconds * 1000),
                 **_KEEPALIVES,
             },
