@@ -91,7 +91,7 @@ class GitHub(Platform):
     # --- what comes in --------------------------------------------------------------------------------------------
 
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self.webhook_secret(), now)
+        return webhook.verify(inbound, self.webhook_secret())
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified, self._us)
