@@ -27,8 +27,6 @@ HEARTBEAT = 20 * 60.0
 _LAST_WORD = 25.0
 """Seconds that an edit which is under way may hold an ending up: as long as a platform's client waits for an answer."""
 
-COMES_BACK = 3600.0
-"""Seconds since something new last happened for which a run comes back to a platform that may come right again."""
 _REFUSED = 30.0
 """Seconds for which an ending is said again to a platform that refuses it: it may be in the middle of something."""
 _IN_FLIGHT = 10.0

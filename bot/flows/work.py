@@ -32,7 +32,7 @@ from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
 from bot.flows.desk import answer_late_stops
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import COMES_BACK, TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing
+from bot.flows.report import TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing
 from bot.flows.runlog import ConversationLog
 from bot.flows.site import Site
 from bot.flows.tenure import end, under_lease
@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+COMES_BACK = 3600.0
+"""Seconds since something new last happened for which a run comes back to a platform that may come right again."""
 _REVIVALS = 3
 """How often a box that died is started again, for a run's work and for handing it out: something in it may kill it each time."""
 
