@@ -66,9 +66,9 @@ class GitHub(Platform):
         `[bot]`. Leave it empty where the token is that of a person who also asks; onhand then knows its own messages by
         their hidden mark alone."""
         client_id: str = ""
-        """Of the GitHub App or OAuth app with which people connect their accounts."""
+        """Of the GitHub App, as `onhand init github` writes it down; nothing needs it yet."""
         client_secret: Secret | None = None
-        """Secret of that app."""
+        """Secret that belongs to the client id."""
         timeout: int = 20
         """Seconds to wait for an answer of the API."""
 

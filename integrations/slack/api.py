@@ -1,6 +1,6 @@
 """Slack's Web API, call by call: one session for all tokens, and refusals as ProviderError.
 
-The only file beside socket_mode.py that reaches the network or knows slack_sdk. Nothing is retried here: the caller does.
+The only file beside socket_mode.py that reaches the network. Nothing is retried here: the caller does.
 The library is imported by the first call: the web process makes none, unless Socket Mode is on, and would start a third later.
 """
 

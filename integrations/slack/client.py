@@ -1,4 +1,4 @@
-"""Slack as an Integration: what is done there with a bot token. api.py is the way there, socket.py the way back."""
+"""Slack as an Integration: what is done there with a bot token. api.py is the way there, socket_mode.py the way back."""
 
 import asyncio
 import json
