@@ -81,6 +81,9 @@ async def test_a_comment_that_somebody_deleted_is_made_anew(
     del server.said[first.id]
     second = await client.perform(say("Two"), first, token)
     assert [comment.id for comment in server.comments(key)] == [second.id]
+    again = await client.perform(say("Three"), first, token)
+    assert again == second, "its answer may have been lost"
+    assert len(server.comments(key)) == 1
 
 
 async def test_a_comment_of_ours_is_found_by_its_topic(

@@ -99,6 +99,9 @@ async def test_a_message_that_somebody_deleted_is_said_anew(server: SlackServer,
     del server.messages[first.id]
     second = await client.perform(say(root, "Two"), first, token)
     assert [m["ts"] for m in server.said_by_us(root)] == [second.id] != [first.id]
+    again = await client.perform(say(root, "Three"), first, token)
+    assert again == second, "its answer may have been lost"
+    assert len(server.said_by_us(root)) == 1
 
 
 async def test_a_message_of_ours_is_found_by_its_mark(server: SlackServer, client: Slack, token: Secret) -> None:
