@@ -204,10 +204,9 @@ async def _decline(
     It is said once for each topic in a thread: person and reason, until the person has been admitted meanwhile.
     """
     topic = topic or _refusal(error, log.state, request.trigger)
-    token = await bots_token(services, request.trigger.thread)
-    if token and log.state.topics.get(topic) is None:
+    if token := await bots_token(services, request.trigger.thread):
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)
-    if not token:
+    else:
         logger.warning(
             "request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id
         )
