@@ -77,6 +77,7 @@ class RunState:
     outcome: Outcome | None = None
     steps: int = 0
     cost_usd: float = 0.0
+    tokens: int = 0
     last_step: str = ""
     known_seq: int = 0
     """The last event that the model knew when it gave its last answer."""
@@ -219,6 +220,7 @@ class State:
                 run.steps += 1
                 run.known_seq = event.cause or event.seq
                 run.cost_usd += reply.cost_usd
+                run.tokens += reply.input_tokens + reply.output_tokens
                 self.cost_usd += reply.cost_usd
             case RunCommand(command=command):
                 run.last_step = command
