@@ -1,7 +1,6 @@
 """The sweeps: what goes over the whole field every now and then and finds what was left lying. Each notes what it found."""
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -109,7 +108,7 @@ class Positions:
     async def _show(self, services: Services, waiting: InLine, ahead: int, now: float) -> bool:
         self._tried[waiting] = now
         with bound(conversation=waiting.conversation_id):
-            shown = await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}")
+            shown = await positions.show(services, waiting, ahead)
         if shown:
             self._shown[waiting] = (now, ahead)
         return shown

@@ -4,6 +4,7 @@ Under the conversation's lease: no run can begin before the edit is through, so 
 """
 
 import logging
+from functools import partial
 
 from bot.core.errors import ProviderError
 from bot.core.outbound import Status
@@ -17,14 +18,11 @@ from bot.flows.work import to_answer
 logger = logging.getLogger(__name__)
 
 
-async def show(services: Services, waiting: InLine, ahead: int, holder: str) -> bool:
-    """Show how many are ahead of it. False when that is not ours to say: a run has come, or the provider did not take it.
-
-    `holder` must be new for every call.
-    """
+async def show(services: Services, waiting: InLine, ahead: int) -> bool:
+    """Show how many are ahead of it. False when that is not ours to say: a run has come, or the provider did not take it."""
     conversation_id, shown = waiting.conversation_id, True
     try:
-        if await under_lease(services, conversation_id, holder, lambda: _edit(services, waiting, ahead, holder)):
+        if await under_lease(services, conversation_id, "position", partial(_edit, services, waiting, ahead)):
             return False
     except ProviderError as error:
         logger.info("the place in the line could not be shown: %s", error)

@@ -52,13 +52,13 @@ _WAITING = "the platform is busy or away; I try again by myself"
 _DISK_FULL = "My disk is full. Whoever runs onhand has to make room; then write `retry`."
 
 
-async def run(services: Services, shop: Workshop, conversation_id: str, holder: str) -> float:
-    """Work off everything that is admitted in a conversation. `holder` must be new for every call.
+async def run(services: Services, shop: Workshop, conversation_id: str, worker: str) -> float:
+    """Work off everything that is admitted in a conversation, in the name of a worker.
 
     Returns 0.0 when nothing is left, else the seconds after which another holder's lease may be free.
     """
 
-    async def work() -> None:
+    async def work(holder: str) -> None:
         log = await ConversationLog.open(services.log, conversation_id, holder)
         while requests := to_answer(log.state):
             await Run(services, shop, log, requests).carry_out()
@@ -66,7 +66,7 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
         await answer_late_stops(services, log)
 
     while True:
-        busy_for = await under_lease(services, conversation_id, holder, work)
+        busy_for = await under_lease(services, conversation_id, worker, work)
         state = (await ConversationLog.open(services.log, conversation_id)).state
         if busy_for:  # where all is answered, several that come to see so need not stand in line for it
             return busy_for if state.open("admitted") else 0.0
