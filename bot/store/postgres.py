@@ -25,6 +25,9 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 logger = logging.getLogger(__name__)
 _SECONDS = 5
+_ASLEEP_MILLISECONDS = 5000
+"""For which a transaction may stand still before the server ends it: a worker that sleeps, or whose machine is gone, would else
+keep its rows from the one that takes over. Below the 6 s of a lease."""
 _READ_ONLY = "25006"  # after a failover, say
 _KEEPALIVES = {"keepalives": 1, "keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
 """The system finds an idle connection dead within 20 s: https://www.postgresql.org/docs/current/libpq-connect.html"""
@@ -41,7 +44,8 @@ class Postgres:
             pool_timeout=_SECONDS,
             connect_args={
                 "connect_timeout": _SECONDS,
-                "options": f"-c lock_timeout={int(busy_seconds * 1000)}",
+                "options": f"-c lock_timeout={int(busy_seconds * 1000)} "
+                f"-c idle_in_transaction_session_timeout={_ASLEEP_MILLISECONDS}",
                 "tcp_user_timeout": int(silent_seconds * 1000),
                 **_KEEPALIVES,
             },

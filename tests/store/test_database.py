@@ -3,13 +3,14 @@
 import asyncio
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -308,6 +309,65 @@ async def silent(postgres: Any) -> AsyncIterator[tuple[Database, Proxy]]:
             await asyncio.gather(*(database.read(count_users) for _ in range(5)))
             yield database, network
             await database.close()
+
+
+SLEEPER = """
+import asyncio, os, signal, sys
+from sqlalchemy import text
+from bot.core.errors import Unavailable
+from bot.store.database import Database
+
+def work(connection):
+    connection.execute(text("UPDATE users SET name = name || ' asleep'"))
+    if not asleep:
+        asleep.append(print("asleep", flush=True))
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+async def main():
+    database = Database(sys.argv[1])
+    await database.connect()
+    try:
+        await database.write(work)
+    except Unavailable:
+        await database.write(work)
+    await database.close()
+
+asleep = []
+asyncio.run(main())
+"""
+"""Stands still in the middle of a transaction; when it is woken, it goes on, and tries again where it is asked to."""
+
+
+async def _renamed(database: Database) -> bool:
+    add = text("UPDATE users SET name = name || ' awake'")
+    try:
+        await database.write(lambda connection: connection.execute(add))
+    except Unavailable:  # the row is still locked
+        return False
+    return True
+
+
+async def test_who_sleeps_in_a_transaction_keeps_its_rows_from_nobody_for_long(postgres: Any) -> None:
+    with postgres.database("migrated") as url:
+        database = Database(url)
+        await database.connect()
+        await database.write(lambda connection: connection.execute(ADD_USER))
+        sleeper = await asyncio.create_subprocess_exec(sys.executable, "-c", SLEEPER, url, stdout=subprocess.PIPE)
+        try:
+            assert sleeper.stdout
+            assert await sleeper.stdout.readline() == b"asleep\n"
+            async with asyncio.timeout(10):
+                while not await _renamed(database):
+                    pass
+            sleeper.send_signal(signal.SIGCONT)
+            async with asyncio.timeout(10):
+                assert await sleeper.wait() == 0
+        finally:
+            with suppress(ProcessLookupError):
+                sleeper.kill()
+        name = await database.read(lambda connection: connection.execute(text("SELECT name FROM users")).scalar())
+        assert name == "name awake asleep", "what it did before it slept is undone, and done anew"
+        await database.close()
 
 
 async def test_connections_that_lose_their_bytes_cost_nobody_a_write_and_are_waited_for_once(

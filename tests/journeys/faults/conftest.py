@@ -3,9 +3,12 @@
 import asyncio
 import json
 import os
+import signal
+import sqlite3
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +92,25 @@ async def place_at(service: Service, folder: Path) -> AsyncIterator[Place]:
         await there.set_up()
         yield there
         await there.client.aclose()
+
+
+async def put_to_sleep(service: Service, process: "subprocess.Popen[bytes]") -> None:
+    """Stop a process (SIGSTOP), but not in the middle of a write to SQLite: nobody else could write until it wakes."""
+    database = service.folder / "home" / "onhand.sqlite"
+    process.send_signal(signal.SIGSTOP)
+    while database.exists() and _is_locked(database):
+        process.send_signal(signal.SIGCONT)
+        await asyncio.sleep(0.1)
+        process.send_signal(signal.SIGSTOP)
+
+
+def _is_locked(database: Path) -> bool:
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
 
 
 @pytest.fixture(scope="session")

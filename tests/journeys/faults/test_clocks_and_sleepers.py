@@ -10,7 +10,7 @@ import pytest
 
 from bot.commands.service import free_port
 from tests.journeys.conftest import Service
-from tests.journeys.faults.conftest import SQLITE, Begin, place_at
+from tests.journeys.faults.conftest import SQLITE, Begin, place_at, put_to_sleep
 from tests.journeys.faults.test_killed_workers import EDIT, PROPOSE, PUSH, SAY, once, standing
 from tests.journeys.steps import MEND_CALC, bash, finish
 
@@ -50,7 +50,7 @@ async def test_clocks_that_differ_by_two_minutes_delay_nothing(
         names = ["worker", "worker-ahead"]
         name = names.pop(killed.endswith("ahead"))
         victim, other = service.processes[name], service.processes[names[0]]
-        other.send_signal(signal.SIGSTOP)  # so that the victim has something to lose
+        await put_to_sleep(service, other)  # so that the victim has something to lose
         for _ in range(4):
             await place.issue()
         begun = service.folder / f"{name}.log"
@@ -86,7 +86,7 @@ async def test_a_worker_that_sleeps_through_its_lease_does_nothing_twice_when_it
 ) -> None:
     async with standing(scripted, tmp_path, SLEEPERS) as places:
         sleeper, log = scripted.processes["worker"], scripted.folder / "worker.log"
-        sleeper.send_signal(signal.SIGSTOP)
+        await put_to_sleep(scripted, sleeper)
         scripted.start("worker-2", "worker")
         try:
             for place in places.values():

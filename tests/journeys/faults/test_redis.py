@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from bot.redis_server import EmbeddedRedis, _socket_path
-from tests.journeys.faults.conftest import Begin, place_at
+from tests.journeys.faults.conftest import Begin, place_at, put_to_sleep
 from tests.journeys.faults.proxy import Proxy
 from tests.journeys.faults.test_killed_workers import once
 from tests.journeys.steps import MEND_CALC, bash, finish
@@ -93,7 +93,7 @@ async def test_a_redis_that_fails_loses_nothing(
 
 async def test_a_request_whose_job_was_forgotten_is_found_by_the_sweep(begin: Begin, tmp_path: Path) -> None:
     async with begin() as service, place_at(service, tmp_path) as place:
-        service.processes["worker"].send_signal(signal.SIGSTOP)
+        await put_to_sleep(service, service.processes["worker"])
         await place.issue()
         async with at_redis(tmp_path) as client:
             await client.flushall()
