@@ -47,7 +47,6 @@ class Built:
     bus: RedisBus
     key: Secret
     """Signs links and tokens."""
-    redactor: Redactor
     stack: AsyncExitStack
 
     async def check(self) -> dict[str, str]:
@@ -91,7 +90,6 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
         stack.push_async_callback(store.close)
         key = _derived(keys)
         services = Services(
-            us=_us(settings),
             integrations=providers,
             auth=_auth(settings, store, key),
             log=store.log,
@@ -109,7 +107,7 @@ async def build(settings: Settings, redactor: Redactor | None = None) -> AsyncIt
             defaults=_defaults(settings),
             redact=redactor,
         )
-        yield Built(settings, services, store, bus, key, redactor, stack)
+        yield Built(settings, services, store, bus, key, stack)
 
 
 def check(settings: Settings) -> None:

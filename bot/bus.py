@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 RUNS, ACTIONS = "onhand:runs", "onhand:actions"
 """The two queues: runs take minutes, actions (admit and acknowledge, sweep) take moments."""
 
-_JOB_LIFE_MS = 86_400_000
+JOB_LIFE_MS = 86_400_000
 _GROWN = "onhand:grown"
 _PROBE, _PROBE_MS = "onhand:probe", 10_000
 _FALLBACK = 2.0
@@ -133,7 +133,7 @@ class RedisBus:
         async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
             for queue in {ring.queue for ring in rings}:
                 jobs = msgspec.json.encode([ring[1:] for ring in rings if ring.queue == queue])
-                pipe.eval(_RING, 2, queue, bell(queue), jobs, job_key_prefix, str(_JOB_LIFE_MS))  # type: ignore[arg-type]
+                pipe.eval(_RING, 2, queue, bell(queue), jobs, job_key_prefix, str(JOB_LIFE_MS))  # type: ignore[arg-type]
             for latest in (item for item in items if not isinstance(item, _Ring)):
                 pipe.publish(_GROWN, msgspec.json.encode(latest))
             await pipe.execute()

@@ -1,7 +1,6 @@
 """The jobs. Each is a few lines: it opens the door, calls a flow, and says when to come back."""
 
 import logging
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,8 +31,7 @@ async def acknowledge(ctx: dict[str, Any], conversation_id: str, seq: int) -> No
 async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:
     """Work off what is admitted in a conversation."""
     async with _door(ctx, conversation_id):
-        holder = f"{ctx['worker']}/{uuid.uuid4().hex[:8]}"
-        if busy_for := await work.run(ctx["services"], ctx["shop"], conversation_id, holder):
+        if busy_for := await work.run(ctx["services"], ctx["shop"], conversation_id, ctx["worker"]):
             raise Retry(defer=busy_for)
 
 

@@ -22,7 +22,7 @@ from arq.utils import timestamp_ms, to_unix_ms
 from arq.worker import Worker
 from redis.exceptions import RedisError
 
-from bot.bus import bell, decode_job, encode_job
+from bot.bus import JOB_LIFE_MS, bell, decode_job, encode_job
 
 log = logging.getLogger(__name__)
 
@@ -92,9 +92,8 @@ for _, turn in ipairs(cjson.decode(ARGV[3])) do
 end
 """
 """Queues turns that are near and that no worker has queued yet. One that was noted before Redis' clock was set back is forgotten:
-it lies in the future. KEYS: the queue, the turns. ARGV: how near, and before the life of a job, both in milliseconds: what comes
-before an id in the key of a body, and of each turn the cron job's name, its time, its job's id and body, as one JSON list."""
-_TURN_LIFE_MS = 86_400_000
+it lies in the future. KEYS: the queue, the turns. ARGV: how near, in milliseconds; what comes before an id in the key of a body; of
+each turn the cron job's name, its time, its job's id and body, as one JSON list; the life of a job in milliseconds."""
 
 
 class BellWorker(Worker):
@@ -214,7 +213,7 @@ class BellWorker(Worker):
             if anew or job.next_run <= now + _AHEAD:
                 turns.append((job, job.next_run))
         if turns:
-            near, life = str(_AHEAD // timedelta(milliseconds=1)), str(_TURN_LIFE_MS)
+            near, life = str(_AHEAD // timedelta(milliseconds=1)), str(JOB_LIFE_MS)
             listed = encode_job([_turn(job.name, at) for job, at in turns]).decode()
             await self.pool.eval(_TURN, 2, self.queue_name, _TURNS, near, job_key_prefix, listed, life)  # type: ignore[misc]
             self._look_after = _SOON

@@ -1,7 +1,6 @@
 """The sweeps: what goes over the whole field every now and then and finds what was left lying. Each notes what it found."""
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -114,7 +113,7 @@ class Positions:
         self._tried[waiting], shown = now, False
         with bound(conversation=waiting.conversation_id):
             try:
-                shown = await positions.show(services, waiting, ahead, f"position/{uuid.uuid4().hex[:8]}")
+                shown = await positions.show(services, waiting, ahead)
             except ProviderError as error:
                 log.info("the place in the line could not be shown: %s", error)
                 self._not_before[waiting.service] = now + min(error.retry_after or 0.0, HEARTBEAT)

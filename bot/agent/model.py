@@ -27,7 +27,7 @@ from bot.agent.splice import Passage, Prompt, outgoing
 from bot.core.errors import ContextTooLong, ImagesRefused, ModelError
 from bot.core.lasting import lasting
 from bot.core.ports import Reply, ToolCall
-from bot.core.refusals import after
+from bot.core.refusals import after, word_of
 from bot.core.secret import Secret
 
 logger = logging.getLogger(__name__)
@@ -54,15 +54,8 @@ _SAID = {
 _WORTH_RETRYING = ("limited", "timeout", "unavailable", "nonsense")
 _MAY_BE_IMAGES = ("invalid", "missing")
 """What servers answer to images that they do not want: 400, 413, 422, and OpenRouter 404."""
-_WORDS = {
-    400: "invalid",
-    401: "unauthorized",
-    402: "quota",
-    403: "forbidden",
-    404: "missing",
-    408: "timeout",
-    429: "limited",
-}
+_WORDS = {402: "quota", 408: "timeout", 409: "invalid"}
+"""What statuses mean where it is not what a platform means by them."""
 
 
 _QUIETLY = {"drop_params": True, "num_retries": 0, "max_retries": 0, "no-log": True}
@@ -250,7 +243,7 @@ def _word(error: Exception, status: int) -> str:
         return "timeout"
     if 200 <= status < 300 or isinstance(error, _UnreadableError):
         return "nonsense"
-    return _WORDS.get(status, "invalid" if 400 <= status < 500 else "unavailable")
+    return _WORDS.get(status) or word_of(status)
 
 
 def _backoff(attempt: int) -> float:

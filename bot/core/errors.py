@@ -74,7 +74,10 @@ class ConfigError(OnhandError):
 
 
 class Unavailable(OnhandError):
-    """The database, Redis or the disk did not take it now (locked, full, restarting, out of reach). Nothing was stored."""
+    """The database, Redis or the disk did not take it now (locked, full, restarting, out of reach).
+
+    Where only the answer was lost it is stored all the same: who tries again looks first, or does what is harmless twice.
+    """
 
 
 class Conflict(OnhandError):

@@ -1,6 +1,6 @@
 """What is the same on most platforms. An Integration may begin with it and say only what is its own."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -8,8 +8,9 @@ from msgspec import Struct, structs
 
 from bot.core.errors import ConfigError, ProviderError, Rejected
 from bot.core.inbound import Account
-from bot.core.outbound import Call
+from bot.core.outbound import Call, Receipt
 from bot.core.ports import Proposal
+from bot.core.refusals import unless
 from bot.core.remembered import Remembered
 from bot.core.secret import Secret
 
@@ -57,6 +58,23 @@ class Platform:
     async def owner(self, token: Secret) -> Account:
         """Return the account that the token belongs to, from the platform itself. Raises ProviderError."""
         raise NotImplementedError
+
+
+async def edited(
+    receipt: Receipt | None,
+    edit: Callable[[Receipt], Awaitable[Receipt]],
+    find: Callable[[], Awaitable[Receipt | None]],
+) -> Receipt | None:
+    """Edit the message of a receipt; None where there is none, or somebody has deleted it: then it is to be said anew.
+
+    Unless that was done, and only the answer was lost: then that one is found, and edited. Raises ProviderError.
+    """
+    if receipt is None:
+        return None
+    if done := await unless(edit(receipt), "missing"):
+        return done
+    other = await unless(find(), "missing")
+    return await edit(other) if other else None
 
 
 def endpoint(public_url: str, name: str) -> str:

@@ -47,11 +47,11 @@ def refusal(
     return ProviderError(word, f"{name} answered {status} to {what}: {told[:800]}", wait)
 
 
-def wait_of(headers: Mapping[str, str], window: str, now: float) -> float | None:
+def wait_of(headers: Mapping[str, str], now: float, window: str = "") -> float | None:
     """Return the seconds that an answer's headers ask us to wait: `Retry-After`, or until a window that is used up ends.
 
-    The window's headers are `{window}-remaining` and, in Unix seconds, `{window}-reset`. The platform's own clock counts,
-    where it shows it; else `now`. A time that makes no sense counts as one that is not told.
+    The window's headers, if there is one, are `{window}-remaining` and, in Unix seconds, `{window}-reset`. The platform's own
+    clock counts, where it shows it; else `now`. A time that makes no sense counts as one that is not told.
     """
     now = date_of(headers, now)
     if (told := headers.get("retry-after")) is not None:

@@ -7,10 +7,9 @@ from bot.core.conversation import RequestState
 from bot.core.errors import ProviderError
 from bot.core.events import Background, Draft
 from bot.core.inbound import Image, Message
-from bot.core.patience import patiently
 from bot.core.ports import Integration
 from bot.core.untrusted import label, wrap
-from bot.flows.identity import Token
+from bot.flows.identity import Token, patiently_with
 from bot.flows.images import images_in
 from bot.flows.runlog import ConversationLog
 
@@ -30,7 +29,7 @@ async def gather(log: ConversationLog, integration: Integration, request: Reques
     if log.state.background_for >= request.seq:
         return
     try:
-        said = await patiently(lambda: _context(integration, request, token))
+        said = await patiently_with(token, lambda key: integration.context(request.trigger, key))
     except ProviderError as error:
         logger.warning("what was said before in %s cannot be read: %s", request.trigger.thread.key, error)
         return
@@ -39,10 +38,6 @@ async def gather(log: ConversationLog, integration: Integration, request: Reques
     kept, dropped = within_budget(new)
     images = _new_images(kept, {image.address for image in images_in(log.events)})
     await log.append(Draft(Background(request=request.seq, newest=newest, content=told(kept, dropped), images=images)))
-
-
-async def _context(integration: Integration, request: RequestState, token: Token) -> Iterable[Message]:
-    return await integration.context(request.trigger, await token())
 
 
 def within_budget(newest_first: Iterable[Message], budget: int = BUDGET) -> tuple[list[Message], int]:

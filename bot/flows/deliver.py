@@ -11,11 +11,10 @@ from bot.core.errors import ProviderError, Refused
 from bot.core.events import Draft, Event, Landed, RunEnded
 from bot.core.markdown import plain
 from bot.core.outbound import Change, Outcome, Patch
-from bot.core.patience import patiently
-from bot.core.ports import Checkout, Proposal, Sandbox, Services, Source, Templated
+from bot.core.ports import Checkout, Proposal, Sandbox, Services, Templated
 from bot.core.secret import Secret
 from bot.core.wording import summary_of
-from bot.flows.identity import Grant, recheck, signed_in
+from bot.flows.identity import Grant, patiently_with, recheck, signed_in
 from bot.flows.landing import Landing, keep, land
 from bot.flows.report import Reporter
 from bot.flows.runlog import ConversationLog
@@ -67,10 +66,10 @@ async def hand_out(
     message = plain(outcome.title or place.trigger.title) or "Work in progress"
     change = await checkout.take(place.source, place.base, place.branch, box, message)
     if change is not None and change.commit:
-        await patiently(lambda: recheck(services, place.source.repository, grant))
+        await recheck(services, place.source.repository, grant)
         return await _land(checkout, log, place, change, grant)
     if before := _not_proposed_yet(log, place):
-        await patiently(lambda: recheck(services, place.source.repository, grant))
+        await recheck(services, place.source.repository, grant)
         return before
     return Landing(change) if change else None
 
@@ -108,11 +107,8 @@ async def _closed(place: Workplace, grant: Grant) -> bool:
     """Whether the change was merged or closed meanwhile in which the work was asked for: nobody would see what is pushed there."""
     if not place.inside_change:
         return False
-
-    async def look() -> Source:
-        return await place.forge.source(place.source.repository, place.trigger.thread.item, await grant.code())
-
-    return not (await patiently(look)).head
+    repository, item = place.source.repository, place.trigger.thread.item
+    return not (await patiently_with(grant.code, lambda key: place.forge.source(repository, item, key))).head
 
 
 async def handed_out(checkout: Checkout, state: State, place: Workplace) -> Landing | None:
@@ -217,12 +213,8 @@ async def _template(place: Workplace, grant: Grant) -> str:
     forge = place.forge
     if place.inside_change or not isinstance(forge, Templated):
         return place.source.template
-
-    async def read() -> str:
-        return await forge.template(place.source.repository, await grant.code())
-
     try:
-        return await patiently(read)
+        return await patiently_with(grant.code, lambda key: forge.template(place.source.repository, key))
     except ProviderError as error:
         logger.warning("the template of %s cannot be read: %s", place.source.repository.name, error)
         return ""

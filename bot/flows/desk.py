@@ -229,10 +229,9 @@ async def _decline(
     topic = topic or _refusal(error, log.state, request.trigger)
     if request.trigger.request.verb == "retry":
         topic = f"{topic}:retry:{int(request.at // _SAID_AGAIN)}"
-    token = await bots_token(services, request.trigger.thread)
-    if token and log.state.topics.get(topic) is None:
+    if token := await bots_token(services, request.trigger.thread):
         await _reporter(services, log, request, token).say(_reply(request, topic, error.text), request.at)
-    if not token:
+    else:
         logger.warning(
             "request %s of %s was not answered: there is no token to answer with", request.seq, log.conversation_id
         )

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from bot.core.errors import NeedsAccount, Refused
 from bot.core.inbound import Account, Repository, Thread, Trigger
-from bot.core.patience import renewing
+from bot.core.patience import patiently, renewing
 from bot.core.ports import Forge, Installer, Renewer, Services, User, installed_in
 from bot.core.secret import Secret
 from bot.flows.whereabouts import forge_of
@@ -71,12 +71,21 @@ async def admit(
 
 async def recheck(services: Services, repository: Repository, grant: Grant) -> None:
     """Ask the forge again, just before something is pushed. Raises Refused, ProviderError."""
-    if not await _may_write(services, repository, grant):
+    if not await patiently(lambda: _may_write(services, repository, grant)):
         raise Refused("permission", f"The right to write to {repository.name} is gone, so nothing was pushed.")
 
 
 async def _may_write(services: Services, repository: Repository, grant: Grant) -> bool:
     return await forge_of(services, repository).may_write(repository, grant.author, await grant.code())
+
+
+async def patiently_with(token: Token, ask: Callable[[Secret], Awaitable[T]]) -> T:
+    """Ask with the token of this moment, and patiently. Raises what `ask` raises."""
+
+    async def once() -> T:
+        return await ask(await token())
+
+    return await patiently(once)
 
 
 async def signed_in(forge: Forge, token: Token, ask: Callable[[Secret], Awaitable[T]]) -> T:

@@ -10,9 +10,8 @@ from bot.core.errors import ProviderError, UserError
 from bot.core.events import Background, Draft, Event, Notice
 from bot.core.images import LARGEST, LEFT_OUT, MOST, REFUSED, as_url
 from bot.core.inbound import Image
-from bot.core.patience import patiently
 from bot.core.ports import Illustrated, Integration
-from bot.flows.identity import Token
+from bot.flows.identity import Token, patiently_with
 from bot.flows.runlog import ConversationLog
 
 
@@ -37,12 +36,8 @@ async def fetch(log: ConversationLog, integration: Integration, token: Token) ->
 
 async def _fetched(integration: Illustrated, image: Image, token: Token) -> tuple[str, str]:
     """Return an image's data URL, or why there is none."""
-
-    async def read() -> bytes:
-        return await integration.image(image, LARGEST + 1, await token())
-
     try:
-        return as_url(await patiently(read)), ""
+        return as_url(await patiently_with(token, lambda key: integration.image(image, LARGEST + 1, key))), ""
     except UserError as error:
         return "", error.text
     except ProviderError:

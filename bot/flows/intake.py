@@ -20,8 +20,8 @@ _SEARCH_SECONDS = 2.0
 """Slack shows an error to a person who has waited 3 s."""
 
 
-class Receipt(Struct, frozen=True):
-    """What to answer the provider."""
+class Taken(Struct, frozen=True):
+    """What became of a delivery, and what to answer the provider."""
 
     status: Literal["accepted", "duplicate", "ignored"]
     event: str
@@ -39,7 +39,7 @@ def read(services: Services, service: str, inbound: Inbound) -> tuple[Integratio
     return integration, integration.parse(integration.verify(inbound, services.clock()))
 
 
-async def take(services: Services, integration: Integration, delivery: Delivery) -> Receipt:
+async def take(services: Services, integration: Integration, delivery: Delivery) -> Taken:
     """If a delivery asks for work, store it and ring the doorbell.
 
     When it returns `accepted`, the request is in the database. One that asks for nothing touches neither database nor Redis.
@@ -47,28 +47,28 @@ async def take(services: Services, integration: Integration, delivery: Delivery)
     """
     if delivery.search is not None and isinstance(integration, Picker):
         body = integration.options(await _found(services, delivery.search))
-        return Receipt("ignored", delivery.event, reason="search", body=body)
+        return Taken("ignored", delivery.event, reason="search", body=body)
     if delivery.triggers and not delivery.triggers[0].thread.item and isinstance(integration, ThreadOpener):
         delivery = await integration.open_thread(delivery, await _bots(services, delivery.triggers[0].thread))
     if not delivery.triggers:
-        return Receipt("ignored", delivery.event, reason=delivery.ignored, body=delivery.answer)
+        return Taken("ignored", delivery.event, reason=delivery.ignored, body=delivery.answer)
     return structs.replace(await accept(services, delivery), body=delivery.answer)
 
 
-async def accept(services: Services, delivery: Delivery) -> Receipt:
+async def accept(services: Services, delivery: Delivery) -> Taken:
     """Store a delivery once and ring for what is new in it; a redelivery of a half-done one is finished.
 
     Follow-ups without a mention count only where we take part already.
     """
     triggers = tuple([trigger for trigger in delivery.triggers if await _counts(services, trigger)])
     if not triggers:
-        return Receipt("ignored", delivery.event, reason="not_our_thread")
+        return Taken("ignored", delivery.event, reason="not_our_thread")
     delivery = structs.replace(delivery, triggers=triggers)
     accepted = await services.inbox.accept(delivery)
     await _ring(services, delivery, accepted.fresh + accepted.unanswered)
     if accepted.fresh:
-        return Receipt("accepted", delivery.event, tuple(dict.fromkeys(cid for cid, _ in accepted.fresh)))
-    return Receipt("duplicate", delivery.event, accepted.known)
+        return Taken("accepted", delivery.event, tuple(dict.fromkeys(cid for cid, _ in accepted.fresh)))
+    return Taken("duplicate", delivery.event, accepted.known)
 
 
 async def _bots(services: Services, thread: Thread) -> Secret | None:

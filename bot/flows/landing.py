@@ -1,15 +1,14 @@
 """Where the commits of a run end up: on the branch they are meant for, else on one of our own, else in a patch. Never by force."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 
 from bot.core.errors import ProviderError, Refused
 from bot.core.outbound import Change, Patch
-from bot.core.patience import patiently
 from bot.core.ports import Checkout, Source
-from bot.flows.identity import Token
+from bot.flows.identity import Token, patiently_with
 
 _PUSHES = 3
 """How often a push is tried on a branch that keeps moving."""
@@ -52,7 +51,7 @@ async def keep(checkout: Checkout, source: Source, change: Change, spare: str, t
     """Keep the commits on a branch of our own or as a patch, because of `why`. Raises as `land` does."""
     if not source.head_url:
         try:
-            await patiently(_pushing(checkout, source, change, spare, token))
+            await patiently_with(token, partial(checkout.push, source, change, spare))
             return Landing(change, spare, why)
         except (Refused, ProviderError) as error:
             _why(error, source, spare)
@@ -79,30 +78,15 @@ def _why(error: Refused | ProviderError, source: Source, branch: str) -> str:
 async def _push(checkout: Checkout, source: Source, change: Change, branch: str, token: Token) -> Change:
     for _ in range(_PUSHES):
         try:
-            await patiently(_pushing(checkout, source, change, branch, token))
+            await patiently_with(token, partial(checkout.push, source, change, branch))
             return change
         except ProviderError as error:
             if error.word != "conflict":
                 raise
-            moved, conflict = await _rebased(checkout, source, change, branch, token), error
+            rebase = partial(checkout.rebase, source, change, branch)
+            moved, conflict = await patiently_with(token, rebase), error
         if moved is None:
             break
         # done again after a crash, nothing is left to move: these commits are there already
         change = msgspec.structs.replace(moved, subjects=moved.subjects or change.subjects, left_out=change.left_out)
     raise conflict
-
-
-def _pushing(
-    checkout: Checkout, source: Source, change: Change, branch: str, token: Token
-) -> Callable[[], Awaitable[None]]:
-    async def push() -> None:
-        await checkout.push(source, change, branch, await token())
-
-    return push
-
-
-async def _rebased(checkout: Checkout, source: Source, change: Change, branch: str, token: Token) -> Change | None:
-    async def rebase() -> Change | None:
-        return await checkout.rebase(source, change, branch, await token())
-
-    return await patiently(rebase)

@@ -3,6 +3,8 @@
 Under the conversation's lease: no run can begin before the edit is through, so it never covers what a run shows.
 """
 
+from functools import partial
+
 from bot.core.outbound import Status
 from bot.core.ports import InLine, Services
 from bot.flows.identity import bots_token
@@ -12,19 +14,14 @@ from bot.flows.tenure import under_lease
 from bot.flows.work import to_answer
 
 
-async def show(services: Services, waiting: InLine, ahead: int, holder: str) -> bool:
-    """Show how many are ahead of it. False when that is not ours to say, because a run has come. Raises ProviderError, Refused.
-
-    `holder` must be new for every call.
-    """
-    busy_for = 0.0
+async def show(services: Services, waiting: InLine, ahead: int) -> bool:
+    """Show how many are ahead of it. False when that is not ours to say, because a run has come. Raises ProviderError, Refused."""
+    conversation_id, busy_for = waiting.conversation_id, 0.0
     try:
-        busy_for = await under_lease(
-            services, waiting.conversation_id, holder, lambda: _edit(services, waiting, ahead, holder)
-        )
+        busy_for = await under_lease(services, conversation_id, "position", partial(_edit, services, waiting, ahead))
     finally:
         if not busy_for:  # a run that met our lease waits for its end
-            await services.bus.run(waiting.conversation_id, waiting.seq, hurry=True)
+            await services.bus.run(conversation_id, waiting.seq, hurry=True)
     return not busy_for
 
 

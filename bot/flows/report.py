@@ -10,10 +10,9 @@ from bot.core.conversation import RequestState, RunState
 from bot.core.errors import ProviderError, Unavailable, UserError
 from bot.core.events import Called, Draft
 from bot.core.outbound import Call, OpenChange, Outcome, React, Receipt, Status, Task
-from bot.core.patience import patiently
 from bot.core.ports import Integration
 from bot.core.secret import Secret
-from bot.flows.identity import Token
+from bot.flows.identity import Token, patiently_with
 from bot.flows.runlog import ConversationLog
 from bot.flows.tenure import end
 
@@ -28,8 +27,6 @@ HEARTBEAT = 20 * 60.0
 _LAST_WORD = 25.0
 """Seconds that an edit which is under way may hold an ending up: as long as a platform's client waits for an answer."""
 
-COMES_BACK = 3600.0
-"""Seconds since something new last happened for which a run comes back to a platform that may come right again."""
 _REFUSED = 30.0
 """Seconds for which an ending is said again to a platform that refuses it: it may be in the middle of something."""
 _IN_FLIGHT = 10.0
@@ -95,11 +92,10 @@ class Reporter:
         that was begun without a receipt, by this very call too, is looked for first, and made again only when it can hardly be
         under way any more. Raises ProviderError, LeaseLost.
         """
-        return await patiently(lambda: self._try(call))
+        return await patiently_with(self._token, lambda token: self._try(call, token))
 
-    async def _try(self, call: Call) -> Receipt:
+    async def _try(self, call: Call, token: Secret) -> Receipt:
         """One try. What stands in the log is read just before, so that a holder that slept through its lease says nothing."""
-        token = await self._token()
         await self._log.refresh()
         known = self._log.state.topics.get(call.topic)
         if known is not None and not self._log.holder:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -18,17 +19,18 @@ _LETTING_GO = 2.0
 
 
 async def under_lease(
-    services: Services, conversation_id: str, holder: str, work: Callable[[], Coroutine[Any, Any, None]]
+    services: Services, conversation_id: str, worker: str, work: Callable[[str], Coroutine[Any, Any, None]]
 ) -> float:
-    """Do the work while the lease is held. `holder` must be new for every call.
+    """Do the work while the lease is held; it is told by whom: every call has a holder of its own, named after the worker.
 
     Returns 0.0 when it is done, else the seconds after which the lease of another holder, who may have taken over, may be free.
     """
+    holder = f"{worker}/{uuid.uuid4().hex[:8]}"
     busy_for = await services.leases.take(conversation_id, holder, LEASE_SECONDS)
     if busy_for:
         return busy_for
     try:
-        await _renewing(services, conversation_id, holder, asyncio.create_task(work()))
+        await _renewing(services, conversation_id, holder, asyncio.create_task(work(holder)))
     except LeaseLost as lost:
         logger.warning("%s", lost)
         return LEASE_SECONDS

@@ -8,6 +8,7 @@ from bot.core.conversation import State
 from bot.core.errors import ProviderError, Refused, Unclear
 from bot.core.inbound import Repository, Thread, Trigger
 from bot.core.ports import Forge, Linked, Services
+from bot.core.refusals import courtesy
 
 _CHOICES = 10
 
@@ -49,7 +50,7 @@ async def locate(services: Services, state: State, trigger: Trigger) -> Reposito
             return found[0]
         if found:
             raise _unclear(found)
-    raise _unclear(await search(services, "", trigger.thread))
+    raise _unclear(await search(services, ""))
 
 
 async def _texts(services: Services, trigger: Trigger) -> AsyncIterator[str]:
@@ -61,7 +62,7 @@ async def _texts(services: Services, trigger: Trigger) -> AsyncIterator[str]:
         yield await integration.links(trigger.thread, token)
 
 
-async def search(services: Services, query: str, thread: Thread | None = None) -> list[Repository]:
+async def search(services: Services, query: str) -> list[Repository]:
     """Return repositories that the bot can work on and whose names contain the query. Forges that do not answer give none."""
     found: list[Repository] = []
     for forge in _forges(services):
@@ -138,13 +139,12 @@ def _bare(services: Services, text: str) -> Iterator[Repository]:
 
 
 async def _can_write(services: Services, repository: Repository) -> bool:
-    forge = forge_of(services, repository)
     try:
-        token = await forge.token(repository.name)
-        return token is not None and await forge.may_write(repository, None, token)
+        return bool(await courtesy(_may_write(forge_of(services, repository), repository)))
     except Refused:
         return False
-    except ProviderError as error:
-        if error.may_pass:
-            raise
-        return False
+
+
+async def _may_write(forge: Forge, repository: Repository) -> bool:
+    token = await forge.token(repository.name)
+    return token is not None and await forge.may_write(repository, None, token)

@@ -32,16 +32,7 @@ from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
 from bot.flows.desk import answer_late_ones
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import (
-    COMES_BACK,
-    TROUBLE,
-    Reporter,
-    keep_posted,
-    post_no_more,
-    quiet_minutes,
-    standing,
-    stopped_by,
-)
+from bot.flows.report import TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing, stopped_by
 from bot.flows.runlog import ConversationLog
 from bot.flows.site import Site
 from bot.flows.tenure import end, under_lease
@@ -52,6 +43,8 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+COMES_BACK = 3600.0
+"""Seconds since something new last happened for which a run comes back to a platform that may come right again."""
 _REVIVALS = 3
 """How often a box that died is started again, for a run's work and for handing it out: something in it may kill it each time."""
 
@@ -59,13 +52,13 @@ _WAITING = "the platform is busy or away; I try again by myself"
 _DISK_FULL = "My disk is full. Whoever runs onhand has to make room; then write `retry`."
 
 
-async def run(services: Services, shop: Workshop, conversation_id: str, holder: str) -> float:
-    """Work off everything that is admitted in a conversation. `holder` must be new for every call.
+async def run(services: Services, shop: Workshop, conversation_id: str, worker: str) -> float:
+    """Work off everything that is admitted in a conversation, in the name of a worker.
 
     Returns 0.0 when nothing is left, else the seconds after which another holder's lease may be free.
     """
 
-    async def work() -> None:
+    async def work(holder: str) -> None:
         log = await ConversationLog.open(services.log, conversation_id, holder)
         while requests := to_answer(log.state):
             await Run(services, shop, log, requests).carry_out()
@@ -73,7 +66,7 @@ async def run(services: Services, shop: Workshop, conversation_id: str, holder: 
         await answer_late_ones(services, log)
 
     while True:
-        busy_for = await under_lease(services, conversation_id, holder, work)
+        busy_for = await under_lease(services, conversation_id, worker, work)
         state = (await ConversationLog.open(services.log, conversation_id)).state
         if busy_for:  # where all is answered, several that come to see so need not stand in line for it
             return busy_for if state.open("admitted") else 0.0

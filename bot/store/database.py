@@ -35,7 +35,7 @@ class _Driver(Protocol):
 class Database:
     """One database, used from one event loop. Reads and writes raise Unavailable when it cannot take them now.
 
-    `busy_seconds` is how long a write on SQLite waits for another process's lock; Slack wants its answer within 3 s.
+    `busy_seconds` is how long a write waits for another's lock; Slack wants its answer within 3 s.
     `silent_seconds` is how long a transaction on PostgreSQL may take: far longer than any of ours that is answered, its wait
     for a lock included.
     """
@@ -82,7 +82,7 @@ def _driver(url: URL, busy_seconds: float, silent_seconds: float) -> _Driver:
         return Sqlite(url, busy_seconds)
     from bot.store.postgres import Postgres  # it brings SQLAlchemy's ORM along: a fifth of a start that does without
 
-    return Postgres(url, silent_seconds)
+    return Postgres(url, busy_seconds, silent_seconds)
 
 
 def parse(url: str) -> URL:

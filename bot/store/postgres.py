@@ -25,8 +25,6 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 logger = logging.getLogger(__name__)
 _SECONDS = 5
-_LOCK_MILLISECONDS = 2500
-"""Below Slack's limit of 3 s for an answer."""
 _ASLEEP_MILLISECONDS = 5000
 """For which a transaction may stand still before the server ends it: a worker that sleeps, or whose machine is gone, would else
 keep its rows from the one that takes over. Below the 6 s of a lease."""
@@ -39,14 +37,14 @@ _LIMIT = "onhand_limit"
 class Postgres:
     """The driver for `postgresql://`. A transaction that has not ended after `silent_seconds` is given up."""
 
-    def __init__(self, url: URL, silent_seconds: float) -> None:
+    def __init__(self, url: URL, busy_seconds: float, silent_seconds: float) -> None:
         self._engine = create_async_engine(
             url,
             pool_size=10,
             pool_timeout=_SECONDS,
             connect_args={
                 "connect_timeout": _SECONDS,
-                "options": f"-c lock_timeout={_LOCK_MILLISECONDS} "
+                "options": f"-c lock_timeout={int(busy_seconds * 1000)} "
                 f"-c idle_in_transaction_session_timeout={_ASLEEP_MILLISECONDS}",
                 "tcp_user_timeout": int(silent_seconds * 1000),
                 **_KEEPALIVES,

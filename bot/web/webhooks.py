@@ -66,7 +66,7 @@ class Webhooks:
             inbound = Inbound(_headers(scope), await self._read(receive))
             integration, delivery = intake.read(self._services, service, inbound)
             del inbound  # the body, before anything is waited for
-            receipt = await intake.take(self._services, integration, delivery)
+            taken = await intake.take(self._services, integration, delivery)
         except Rejected as error:
             self._note_refusal(service, error)
             return _Answer(error.status, error.word, _error(error.word, error.detail))
@@ -76,8 +76,8 @@ class Webhooks:
         except Exception:
             log.exception("delivery for %s failed", service)
             return _unavailable("internal", "something went wrong here; please send it again")
-        status = 202 if receipt.status == "accepted" and receipt.body is None else 200
-        return _Answer(status, receipt.status, _said(receipt) if receipt.body is None else receipt.body, receipt.event)
+        status = 202 if taken.status == "accepted" and taken.body is None else 200
+        return _Answer(status, taken.status, _said(taken) if taken.body is None else taken.body, taken.event)
 
     async def _read(self, receive: Receive) -> bytes:
         """Read the body up to the limit. Raises Rejected (413, and 400 for one that breaks off), Unavailable."""
@@ -115,10 +115,10 @@ def _headers(scope: Scope) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-def _said(receipt: intake.Receipt) -> bytes:
-    if receipt.status == "ignored":
-        return _encode({"status": "ignored", "reason": receipt.reason})
-    return _encode({"status": receipt.status, "conversation_ids": receipt.conversation_ids})
+def _said(taken: intake.Taken) -> bytes:
+    if taken.status == "ignored":
+        return _encode({"status": "ignored", "reason": taken.reason})
+    return _encode({"status": taken.status, "conversation_ids": taken.conversation_ids})
 
 
 def _error(word: str, detail: str) -> bytes:

@@ -176,7 +176,7 @@ def refused(answer: Answer, what: str, now: float) -> ProviderError:
 
     https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
     """
-    said, wait = Said(), wait_of(answer.headers, "x-ratelimit", now)
+    said, wait = Said(), wait_of(answer.headers, now, "x-ratelimit")
     with suppress(ProviderError):
         said = answer.read(Said)
     told = f"{said.message[:300]} {msgspec.json.encode(said.errors).decode() if said.errors else ''}"

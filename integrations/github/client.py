@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
@@ -12,7 +13,7 @@ from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import mark, marked
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, SetCheck, Status
-from bot.core.platform import Platform, endpoint, number_in, web_address
+from bot.core.platform import Platform, edited, endpoint, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
 from bot.core.secret import Secret
@@ -66,9 +67,9 @@ class GitHub(Platform):
         `[bot]`. Leave it empty where the token is that of a person who also asks; onhand then knows its own messages by
         their hidden mark alone."""
         client_id: str = ""
-        """Of the GitHub App or OAuth app with which people connect their accounts."""
+        """Of the GitHub App, as `onhand init github` writes it down; nothing needs it yet."""
         client_secret: Secret | None = None
-        """Secret of that app."""
+        """Secret that belongs to the client id."""
         timeout: int = 20
         """Seconds to wait for an answer of the API."""
 
@@ -91,7 +92,7 @@ class GitHub(Platform):
     # --- what comes in --------------------------------------------------------------------------------------------
 
     def verify(self, inbound: Inbound, now: float) -> Verified:
-        return webhook.verify(inbound, self.webhook_secret(), now)
+        return webhook.verify(inbound, self.webhook_secret())
 
     def parse(self, verified: Verified) -> Delivery:
         return webhook.parse(verified, self._us)
@@ -174,11 +175,10 @@ class GitHub(Platform):
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
         place, number = path_of(call.thread.place), number_in(call.thread.item)
         body = {"body": marked(call.text, call.topic, LONGEST)}
-        if receipt and (edited := await unless(self._edit(call, receipt, body, token), "missing")):
-            return edited
-        # it was said anew and the answer was lost, or it moved to another repository with its issue
-        if receipt and (other := await self._find_message(call, token)):
-            return await self._edit(call, other, body, token)
+        edit = partial(self._edit, token, call, body)
+        # what is found may also have moved to another repository with its issue
+        if there := await edited(receipt, edit, lambda: self._find_message(call, token)):
+            return there
         if receipt:
             self._wait_for(receipt)
         if call.beneath:  # else somebody has deleted it, and it is said anew
@@ -195,7 +195,7 @@ class GitHub(Platform):
         if rest > 0:
             raise ProviderError("unavailable", f"message {said.id} cannot be seen, perhaps not yet", retry_after=rest)
 
-    async def _edit(self, call: Say, receipt: Receipt, body: dict[str, str], token: Secret) -> Receipt:
+    async def _edit(self, token: Secret, call: Say, body: dict[str, str], receipt: Receipt) -> Receipt:
         kind, prefix = ("pulls", _REPLY) if receipt.id.startswith(_REPLY) else ("issues", "")
         place = path_of(code.name_at(self._web, receipt.url) or call.thread.place)
         path = f"{place}/{kind}/comments/{number_in(receipt.id.removeprefix(_REPLY))}"

@@ -98,5 +98,5 @@ def _refused(answer: "requests.Response", what: str, error: "GitlabError") -> Pr
     """https://docs.gitlab.com/security/rate_limits/"""
     status = answer.status_code
     word = word_of(status) if status >= 400 else "unavailable"  # sent on to a page on which people sign in, perhaps
-    wait = wait_of(answer.headers, "ratelimit", time.time()) if word in ("limited", "unavailable") else None
+    wait = wait_of(answer.headers, time.time(), "ratelimit") if word in ("limited", "unavailable") else None
     return refusal("GitLab", status, what, str(error.error_message), word, wait)

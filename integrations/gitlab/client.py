@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from bot.core.errors import ConfigError, ProviderError, Refused
 from bot.core.inbound import Account, Delivery, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.marks import mark, renewed
 from bot.core.outbound import Call, OpenChange, React, Receipt, Say, Status
-from bot.core.platform import Platform, number_in, web_address
+from bot.core.platform import Platform, edited, number_in, web_address
 from bot.core.ports import CaughtUp, Proposal, Source, Us
 from bot.core.refusals import unless
 from bot.core.secret import Secret
@@ -167,12 +168,9 @@ class GitLab(Platform):
         return Receipt(str(made.id))
 
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
-        """Edit our note. One that somebody has deleted is said anew, unless that was done and only the answer was lost."""
-        if receipt and (edited := await unless(notes.edit(self._api, token, self._web, call, receipt), "missing")):
-            return edited
-        if receipt and (other := await self.find(call, token)):
-            return await notes.edit(self._api, token, self._web, call, other)
-        return await notes.say(self._api, token, self._web, call)
+        edit = partial(notes.edit, self._api, token, self._web, call)
+        there = await edited(receipt, edit, lambda: self.find(call, token))
+        return there or await notes.say(self._api, token, self._web, call)
 
     # --- merge requests -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ The only file that reaches the network or knows the jira library. Its sessions r
 caller retries, and no request goes out unasked.
 """
 
+import time
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +13,7 @@ import msgspec
 
 from bot.core.errors import ProviderError
 from bot.core.lines import Lines
-from bot.core.refusals import read, refusal, seconds
+from bot.core.refusals import read, refusal, wait_of
 from bot.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Api:
                     verb, url, params=dict(query), data=data, allow_redirects=False, headers=_HEADERS
                 )
             except JIRAError as error:
-                wait = seconds(getattr(error.response, "headers", {}).get("retry-after"))
+                wait = wait_of(getattr(error.response, "headers", {}), time.time())
                 raise refusal("Jira", error.status_code or 0, what, error.text or "", wait=wait) from None
             if answer.status_code >= 300:
                 raise ProviderError("unavailable", f"Jira led {what} elsewhere; is jira.url its address?")

@@ -16,7 +16,7 @@ from bot.core.errors import ConfigError, ProviderError
 from bot.core.in_turn import each, given_up
 from bot.core.inbound import Account, Delivery, Inbound, Message, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.platform import Platform, web_address
+from bot.core.platform import Platform, edited, web_address
 from bot.core.ports import CaughtUp, Us
 from bot.core.refusals import courtesy, read, unless
 from bot.core.secret import Secret
@@ -141,12 +141,14 @@ class Jira(Platform):
     async def _say(self, call: Say, receipt: Receipt | None, token: Secret) -> Receipt:
         cloud, path = await self._api.cloud(token), f"{_issue(call.thread)}/comment"
         body = {"body": adf.document(call.text) if cloud else wiki.markup(call.text), **_circle(call.beneath)}
-        if receipt is not None:
-            quiet = {"notifyUsers": "false"} if cloud and isinstance(call, Progress) else {}
-            there = f"{path}/{quote(receipt.id, safe='')}"
-            edited = await unless(self._api.send(token, "PUT", there, query=quiet, body=body), "missing")
-            if edited is not None:
-                return self._said(call, edited)  # else somebody has deleted it, and it is said anew
+        quiet = {"notifyUsers": "false"} if cloud and isinstance(call, Progress) else {}
+
+        async def edit(said: Receipt) -> Receipt:
+            there = f"{path}/{quote(said.id, safe='')}"
+            return self._said(call, await self._api.send(token, "PUT", there, query=quiet, body=body))
+
+        if said := await edited(receipt, edit, lambda: self._find_comment(call, token)):
+            return said
         body["properties"] = [{"key": _PROPERTY, "value": {"topic": call.topic}}, *_internal(call.beneath)]
         return self._said(call, await self._api.send(token, "POST", path, body=body))
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bot.core.errors import ProviderError, ProviderWord
 from bot.core.patience import Renew, renewing
-from bot.core.refusals import read, refusal, seconds, word_of
+from bot.core.refusals import read, refusal, seconds, wait_of, word_of
 from bot.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -129,9 +129,8 @@ def _word(status: int, problem: Problem) -> ProviderWord:
 
 def _wait(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds until the limit that is used up is renewed."""
-    after = seconds(headers.get("retry-after"))
-    if after is not None:
-        return after
+    if (wait := wait_of(headers, now)) is not None:
+        return wait
     for name in ("requests", "complexity", "endpoint-requests"):
         reset = seconds(headers.get(f"x-ratelimit-{name}-reset"))  # in milliseconds since 1970
         if headers.get(f"x-ratelimit-{name}-remaining") == "0" and reset is not None:

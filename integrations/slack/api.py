@@ -1,17 +1,18 @@
 """Slack's Web API, call by call: one session for all tokens, and refusals as ProviderError.
 
-The only file beside socket_mode.py that reaches the network or knows slack_sdk. Nothing is retried here: the caller does.
+The only file beside socket_mode.py that reaches the network. Nothing is retried here: the caller does.
 The library is imported by the first call: the web process makes none, unless Socket Mode is on, and would start a third later.
 """
 
 import asyncio
+import time
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from bot.core.errors import ProviderError, ProviderWord
-from bot.core.refusals import refusal, seconds, word_of
+from bot.core.refusals import refusal, wait_of, word_of
 from bot.core.secret import Secret
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def refused(method: str, error: "SlackApiError") -> ProviderError:
     data = answer.data if isinstance(getattr(answer, "data", None), dict) else {}
     said = str(data.get("error", ""))
     word = _WORD_OF.get(said) or (word_of(status) if status >= 400 else "invalid" if said else "unavailable")
-    wait = seconds(getattr(answer, "headers", {}).get("Retry-After")) if word == "limited" else None
+    wait = wait_of(getattr(answer, "headers", {}), time.time()) if word == "limited" else None
     needs = f", needs the scope {data['needed']}" if data.get("needed") else ""
     return refusal("Slack", status, method, f"{said}{needs}", word, wait)
 

@@ -1,4 +1,4 @@
-"""Slack as an Integration: what is done there with a bot token. api.py is the way there, socket.py the way back."""
+"""Slack as an Integration: what is done there with a bot token. api.py is the way there, socket_mode.py the way back."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 from bot.core.errors import ConfigError, ProviderError
 from bot.core.inbound import Account, Delivery, Image, Inbound, Message, Repository, Thread, Trigger, Verified
 from bot.core.outbound import Call, React, Receipt, Say, Status
-from bot.core.platform import Platform, web_address
+from bot.core.platform import Platform, edited, web_address
 from bot.core.ports import CaughtUp, Installed, Take, Us
 from bot.core.refusals import courtesy, unless
 from bot.core.secret import Secret
@@ -208,10 +208,14 @@ class Slack(Platform):
     async def _put(self, call: Call, said: dict[str, Any], receipt: Receipt | None, token: Secret) -> Receipt:
         """Post a message, or renew the one that stands there."""
         channel, thread_ts = channel_of(call.thread), call.thread.item
-        if receipt is not None:
-            ts = receipt.id.removeprefix(_STREAM)
-            if await unless(self._api.call(token, "chat_update", channel=channel, ts=ts, **said), "missing"):
-                return Receipt(ts, _address(call.thread))  # else somebody has deleted it, and it is said anew
+
+        async def edit(there: Receipt) -> Receipt:
+            ts = there.id.removeprefix(_STREAM)
+            await self._api.call(token, "chat_update", channel=channel, ts=ts, **said)
+            return Receipt(ts, _address(call.thread))
+
+        if there := await edited(receipt, edit, lambda: self.find(call, token)):
+            return there
         made = await self._api.call(token, "chat_postMessage", channel=channel, thread_ts=thread_ts, **said, **_QUIET)
         return Receipt(_time_of(made), _address(call.thread))
 

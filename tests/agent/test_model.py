@@ -137,6 +137,8 @@ async def test_an_answer_that_is_none_is_asked_for_again(model, server, instead)
         (Fault(status=400), "invalid"),
         (Fault(status=403), "forbidden"),
         (Fault(status=404), "missing"),
+        (Fault(status=409), "invalid"),
+        (Fault(status=410), "missing"),
         (Fault(status=422), "invalid"),
         (Fault(status=429, code="insufficient_quota"), "quota"),
     ],

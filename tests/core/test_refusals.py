@@ -45,7 +45,7 @@ def test_a_header_asks_for_seconds(text: str | None, number: float | None) -> No
     ],
 )
 def test_headers_ask_for_a_wait(headers: dict[str, str], wait: float | None) -> None:
-    assert wait_of(headers, "w", now=100.0) == wait
+    assert wait_of(headers, 100.0, "w") == wait
 
 
 def test_a_limit_without_a_time_is_a_minute() -> None:

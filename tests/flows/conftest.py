@@ -17,7 +17,7 @@ from bot.core.errors import SandboxGone
 from bot.core.inbound import Account, Delivery, Origin, Repository, Thread, Trigger
 from bot.core.mentions import find_request
 from bot.core.outbound import Change, OpenChange, Patch, React, Say
-from bot.core.ports import AuthContext, CommandResult, Limits, Model, Rates, Sandbox, Services, Source, Us, Workshop
+from bot.core.ports import AuthContext, CommandResult, Limits, Model, Rates, Sandbox, Services, Source, Workshop
 from bot.core.secret import Secret
 from bot.flows import desk, intake, report, runlog, work
 from bot.store import Store
@@ -172,7 +172,7 @@ class World:
         self.ids = 0
         auth = NoAuth(AuthContext(store.accounts, Secret("k" * 20), "http://here"))
         self.services = Services(
-            us=Us(), integrations={"memory": self.forge}, auth=auth, log=store.log, conversations=store.conversations,
+            integrations={"memory": self.forge}, auth=auth, log=store.log, conversations=store.conversations,
             inbox=store.inbox, leases=store.leases, accounts=store.accounts, vault=store.vault, bus=self.bus,
             clock=time.time, queue=store.queue, sweeps=store.sweeps, mask=lambda _: None, rates=Rates(), defaults={},
             redact=lambda text: text.replace("s3cret", "********"),

@@ -15,8 +15,8 @@ from bot.core.secret import Secret
 from bot.flows import site
 from bot.flows.deliver import INEXACT, MASKED
 from bot.flows.identity import Grant
-from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
+from bot.flows.work import COMES_BACK
 from bot.flows.workplace import find_workplace
 from bot.testing.models import ScriptedModel
 from tests.flows.conftest import CONVERSATION, FINISH, RUN_THE_TESTS

@@ -118,5 +118,5 @@ async def test_a_request_beside_one_that_is_refused_sees_its_place_in_the_line(w
     await desk.acknowledge(world.services, CONVERSATION, second)
     await desk.acknowledge(world.services, CONVERSATION, refused)
     [waiting] = await world.services.queue.line()
-    assert await positions.show(world.services, waiting, 2, "position/1")
+    assert await positions.show(world.services, waiting, 2)
     assert f"status:{second}" in world.said()

@@ -13,8 +13,8 @@ from bot.core.outbound import OpenChange, Say
 from bot.core.ports import AuthContext, Model
 from bot.core.secret import Secret
 from bot.flows import desk
-from bot.flows.report import COMES_BACK
 from bot.flows.runlog import ConversationLog
+from bot.flows.work import COMES_BACK
 
 
 async def test_a_request_becomes_a_change(world) -> None:

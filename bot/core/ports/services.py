@@ -7,7 +7,7 @@ from bot.core.ports.agent import Limits, Model, Tool
 from bot.core.ports.boxes import Checkout, Sandboxes
 from bot.core.ports.memory import Accounts, Bus, Conversations, EventLog, Inbox, Leases, Sweeps, Vault
 from bot.core.ports.people import AuthStrategy
-from bot.core.ports.providers import Integration, Us
+from bot.core.ports.providers import Integration
 from bot.core.ports.queue import Queue, Rates
 from bot.core.secret import Secret
 
@@ -16,7 +16,6 @@ from bot.core.secret import Secret
 class Services:
     """Everything a story may ask for. Made by `bot.bootstrap` alone."""
 
-    us: Us
     integrations: Mapping[str, Integration]
     auth: AuthStrategy
     log: EventLog

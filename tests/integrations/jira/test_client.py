@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -80,6 +81,9 @@ async def test_a_comment_that_somebody_deleted_is_made_anew(
     del server.said[first.id]
     second = await client.perform(say("Two"), first, token)
     assert [comment.id for comment in server.comments(key)] == [second.id]
+    again = await client.perform(say("Three"), first, token)
+    assert again == second, "its answer may have been lost"
+    assert len(server.comments(key)) == 1
 
 
 async def test_a_comment_of_ours_is_found_by_its_topic(
@@ -314,6 +318,15 @@ async def test_the_time_that_jira_names_is_passed_on(server: JiraServer, client:
     with pytest.raises(ProviderError) as refused:
         await client.perform(say(), None, token)
     assert refused.value.retry_after == 7.0
+
+
+async def test_a_date_until_which_to_wait_is_understood(
+    server: JiraServer, client: Jira, token: Secret, key: str
+) -> None:
+    server.fail("POST", COMMENTS, 503, retry_after=formatdate(time.time() + 100, usegmt=True))
+    with pytest.raises(ProviderError) as refused:
+        await client.perform(say(), None, token)
+    assert 95 < (refused.value.retry_after or 0) <= 101
 
 
 async def test_a_redirect_is_not_followed(server: JiraServer, client: Jira, token: Secret, key: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -98,6 +99,9 @@ async def test_a_message_that_somebody_deleted_is_said_anew(server: SlackServer,
     del server.messages[first.id]
     second = await client.perform(say(root, "Two"), first, token)
     assert [m["ts"] for m in server.said_by_us(root)] == [second.id] != [first.id]
+    again = await client.perform(say(root, "Three"), first, token)
+    assert again == second, "its answer may have been lost"
+    assert len(server.said_by_us(root)) == 1
 
 
 async def test_a_message_of_ours_is_found_by_its_mark(server: SlackServer, client: Slack, token: Secret) -> None:
@@ -310,6 +314,14 @@ async def test_each_refusal_has_its_word(
         await client.perform(say(root), None, token)
     assert refused.value.word == word
     assert refused.value.retry_after == (7.0 if word == "limited" else None)
+
+
+async def test_a_date_until_which_to_wait_is_understood(server: SlackServer, client: Slack, token: Secret) -> None:
+    date = formatdate(time.time() + 100, usegmt=True)
+    server.fail(r"auth\.test", "ratelimited", status=429, headers={"Retry-After": date})
+    with pytest.raises(ProviderError) as refused:
+        await client.identify(token)
+    assert 95 < (refused.value.retry_after or 0) <= 101
 
 
 async def test_no_answer_is_unavailable(server: SlackServer, client: Slack, token: Secret) -> None:
