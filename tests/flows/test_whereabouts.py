@@ -9,7 +9,7 @@ from bot.auth.multi_user import MultiUser
 from bot.core.conversation import State, conversation_id, fold
 from bot.core.errors import ProviderError, Refused, Unclear
 from bot.core.events import Admitted, RunStarted
-from bot.core.inbound import Account, Delivery, Repository, Thread
+from bot.core.inbound import Account, Delivery, Origin, Repository, Thread
 from bot.core.outbound import Say
 from bot.core.ports import AuthContext
 from bot.core.secret import Secret
@@ -138,6 +138,16 @@ async def test_an_answer_whose_worker_is_killed_once_it_woke_what_waits_makes_no
     assert {topic: text for topic, text in chat.messages.items() if not topic.startswith("react:")} == {
         topic: text for topic, text in said.items() if not topic.startswith("react:")
     }
+
+
+async def test_an_answer_in_another_place_of_the_thread_is_told_there_how_it_ended(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    first = await ask(world, origin=Origin("comment", "1", thread_id="1"))
+    answer = await ask(world, "@onhand repo=acme/web", origin=Origin("comment", "2", thread_id="2"))
+    await work.run(world.services, world.shop, TALK, "w/1")
+    assert await phases(world) == ["closed", "closed"]
+    assert chat.messages[f"status:{first}"].startswith("ended finished")
+    assert chat.messages[f"status:{answer}"].startswith("ended finished")
 
 
 async def test_who_chooses_for_somebody_without_the_right_has_it_done(world: World, chat: Chat) -> None:
