@@ -187,6 +187,17 @@ async def test_a_stop_closes_the_question_and_who_answers_it_later_is_told(
     assert (await late(world))[-1] == "finished"
 
 
+async def test_each_late_answer_is_told(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    for _ in range(2):
+        await ask(world)
+        await ask(world, "@onhand stop", actor=Account("chat", "T1:U2", "bob"))
+        await late(world)
+        await ask(world, "@onhand acme/web", by="follow_up")
+    assert await late(world) == ["stopped", "stopped", "refused"] * 2
+    assert [text for topic, text in chat.messages.items() if topic.startswith("stopped:")] == [desk._STOPPED] * 2
+
+
 async def test_who_calls_us_anew_after_a_stop_has_it_done(world: World, chat: Chat) -> None:
     nobody_knows(world.forge)
     for text in ("@onhand fix it", "@onhand stop", "@onhand repo=acme/web"):
