@@ -152,9 +152,13 @@ class State:
         return next((stop for stop in self._stops() if stop.seq > request.seq), None)
 
     def was_carried(self, request: RequestState) -> bool:
-        """Whether it says only where the work goes, and what waited to know that was admitted since: one run answers both."""
+        """Whether it says only where the work goes, and what waited to know that was admitted since: one run answers both.
+
+        In the same place: elsewhere nobody would see how it ended.
+        """
+        place = request.trigger.origin.thread_id
         return request.says_only(self.repository) and any(
-            r.seq < request.seq < r.admitted_seq for r in self._have_waited()
+            r.seq < request.seq < r.admitted_seq and r.trigger.origin.thread_id == place for r in self._have_waited()
         )
 
     def answers_too_late(self, request: RequestState, repository: Repository) -> bool:

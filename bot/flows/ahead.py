@@ -76,7 +76,12 @@ class BoxesAhead:
 
     async def remove(self, state: str) -> None:
         """As the backend does. Who is cancelled meanwhile leaves the rest to `close`."""
-        await asyncio.shield(self._leaves(self._sandboxes.remove(state)))
+        leaving = self._leaves(self._sandboxes.remove(state))
+        try:
+            await asyncio.shield(leaving)
+        except asyncio.CancelledError:
+            leaving.add_done_callback(_say_why)  # nobody else hears of it any more
+            raise
 
     async def list(self) -> Sequence[tuple[str, Mapping[str, str]]]:
         return await self._sandboxes.list()
@@ -102,6 +107,11 @@ class BoxesAhead:
         self._leaving.add(leaving)
         leaving.add_done_callback(self._leaving.discard)
         return leaving
+
+
+def _say_why(removal: asyncio.Task[None]) -> None:
+    if not removal.cancelled() and (error := removal.exception()):
+        logger.warning("a box could not be removed; it is left to the sweep: %s", error)
 
 
 def labels_of(conversation_id: str) -> dict[str, str]:

@@ -75,7 +75,8 @@ async def _examine(services: Services, log: ConversationLog, request: RequestSta
         grant = await _leave_for(services, log, request, repository)
         if repository and request.needs_run:
             if log.state.answers_too_late(request, repository):
-                raise Refused("stopped", _STOPPED)
+                await _decline(services, log, request, Refused("stopped", _STOPPED), f"stopped:{request.seq}")
+                return None
             await _settle(services, log, request, repository)
         return grant
     except Unclear as question:

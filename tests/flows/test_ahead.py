@@ -1,6 +1,7 @@
 """Boxes that are begun before their run asks for one: only once it is settled who asks, and none is left over."""
 
 import asyncio
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -186,13 +187,17 @@ class Stubborn(Listed):
         await super().remove(state)
 
 
-async def stopped_during_the_removal(world: World, ahead: BoxesAhead, may_go: asyncio.Event) -> None:
+async def stopped_during_the_removal(
+    world: World, ahead: BoxesAhead, may_go: asyncio.Event, refusal: SandboxError | None = None
+) -> None:
     """Let a worker be told to stop while it removes the box of a run that has ended."""
     removing, remove = asyncio.Event(), world.boxes.remove
 
     async def slowly(state: str) -> None:
         removing.set()
         await may_go.wait()
+        if refusal:
+            raise refusal
         await remove(state)
 
     world.boxes.remove = slowly  # type: ignore[method-assign]
@@ -214,6 +219,18 @@ async def test_a_worker_that_is_told_to_stop_sees_the_removal_of_a_box_to_its_en
     may_go.set()
     await ahead.close()
     assert not world.boxes.living
+
+
+async def test_a_removal_that_fails_after_its_run_was_cancelled_is_one_line_in_the_log(
+    world: World, ahead: BoxesAhead, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_go = asyncio.Event()
+    await stopped_during_the_removal(world, ahead, may_go, SandboxError("the engine says no"))
+    may_go.set()
+    await ahead.close()
+    gc.collect()
+    [said] = [row for row in caplog.records if "the engine says no" in row.getMessage() or row.name == "asyncio"]
+    assert (said.levelname, said.exc_info) == ("WARNING", None)
 
 
 async def test_an_engine_that_does_not_remove_it_holds_no_worker_up(

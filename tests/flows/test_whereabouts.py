@@ -9,7 +9,7 @@ from bot.auth.multi_user import MultiUser
 from bot.core.conversation import State, conversation_id, fold
 from bot.core.errors import ProviderError, Refused, Unclear
 from bot.core.events import Admitted, RunStarted
-from bot.core.inbound import Account, Delivery, Repository, Thread
+from bot.core.inbound import Account, Delivery, Origin, Repository, Thread
 from bot.core.outbound import Say
 from bot.core.ports import AuthContext
 from bot.core.secret import Secret
@@ -140,6 +140,16 @@ async def test_an_answer_whose_worker_is_killed_once_it_woke_what_waits_makes_no
     }
 
 
+async def test_an_answer_in_another_place_of_the_thread_is_told_there_how_it_ended(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    first = await ask(world, origin=Origin("comment", "1", thread_id="1"))
+    answer = await ask(world, "@onhand repo=acme/web", origin=Origin("comment", "2", thread_id="2"))
+    await work.run(world.services, world.shop, TALK, "w/1")
+    assert await phases(world) == ["closed", "closed"]
+    assert chat.messages[f"status:{first}"].startswith("ended finished")
+    assert chat.messages[f"status:{answer}"].startswith("ended finished")
+
+
 async def test_who_chooses_for_somebody_without_the_right_has_it_done(world: World, chat: Chat) -> None:
     nobody_knows(world.forge)
     await ask(world)
@@ -175,6 +185,17 @@ async def test_a_stop_closes_the_question_and_who_answers_it_later_is_told(
     assert [text for topic, text in chat.messages.items() if topic.startswith("stopped:")] == [desk._STOPPED]
     await ask(world, "@onhand fix it repo=acme/web")
     assert (await late(world))[-1] == "finished"
+
+
+async def test_each_late_answer_is_told(world: World, chat: Chat) -> None:
+    nobody_knows(world.forge)
+    for _ in range(2):
+        await ask(world)
+        await ask(world, "@onhand stop", actor=Account("chat", "T1:U2", "bob"))
+        await late(world)
+        await ask(world, "@onhand acme/web", by="follow_up")
+    assert await late(world) == ["stopped", "stopped", "refused"] * 2
+    assert [text for topic, text in chat.messages.items() if topic.startswith("stopped:")] == [desk._STOPPED] * 2
 
 
 async def test_who_calls_us_anew_after_a_stop_has_it_done(world: World, chat: Chat) -> None:
