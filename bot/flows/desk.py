@@ -13,7 +13,7 @@ from bot.core.ports import Named, Services
 from bot.flows.ahead import BoxesAhead
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.rates import over_limit
-from bot.flows.report import TROUBLE, Reporter, standing, stopped_by
+from bot.flows.report import TROUBLE, Reporter, standing, stop_outcome
 from bot.flows.runlog import ConversationLog
 from bot.flows.whereabouts import known, locate
 
@@ -129,7 +129,7 @@ async def answer_late_ones(services: Services, log: ConversationLog) -> None:
 async def _close_question(services: Services, log: ConversationLog, request: RequestState, stop: RequestState) -> None:
     """End a request that waits for its person, and with it the `stop` that somebody wrote meanwhile."""
     if token := await bots_token(services, request.trigger.thread):
-        await _reporter(services, log, request, token).show(request, Status("ended", outcome=stopped_by(stop)))
+        await _reporter(services, log, request, token).show(request, Status("ended", outcome=stop_outcome(stop)))
     await log.append(Draft(Closed(requests=[request.seq, stop.seq], ending="stopped")))
 
 

@@ -70,7 +70,7 @@ def standing(
     )
 
 
-def stopped_by(stop: RequestState) -> Outcome:
+def stop_outcome(stop: RequestState) -> Outcome:
     """Return the ending of what somebody has stopped."""
     return Outcome("stopped", "stop_requested", f"Stopped, as {stop.trigger.actor.shown} asked.")
 

@@ -32,7 +32,7 @@ from bot.flows.deliver import Delivered, deliver, hand_out, handed_out
 from bot.flows.desk import answer_late_ones
 from bot.flows.identity import Grant, Token, admit, bots_token
 from bot.flows.landing import Landing
-from bot.flows.report import TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing, stopped_by
+from bot.flows.report import TROUBLE, Reporter, keep_posted, post_no_more, quiet_minutes, standing, stop_outcome
 from bot.flows.runlog import ConversationLog
 from bot.flows.site import Site
 from bot.flows.tenure import end, under_lease
@@ -223,7 +223,7 @@ class Run:
 
     async def _agent_outcome(self, grant: Grant) -> Outcome:
         if stop := self._log.state.stop_asked():
-            return stopped_by(stop)
+            return stop_outcome(stop)
         model = self._shop.model(self._main.trigger.request.options.get("model", ""))
         shown = asyncio.create_task(keep_posted(self._log, lambda: self._show_progress(grant)))
         stopped = asyncio.create_task(self._until_stop())
@@ -273,7 +273,7 @@ class Run:
             except Unavailable as error:  # a database away for a moment need not cut a command off
                 logger.warning("cannot look for a stop: %s", error)
             if stop := self._log.state.stop_asked():
-                return stopped_by(stop)
+                return stop_outcome(stop)
         raise AssertionError("the bus never stops")
 
     # --- what people see
