@@ -67,15 +67,15 @@ async def edited(
 ) -> Receipt | None:
     """Edit the message of a receipt; None where there is none, or somebody has deleted it: then it is to be said anew.
 
-    Unless that was done, and only the answer was lost: then that one is found, and edited. A list may name for a moment still
-    what is gone. Raises ProviderError.
+    Unless that was done, and only the answer was lost: then that one is found, and edited. One that is listed and cannot be
+    edited all the same is an error: to say it anew would double it. Raises ProviderError.
     """
     if receipt is None:
         return None
     if done := await unless(edit(receipt), "missing"):
         return done
     other = await unless(find(), "missing")
-    return await unless(edit(other), "missing") if other else None
+    return await edit(other) if other else None
 
 
 def endpoint(public_url: str, name: str) -> str:

@@ -104,17 +104,6 @@ async def test_a_message_that_somebody_deleted_is_said_anew(server: SlackServer,
     assert len(server.said_by_us(root)) == 1
 
 
-async def test_a_deleted_message_that_is_still_listed_is_said_anew(
-    server: SlackServer, client: Slack, token: Secret, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = await server.say("U0ALICE", "hi")
-    first = await client.perform(say(root, "One"), None, token)
-    gone = server.messages.pop(first.id)
-    monkeypatch.setattr(server, "_conversations_replies", lambda given: {"messages": [gone]})
-    second = await client.perform(say(root, "Two"), first, token)
-    assert [m["ts"] for m in server.said_by_us(root)] == [second.id] != [first.id]
-
-
 async def test_a_message_of_ours_is_found_by_its_mark(server: SlackServer, client: Slack, token: Secret) -> None:
     root = await server.say("U0ALICE", "hi")
     assert await client.find(say(root), token) is None
