@@ -59,11 +59,13 @@ for i = 1, #first, 2 do
         table.insert(taken, id)
     else
         redis.call('ZADD', KEYS[1], now + math.max(redis.call('PTTL', claim), 1), id)
+        due = now
     end
 end
 return {now, due - now, taken}
 """
-"""Claims jobs that are due, at most as many as there is room for, and moves what is held out of sight.
+"""Claims jobs that are due, at most as many as there is room for, and moves what is held out of sight: then the next look is at
+once, because what was moved may be due in a moment, and what it hid is now.
 
 Returns Redis' time in milliseconds, the milliseconds until the next look, and the ids of what was taken.
 """

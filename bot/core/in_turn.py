@@ -37,19 +37,20 @@ def given_up(clock: Callable[[], float] = time.monotonic) -> Callable[[Exception
 async def each(
     asked: Iterable[Awaitable[T]], ends: Callable[[Exception], bool] = out_of_reach, at_once: int = 1
 ) -> tuple[list[T], Exception | None]:
-    """Wait for all, so many at once, and return what came of those that did not fail, and what the first failed with.
+    """Wait for all, so many at once; return in order what came of those that did not fail, and what the first failed with.
 
     After an error that `ends` it, which is the one returned, none is begun any more: going on would only make it worse.
     """
-    turns, found = iter(asked), list[T]()
+    turns, found = enumerate(asked), dict[int, T]()
     first: Exception | None = None
     ended = False
 
     async def take_turns() -> None:
         nonlocal first, ended
-        while not ended and (one := next(turns, None)) is not None:
+        while not ended and (turn := next(turns, None)) is not None:
+            place, one = turn
             try:
-                found.append(await one)
+                found[place] = await one
             except Exception as error:
                 if ends(error):
                     first, ended = error, True
@@ -59,7 +60,7 @@ async def each(
                     log.warning("this failed as well: %s", error, exc_info=not isinstance(error, OnhandError))
 
     await asyncio.gather(*(take_turns() for _ in range(at_once)))
-    return found, first
+    return [found[place] for place in sorted(found)], first
 
 
 async def in_turn(asked: Iterable[Awaitable[int]], ends: Callable[[Exception], bool] = out_of_reach) -> int:

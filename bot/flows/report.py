@@ -32,7 +32,7 @@ _REFUSED = 30.0
 _IN_FLIGHT = 10.0
 """Seconds for which a call that was begun may yet be carried out, though its answer was lost and nothing is to be found."""
 _ANOTHERS = 7.0
-"""The same for a call that another has begun, from when it is met: at least the 3 s have passed after which it can be taken up."""
+"""The same for a call that another has begun, from when it is met: 2 to 3 s have passed since that one was last seen alive."""
 
 TROUBLE = {
     "unauthorized": "My token was not accepted. Whoever runs onhand has to renew it; then write `retry`.",

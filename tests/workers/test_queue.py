@@ -113,6 +113,24 @@ async def test_a_job_that_asks_for_later_comes_then(bus: RedisBus, redis_url: st
     assert 2.1 < times[1] - times[0] < 5.0
 
 
+async def test_a_dead_workers_claim_that_outlives_its_jobs_time_by_a_moment_hides_nothing(
+    bus: RedisBus, redis_url: str
+) -> None:
+    """The time of a held job is reckoned before its claim is renewed, so that it may come first."""
+    started: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        started.append(conversation)
+
+    await bus.run("held", 1)
+    [held] = await bus.redis.zrange(RUNS, 0, -1)
+    await bus.redis.psetex(in_progress_key_prefix + held.decode(), 500, b"1")
+    await bus.run("behind", 1)
+    await bus.redis.delete(bell(RUNS))
+    async with worker(redis_url, job, max_jobs=1):
+        await until(lambda: started == ["behind", "held"], 3.0)
+
+
 async def test_a_job_whose_claim_runs_out_while_it_is_at_work_is_not_begun_again(bus: RedisBus, redis_url: str) -> None:
     begun, gate = list[str](), asyncio.Event()
 
