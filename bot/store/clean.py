@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -25,10 +24,12 @@ class Clean:
 
         One look at the whole text is much quicker than one at each string: the redactor knows secrets as JSON writes them.
         """
-        with suppress(UnicodeEncodeError):  # a lone surrogate
+        try:
             text = msgspec.json.encode(value).decode()
             if "\\u0000" not in text and self._redact(text) == text:
                 return text, value
+        except UnicodeEncodeError:
+            pass  # a lone surrogate
         value = self._each(msgspec.to_builtins(value))
         return msgspec.json.encode(value).decode(), value
 

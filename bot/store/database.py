@@ -3,8 +3,9 @@
 Work is a plain function of a SQLAlchemy Connection. It runs in one transaction that commits when it returns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -62,12 +63,12 @@ class Database:
         same = text("UPDATE alembic_version SET version_num = version_num")
         await self.write(lambda connection: connection.execute(same), durable=False)
 
-    async def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> T:
+    def write(self, work: Callable[[Connection], T], *, durable: bool = True) -> Awaitable[T]:
         """Return what `work` returns, once it is committed. What `work` raises undoes it and is raised here.
 
         `durable`: survives power loss. Without it, a commit on SQLite survives any kill of processes and is quicker.
         """
-        return await self._driver.write(work, durable=durable)
+        return self._driver.write(work, durable=durable)
 
     async def read(self, work: Callable[[Connection], T], *, few: bool = False) -> T:
         """Return what `work` finds, as of one moment (SQLite) or of each statement (PostgreSQL).
@@ -139,15 +140,16 @@ def execute_quickly(connection: Connection, statement: Update | Insert, rows: Se
     """
     if connection.dialect.name != "sqlite":
         return connection.execute(statement, rows if len(rows) > 1 else rows[0]).rowcount
-    sql, names = _compiled(statement, tuple(rows[0]))
-    changed: int = driver_connection(connection).executemany(sql, [[row[n] for n in names] for row in rows]).rowcount
+    sql, values = _compiled(statement, tuple(rows[0]))
+    changed: int = driver_connection(connection).executemany(sql, map(values, rows)).rowcount
     return changed
 
 
 @cache
-def _compiled(statement: Update | Insert, names: tuple[str, ...]) -> tuple[str, Sequence[str]]:
+def _compiled(statement: Update | Insert, names: tuple[str, ...]) -> tuple[str, Callable[[Any], Any]]:
+    """Return the SQL and what takes its values, more than one, out of a row in their order."""
     compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=names)
-    return str(compiled), tuple(compiled.positiontup or ())
+    return str(compiled), itemgetter(*(compiled.positiontup or ()))
 
 
 class clock_of_database(FunctionElement[float]):  # noqa: N801 -- reads as an SQL function where it is used

@@ -55,8 +55,11 @@ class Sqlite:
         self._moving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
-        with unavailable_sqlite():
+        try:
             self._connection = self._quick.connect()
+        except _REFUSED as error:
+            _say_unavailable(error)
+            raise
         self._opened = self._path.stat()
         self._sync.start()
 
@@ -76,25 +79,35 @@ class Sqlite:
         if self._connection is None:
             raise Unavailable("the database is closed")
         self._check(whole=durable)
-        with unavailable_sqlite():
+        raw = driver_connection(self._connection)
+        before = raw.total_changes
+        try:
             try:
-                result, rows = self._write_at_once(self._connection, work)
+                result = self._write_at_once(raw, self._connection, work)
+                rows = raw.total_changes - before
             except _Busy:
-                counted = partial(_counted, work)
                 loop = asyncio.get_running_loop()
-                result, rows = await loop.run_in_executor(self._waiting, _transact, self._patient, counted)
-            self._count(rows)
-            if durable:
-                await self._sync.all_until_now()
+                result, rows = await loop.run_in_executor(
+                    self._waiting, _transact, self._patient, partial(_counted, work)
+                )
+        except _REFUSED as error:
+            _say_unavailable(error)
+            raise
+        self._count(rows)
+        if durable:
+            await self._sync.all_until_now()
         return result
 
     async def read(self, work: Callable[[Connection], T], *, few: bool) -> T:
         self._check(whole=True)
-        with unavailable_sqlite():
+        try:
             if few and self._connection is not None:
                 with suppress(OperationalError):  # somebody repairs the log at this moment: the thread waits for that
                     return work(self._connection)
             return await asyncio.get_running_loop().run_in_executor(self._threads, _transact, self._reader, work)
+        except _REFUSED as error:
+            _say_unavailable(error)
+            raise
 
     def _check(self, *, whole: bool) -> None:
         """Raise Unavailable when the log or, where it is asked for, the file is not in its place any more.
@@ -113,11 +126,10 @@ class Sqlite:
                 f"{self._path} was deleted or replaced while it was in use; start all processes of onhand again"
             )
 
-    def _write_at_once(self, connection: Connection, work: Callable[[Connection], T]) -> tuple[T, int]:
+    def _write_at_once(self, raw: Any, connection: Connection, work: Callable[[Connection], T]) -> T:
         """Carry out a transaction on the plain connection: SQLAlchemy's begin and commit cost as much as an insert."""
         if self._catching_up:
             raise _Busy
-        raw = driver_connection(connection)
         try:
             raw.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
@@ -125,7 +137,7 @@ class Sqlite:
                 raise _Busy from error
             raise
         try:
-            result = _counted(work, connection)
+            result = work(connection)
             raw.execute("COMMIT")
         except BaseException:
             raw.rollback()
@@ -135,8 +147,9 @@ class Sqlite:
     def _count(self, rows: int) -> None:
         """Note a commit of so many rows; move the log into the database file when it has become long."""
         self._pages += _PAGES_A_COMMIT + rows
-        idle = self._connection is not None and (self._moving is None or self._moving.done())
-        if idle and self._pages >= CHECKPOINT_EVERY:
+        if self._pages < CHECKPOINT_EVERY or self._connection is None:
+            return
+        if self._moving is None or self._moving.done():
             self._pages, self._moving = 0, asyncio.create_task(self._move_log())
 
     async def _move_log(self) -> None:
@@ -171,6 +184,7 @@ class _Busy(Exception):
     """Another connection holds the write lock right now, or is about to."""
 
 
+_REFUSED = (DBAPIError, sqlite3.DatabaseError)
 _OF_THE_CALLER = (
     *(DataError, IntegrityError, InterfaceError, ProgrammingError),
     *(sqlite3.DataError, sqlite3.IntegrityError, sqlite3.ProgrammingError),
@@ -178,15 +192,11 @@ _OF_THE_CALLER = (
 """What SQLite will refuse again however often it is tried."""
 
 
-class unavailable_sqlite:  # noqa: N801 -- reads as a statement where it is used
-    """Inside, what SQLite refuses is raised as Unavailable."""
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, DBAPIError | sqlite3.DatabaseError) and not isinstance(error, _OF_THE_CALLER):
-            reason = getattr(error, "orig", error)
-            raise Unavailable(f"SQLite did not take it ({reason}); nothing was stored, try again") from error
+def _say_unavailable(error: DBAPIError | sqlite3.DatabaseError) -> None:
+    """Raise Unavailable for what SQLite refuses, unless it would refuse it again however often it is tried."""
+    if not isinstance(error, _OF_THE_CALLER):
+        reason = getattr(error, "orig", error)
+        raise Unavailable(f"SQLite did not take it ({reason}); nothing was stored, try again") from error
 
 
 def driver_connection(connection: Connection) -> Any:
