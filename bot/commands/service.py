@@ -35,7 +35,7 @@ _STEADY = 60.0
 
 
 def quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return the maker of the web process's event loop: uvloop's where there is one."""
+    """Return the maker of the event loop of a process that stays: uvloop's where there is one."""
     return auto_loop_factory()
 
 

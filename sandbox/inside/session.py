@@ -60,15 +60,21 @@ class Run:
         """Return a descriptor from which `data` can be read until the run is closed."""
         fd = os.memfd_create("onhand")
         self._files.append(fd)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        fill(fd, data)
         return fd
 
     def close(self) -> None:
         """Let go of the files."""
         while self._files:
             os.close(self._files.pop())
+
+
+def fill(file: int, data: bytes) -> None:
+    """Have a file hold this and nothing else."""
+    view, at = memoryview(data), 0
+    while at < len(data):
+        at += os.pwrite(file, view[at:], at)
+    os.ftruncate(file, at)
 
 
 class Session:
@@ -83,6 +89,8 @@ class Session:
         self.older: set[int] = set()
         """What was running before the latest command began."""
         self._hands_out = False
+        self._command = os.memfd_create("onhand-command")
+        """What the shell is to run; it has read it before it runs it. A new file each time would take longer."""
         self._state = os.memfd_create("onhand-state")
         self._anew = ""
         """Where the next shell begins, when it is to know nothing of this one."""
@@ -157,9 +165,9 @@ class Session:
         alone = self.shell.is_alone() and has_only(self._children, self.shell.pid)
         self.older = {self.shell.pid} if alone else set(descendants(os.getpid(), set()))
         try:
-            self._reader, self._writer = os.pipe()
-            os.set_blocking(self._reader, False)
-            self.shell.start(run.file(run.command), run.file(run.stdin) if run.stdin else self._nothing, self._writer)
+            self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)  # whoever opens it anew writes patiently
+            fill(self._command, run.command)
+            self.shell.start(self._command, run.file(run.stdin) if run.stdin else self._nothing, self._writer)
         except OSError as error:  # it may open nothing more: the one that is started in its place may
             raise SystemExit(f"the server cannot go on: {error}") from None
         self._loop.watch(self._reader, self._more)
