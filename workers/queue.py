@@ -289,11 +289,11 @@ class BellWorker(Worker):
         """
         score = self._due_at_start.pop(job_id, timestamp_ms())
         async with asyncio.timeout(_PATIENCE):
-            if not finish:
+            await super().finish_job(job_id, finish, result_data, result_timeout_s, keep_result_forever, None, None)
+            if not finish:  # its claim is gone: whoever hears the bell must not find it held
                 wait = score + incr_score - timestamp_ms() if incr_score else 0
                 await self.pool.zadd(self.queue_name, {job_id: self._redis_ms() + wait}, xx=True)
                 await self.pool.lpush(bell(self.queue_name), 1)  # type: ignore[misc]
-            await super().finish_job(job_id, finish, result_data, result_timeout_s, keep_result_forever, None, None)
 
     async def _renew_claims(self) -> None:
         while True:

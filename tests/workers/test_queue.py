@@ -175,6 +175,27 @@ async def test_a_drained_job_is_taken_by_another_worker_at_once(bus: RedisBus, r
         await until(lambda: len(started) == 2, 3.0)
 
 
+async def test_a_drained_job_is_taken_at_once_by_a_worker_that_waits_for_it(bus: RedisBus, redis_url: str) -> None:
+    taken_over = list[float]()
+
+    async def first(_ctx: Any, _conversation: str) -> None:
+        await asyncio.Event().wait()
+
+    async def second(_ctx: Any, _conversation: str) -> None:
+        taken_over.append(time.perf_counter())
+
+    for number in range(5):
+        async with worker(redis_url, first, max_jobs=1) as leaving:
+            await bus.run(f"c{number}", 1)
+            await until(lambda leaving=leaving: leaving.tasks)
+            async with worker(redis_url, second):
+                await asyncio.sleep(0.3)
+                begin = time.perf_counter()
+                await leaving.drain()
+                await until(lambda number=number: len(taken_over) > number)
+                assert taken_over[-1] - begin < 1.0, "it does not wait for the claim to run out"
+
+
 _HOLDER = """
 import asyncio, sys
 from arq.worker import func
