@@ -36,19 +36,24 @@ _PATIENCE = 1.4
 """Seconds that a round trip may take. A ring waits for two at most, while a provider waits for its answer (Slack for 3 s);
 the sweep rings again."""
 
+HEAD_START_MS = 10**13
+"""What is taken off the time at which a job is due once its turn has come: cut off or put off for a moment, it keeps its place
+before all that wait for theirs. So a score below 0 is that of a job which has begun."""
+
 _RING = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for _, job in ipairs(cjson.decode(ARGV[1])) do
+    local begun = tonumber(redis.call('ZSCORE', KEYS[1], job[1]) or 0) < 0
     redis.call('SET', ARGV[2] .. job[1], job[2], 'PX', ARGV[3], 'NX')
-    redis.call('ZADD', KEYS[1], job[3], now, job[1])
+    redis.call('ZADD', KEYS[1], job[3], begun and now - ARGV[4] or now, job[1])
     redis.call('LPUSH', KEYS[2], 1)
 end
 redis.call('LTRIM', KEYS[2], 0, 999)
 """
 """Queues jobs that are due now, by Redis' clock: ours may be minutes ahead of a worker's. KEYS: the queue, its bell. ARGV: of each
 job its id, its body, and NX or LT, as one JSON list (an argument costs the client more than all else); what comes before an id
-in the key of a body; the life of a job in milliseconds."""
+in the key of a body; the life of a job in milliseconds; the head start."""
 
 _HURRY = """
 local time = redis.call('TIME')
@@ -133,7 +138,8 @@ class RedisBus:
         async with _within_reach(), self.redis.pipeline(transaction=False) as pipe:
             for queue in {ring.queue for ring in rings}:
                 jobs = msgspec.json.encode([ring[1:] for ring in rings if ring.queue == queue])
-                pipe.eval(_RING, 2, queue, bell(queue), jobs, job_key_prefix, str(JOB_LIFE_MS))  # type: ignore[arg-type]
+                life, ahead = str(JOB_LIFE_MS), str(HEAD_START_MS)
+                pipe.eval(_RING, 2, queue, bell(queue), jobs, job_key_prefix, life, ahead)  # type: ignore[arg-type]
             for latest in (item for item in items if not isinstance(item, _Ring)):
                 pipe.publish(_GROWN, msgspec.json.encode(latest))
             await pipe.execute()

@@ -32,6 +32,7 @@ async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:
     """Work off what is admitted in a conversation."""
     async with _door(ctx, conversation_id):
         if busy_for := await work.run(ctx["services"], ctx["shop"], conversation_id, ctx["worker"]):
+            ctx["step_back"]()
             raise Retry(defer=busy_for)
 
 

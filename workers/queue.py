@@ -1,8 +1,9 @@
-"""arq's worker, with five things changed.
+"""arq's worker, with six things changed.
 
 It is woken by a doorbell instead of polling. A running job is held by a claim of a few seconds that is renewed, so that a
 killed worker's job comes back in seconds rather than after the job's timeout. A held job is moved out of sight in the queue:
-arq reads only the oldest ids that are due, so hundreds of running ones would hide a new one. When a job is due, and which turn
+arq reads only the oldest ids that are due, so hundreds of running ones would hide a new one. A job that was cut off goes on
+before all that wait for their first turn, however many those are. When a job is due, and which turn
 of a cron job comes next, is told by Redis' clock alone, because those of two machines may differ by minutes, and any may be set.
 And no garbage in Redis ends it.
 """
@@ -12,6 +13,7 @@ import logging
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from arq.connections import ArqRedis
@@ -22,7 +24,7 @@ from arq.utils import timestamp_ms, to_unix_ms
 from arq.worker import Worker
 from redis.exceptions import RedisError
 
-from bot.bus import JOB_LIFE_MS, bell, decode_job, encode_job
+from bot.bus import HEAD_START_MS, JOB_LIFE_MS, bell, decode_job, encode_job
 
 log = logging.getLogger(__name__)
 
@@ -47,25 +49,28 @@ _OF_ANOTHER_KIND = "WRONGTYPE"
 _TAKE = """
 local time = redis.call('TIME')
 local now, room, taken = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[1]), {}
-local first = redis.call('ZRANGE', KEYS[1], 0, room - 1, 'WITHSCORES')
 local due = now + ARGV[4]
-for i = 1, #first, 2 do
-    local id, claim = first[i], ARGV[2] .. first[i]
-    if tonumber(first[i + 1]) > now then
-        due = math.min(due, first[i + 1])
-        break
-    elseif redis.call('SET', claim, '1', 'PX', ARGV[3], 'NX') then
-        redis.call('ZADD', KEYS[1], now + ARGV[3], id)
-        table.insert(taken, id)
-    else
-        redis.call('ZADD', KEYS[1], now + math.max(redis.call('PTTL', claim), 1), id)
-        due = now
+for _, ahead in ipairs({tonumber(ARGV[5]), 0}) do
+    local from, to = ahead > 0 and '-inf' or 0, ahead > 0 and '(0' or '+inf'
+    local first = redis.call('ZRANGEBYSCORE', KEYS[1], from, to, 'WITHSCORES', 'LIMIT', 0, room - #taken)
+    for i = 1, #first, 2 do
+        local id, at, claim = first[i], first[i + 1] + ahead, ARGV[2] .. first[i]
+        if at > now then
+            due = math.min(due, at)
+            break
+        elseif redis.call('SET', claim, '1', 'PX', ARGV[3], 'NX') then
+            redis.call('ZADD', KEYS[1], now + ARGV[3] - ARGV[5], id)
+            table.insert(taken, id)
+        else
+            redis.call('ZADD', KEYS[1], now + math.max(redis.call('PTTL', claim), 1) - ARGV[5], id)
+            due = now
+        end
     end
 end
 return {now, due - now, taken}
 """
-"""Claims jobs that are due, at most as many as there is room for, and moves what is held out of sight: then the next look is at
-once, because what was moved may be due in a moment, and what it hid is now.
+"""Claims jobs that are due, at most as many as there is room for, first those with a head start, and moves what is held out of
+sight: then the next look is at once, because what was moved may be due in a moment, and what it hid is now.
 
 Returns Redis' time in milliseconds, the milliseconds until the next look, and the ids of what was taken.
 """
@@ -121,6 +126,8 @@ class BellWorker(Worker):
         self.in_progress_timeout_s = CLAIM_SECONDS
         self._due_at_start: dict[str, int] = {}
         self._until_begun: dict[str, asyncio.Timeout] = {}
+        self._stepped_back: set[str] = set()
+        """Jobs that found nothing to try, because another is at it."""
         self._redis_began = 0.0
         """Redis' time in milliseconds when our monotonic clock was 0: that one nobody sets."""
         self._turns_looked_at: datetime | None = None
@@ -184,7 +191,7 @@ class BellWorker(Worker):
         """Claim as many jobs as there is room for."""
         claim, longest = str(int(CLAIM_SECONDS * 1000)), str(_LOOK_EVERY * 1000)
         now, wait, ids = await self.pool.eval(  # type: ignore[misc]
-            _TAKE, 1, self.queue_name, str(self._free), in_progress_key_prefix, claim, longest
+            _TAKE, 1, self.queue_name, str(self._free), in_progress_key_prefix, claim, longest, str(HEAD_START_MS)
         )
         self._redis_began = int(now) - time.monotonic() * 1000
         self._look_after = max(int(wait) / 1000, _SOON)
@@ -262,6 +269,7 @@ class BellWorker(Worker):
         finally:
             self._due_at_start.pop(job_id, None)
             self._until_begun.pop(job_id, None)
+            self._stepped_back.discard(job_id)
 
     async def _give_up(self, job_id: str, error: Exception) -> None:
         log.error("job %s cannot be run, it is dropped: %s: %s", job_id, type(error).__name__, error)
@@ -270,8 +278,12 @@ class BellWorker(Worker):
                 await self._drop(job_id.encode())
 
     async def _has_begun(self, ctx: dict[str, Any]) -> None:
-        """Let the job take its time, now that Redis has told what it is."""
+        """Let the job take its time, now that Redis has told what it is.
+
+        One that finds another at its work calls `step_back`: it keeps its place, and this was none of its tries.
+        """
         self._until_begun[ctx["job_id"]].reschedule(None)
+        ctx["step_back"] = partial(self._stepped_back.add, ctx["job_id"])
 
     async def finish_job(
         self,
@@ -289,11 +301,20 @@ class BellWorker(Worker):
         """
         score = self._due_at_start.pop(job_id, timestamp_ms())
         async with asyncio.timeout(_PATIENCE):
-            if not finish:
-                wait = score + incr_score - timestamp_ms() if incr_score else 0
-                await self.pool.zadd(self.queue_name, {job_id: self._redis_ms() + wait}, xx=True)
-                await self.pool.lpush(bell(self.queue_name), 1)  # type: ignore[misc]
             await super().finish_job(job_id, finish, result_data, result_timeout_s, keep_result_forever, None, None)
+            if not finish:  # its claim is gone: whoever hears the bell must not find it held
+                await self._put_back(job_id, score + incr_score - timestamp_ms() if incr_score else 0)
+
+    async def _put_back(self, job_id: str, wait: int) -> None:
+        """Have a job come again in so many milliseconds. One that was cut off (0), or stepped back, keeps its place."""
+        stepped_back = job_id in self._stepped_back
+        due = self._redis_ms() + wait - (HEAD_START_MS if stepped_back or not wait else 0)
+        async with self.pool.pipeline(transaction=False) as pipe:
+            pipe.zadd(self.queue_name, {job_id: due}, xx=True)
+            if stepped_back:
+                pipe.decr(retry_key_prefix + job_id)
+            pipe.lpush(bell(self.queue_name), 1)
+            await pipe.execute()
 
     async def _renew_claims(self) -> None:
         while True:
@@ -311,7 +332,7 @@ class BellWorker(Worker):
         async with self.pool.pipeline(transaction=False) as pipe:
             for job_id in job_ids:
                 pipe.psetex(in_progress_key_prefix + job_id, int(CLAIM_SECONDS * 1000), b"1")
-                pipe.zadd(self.queue_name, {job_id: until}, xx=True)
+                pipe.zadd(self.queue_name, {job_id: until - HEAD_START_MS}, xx=True)
             await pipe.execute()
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from bot import bootstrap, config
 from bot.bootstrap import Built
-from bot.bus import RUNS
+from bot.bus import HEAD_START_MS, RUNS
 from bot.core.conversation import State, fold
 from bot.core.events import Asked, Closed, Event, Landed, ModelReply, RunStarted
 from tests.chaos.ground import PEOPLE, REPOSITORIES, Ground
@@ -179,7 +179,8 @@ async def _of_redis(verdict: Verdict, built: Built) -> None:
             return
         await asyncio.sleep(0.1)
     line = await built.bus.redis.zrange(RUNS, 0, -1, withscores=True)
-    due = ", ".join(f"{name.decode()} due in {at / 1000 - time.time():.1f} s" for name, at in line)
+    times = [(name.decode(), at + HEAD_START_MS if at < 0 else at) for name, at in line]
+    due = ", ".join(f"{name} due in {at / 1000 - time.time():.1f} s" for name, at in times)
     verdict.left_over.append(f"{waiting} runs in the queue, {len(held)} claims: {due}")
 
 

@@ -33,3 +33,17 @@ async def test_a_job_comes_back_ever_more_seldom_and_seldom_with_a_token_that_is
     with pytest.raises(Retry) as again:
         await jobs.acknowledge({"services": services, "job_try": tries}, "c1", 1)
     assert again.value.defer_score == seconds * 1000
+
+
+async def test_a_run_that_another_holds_steps_back_until_its_lease_may_be_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    stepped_back: list[bool] = []
+
+    async def held(*_: Any) -> float:
+        return 4.5
+
+    monkeypatch.setattr(jobs.work, "run", held)
+    ctx = {"services": None, "shop": None, "worker": "w", "step_back": lambda: stepped_back.append(True)}
+    with pytest.raises(Retry) as again:
+        await jobs.run_conversation(ctx, "c1")
+    assert again.value.defer_score == 4500
+    assert stepped_back == [True]

@@ -175,6 +175,81 @@ async def test_a_drained_job_is_taken_by_another_worker_at_once(bus: RedisBus, r
         await until(lambda: len(started) == 2, 3.0)
 
 
+async def test_a_drained_job_is_taken_at_once_by_a_worker_that_waits_for_it(bus: RedisBus, redis_url: str) -> None:
+    taken_over = list[float]()
+
+    async def first(_ctx: Any, _conversation: str) -> None:
+        await asyncio.Event().wait()
+
+    async def second(_ctx: Any, _conversation: str) -> None:
+        taken_over.append(time.perf_counter())
+
+    for number in range(5):
+        async with worker(redis_url, first, max_jobs=1) as leaving:
+            await bus.run(f"c{number}", 1)
+            await until(lambda leaving=leaving: leaving.tasks)
+            async with worker(redis_url, second):
+                await asyncio.sleep(0.3)
+                begin = time.perf_counter()
+                await leaving.drain()
+                await until(lambda number=number: len(taken_over) > number)
+                assert taken_over[-1] - begin < 1.0, "it does not wait for the claim to run out"
+
+
+@pytest.mark.parametrize("how", ["told to stop", "killed"])
+async def test_who_was_cut_off_goes_on_before_those_that_wait_for_their_turn(
+    bus: RedisBus, redis_url: str, how: str
+) -> None:
+    started, gate = list[str](), asyncio.Event()
+
+    async def job(ctx: Any, conversation: str) -> None:
+        started.append(conversation)
+        if conversation == "other":
+            await gate.wait()
+        if conversation == "waits 0":
+            await asyncio.sleep(0.4)
+        if conversation == "cut off" and started.count(conversation) == 2:
+            ctx["step_back"]()  # it meets the lease of the one that is gone
+            raise Retry(defer=0.3)
+
+    async def first(_ctx: Any, _conversation: str) -> None:
+        await asyncio.Event().wait()
+
+    async with worker(redis_url, first, max_jobs=1) as leaving:
+        await bus.run("cut off", 1)
+        await until(lambda: leaving.tasks)
+        started.append("cut off")
+        async with worker(redis_url, job, max_jobs=1):
+            await bus.run("other", 1)
+            await until(lambda: "other" in started)
+            for number in range(3):
+                await bus.run(f"waits {number}", 1)
+            if how == "killed":
+                leaving._due_at_start.clear()  # its claim is not renewed any more
+                await asyncio.sleep(3.2)
+            else:
+                await leaving.drain()
+            gate.set()
+            await until(lambda: len(started) == 7)
+    assert started == ["cut off", "other", "cut off", "waits 0", "cut off", "waits 1", "waits 2"]
+
+
+async def test_to_meet_another_at_work_is_none_of_a_jobs_tries(bus: RedisBus, redis_url: str) -> None:
+    tries: list[int] = []
+
+    async def job(ctx: Any, _conversation: str) -> None:
+        tries.append(ctx["job_try"])
+        if len(tries) < 6:
+            ctx["step_back"]()
+        if len(tries) < 8:
+            raise Retry(defer=0.02)
+
+    async with worker(redis_url, job):
+        await bus.run("c1", 1)
+        await until(lambda: len(tries) == 8)
+    assert tries == [1, 1, 1, 1, 1, 1, 2, 3]
+
+
 _HOLDER = """
 import asyncio, sys
 from arq.worker import func
