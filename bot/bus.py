@@ -44,7 +44,7 @@ _RING = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 for _, job in ipairs(cjson.decode(ARGV[1])) do
-    local begun = tonumber(redis.call('ZSCORE', KEYS[1], job[1]) or 0) < 0
+    local begun = job[4] or tonumber(redis.call('ZSCORE', KEYS[1], job[1]) or 0) < 0
     redis.call('SET', ARGV[2] .. job[1], job[2], 'PX', ARGV[3], 'NX')
     redis.call('ZADD', KEYS[1], job[3], begun and now - ARGV[4] or now, job[1])
     redis.call('LPUSH', KEYS[2], 1)
@@ -52,8 +52,8 @@ end
 redis.call('LTRIM', KEYS[2], 0, 999)
 """
 """Queues jobs that are due now, by Redis' clock: ours may be minutes ahead of a worker's. KEYS: the queue, its bell. ARGV: of each
-job its id, its body, and NX or LT, as one JSON list (an argument costs the client more than all else); what comes before an id
-in the key of a body; the life of a job in milliseconds; the head start."""
+job its id, its body, NX or LT, and whether it has begun, as one JSON list (an argument costs the client more than all else); what
+comes before an id in the key of a body; the life of a job in milliseconds; the head start."""
 
 _HURRY = """
 local time = redis.call('TIME')
@@ -106,6 +106,8 @@ class _Ring(NamedTuple):
     body: str
     unless: str = "NX"
     """What a job that is queued already is left to be: as it is, or with LT due now."""
+    begun: bool = False
+    """Whether it has begun, which an emptied Redis does not know any more."""
 
     @classmethod
     def of(cls, queue: str, function: str, job_id: str, *arguments: Any) -> "_Ring":
@@ -127,10 +129,10 @@ class RedisBus:
         """Queue the admission of a request; queued already is fine."""
         await self._sent.do(_Ring.of(ACTIONS, "acknowledge", f"ack:{conversation_id}:{seq}", conversation_id, seq))
 
-    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False, begun: bool = False) -> None:
         """Queue a run for a request; queued already is fine, and with `hurry` it is due now."""
         ring = _Ring.of(RUNS, "run_conversation", f"run:{conversation_id}:{seq}", conversation_id)
-        await self._sent.do(ring._replace(unless="LT") if hurry else ring)
+        await self._sent.do(ring._replace(unless="LT" if hurry else "NX", begun=begun))
 
     async def _send_all(self, items: Sequence[_Ring | Mapping[str, int]]) -> Sequence[None]:
         """Queue jobs as arq's enqueue_job does, wake a worker for each, and whisper how far logs have grown, in one round trip."""

@@ -1,5 +1,6 @@
 """The jobs. Each is a few lines: it opens the door, calls a flow, and says when to come back."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from arq import Retry
 
 from bot.core.errors import ProviderError, Unavailable
 from bot.flows import desk, work
+from bot.flows.tenure import LEFT_WHILE_RENEWED
 from bot.logs import bound
 
 log = logging.getLogger(__name__)
@@ -29,11 +31,17 @@ async def acknowledge(ctx: dict[str, Any], conversation_id: str, seq: int) -> No
 
 
 async def run_conversation(ctx: dict[str, Any], conversation_id: str) -> None:
-    """Work off what is admitted in a conversation."""
+    """Work off what is admitted in a conversation.
+
+    One that another works on is left to it. Where that one is gone, the end of its lease is waited for right here: whoever
+    steps back gives up its room to those that wait, and may get another only when a run of theirs has ended.
+    """
     async with _door(ctx, conversation_id):
-        if busy_for := await work.run(ctx["services"], ctx["shop"], conversation_id, ctx["worker"]):
-            ctx["step_back"]()
-            raise Retry(defer=busy_for)
+        while busy_for := await work.run(ctx["services"], ctx["shop"], conversation_id, ctx["worker"]):
+            if busy_for >= LEFT_WHILE_RENEWED:
+                ctx["step_back"]()
+                raise Retry(defer=busy_for)
+            await asyncio.sleep(busy_for)
 
 
 @asynccontextmanager

@@ -57,8 +57,8 @@ async def requests(services: Services, shop: Workshop) -> int:
     for conversation_id, seq, phase in left:
         if phase in ("asked", "connected"):
             await services.bus.acknowledge(conversation_id, seq)
-        elif phase == "admitted":
-            await services.bus.run(conversation_id, seq)
+        elif phase in ("admitted", "begun"):
+            await services.bus.run(conversation_id, seq, begun=phase == "begun")
     return sum(phase != "waiting" for _, _, phase in left)
 
 

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 LEASE_SECONDS = 6.0
 RENEW_EVERY = 2.0
+LEFT_WHILE_RENEWED = LEASE_SECONDS - RENEW_EVERY
+"""Seconds for which a lease has to go at least, as long as its holder lives."""
 _LETTING_GO = 2.0
 """Seconds to wait for a database that is asked to let go of a lease: those of many runs wait in line where it is locked."""
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from msgspec.structs import replace
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, case, delete, select
 
 from bot.core.batches import Batches
 from bot.core.errors import Unavailable
@@ -49,7 +49,7 @@ class SqlInbox:
     async def unanswered(self, older_than: float) -> list[tuple[str, int, str]]:
         now = self._clock()
         query = (
-            select(requests.c.conversation_id, requests.c.seq, requests.c.phase)
+            select(requests.c.conversation_id, requests.c.seq, _phase_of_open())
             .join(conversations, conversations.c.id == requests.c.conversation_id)
             .where(
                 requests.c.phase != "closed",
@@ -98,3 +98,8 @@ class SqlInbox:
             with suppress(Overtaken):
                 return await self._database.write(lambda connection: accept_group(connection, group))
         raise Unavailable(f"other processes were quicker {_TRIES} times with the same requests; try again")
+
+
+def _phase_of_open() -> ColumnElement[str]:
+    begun = (requests.c.phase == "admitted") & (conversations.c.status == "running")
+    return case((begun, "begun"), else_=requests.c.phase)

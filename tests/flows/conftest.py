@@ -45,7 +45,7 @@ class MemoryBus:
     async def acknowledge(self, conversation_id: str, seq: int) -> None:
         self.acknowledged.append((conversation_id, seq))
 
-    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False, begun: bool = False) -> None:
         self.runs.append((conversation_id, seq))
 
     async def grown(self, latest: Mapping[str, int]) -> None: ...

@@ -7,6 +7,7 @@ import pytest
 from arq import Retry
 
 from bot.core.errors import ProviderError, ProviderWord
+from bot.flows.tenure import LEFT_WHILE_RENEWED
 from workers import jobs
 
 
@@ -47,3 +48,19 @@ async def test_a_run_that_another_holds_steps_back_until_its_lease_may_be_free(m
         await jobs.run_conversation(ctx, "c1")
     assert again.value.defer_score == 4500
     assert stepped_back == [True]
+
+
+async def test_a_run_whose_holder_is_gone_keeps_its_room_until_the_lease_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = iter([LEFT_WHILE_RENEWED - 3.9, 0.05, 0.0])
+
+    async def held(*_: Any) -> float:
+        return next(left)
+
+    def step_back() -> None:
+        raise AssertionError("those that wait would take the room")
+
+    monkeypatch.setattr(jobs.work, "run", held)
+    await jobs.run_conversation({"services": None, "shop": None, "worker": "w", "step_back": step_back}, "c1")
+    assert list(left) == []

@@ -13,11 +13,11 @@ import pytest
 from sqlalchemy import MetaData, create_engine
 
 from bot import bootstrap, config
-from bot.bus import ACTIONS
+from bot.bus import ACTIONS, RUNS
 from bot.commands import doctor
 from bot.core.conversation import conversation_id
 from bot.core.errors import ProviderError, Unavailable
-from bot.core.events import Admitted, Draft, Waiting
+from bot.core.events import Admitted, Draft, RunStarted, Waiting
 from bot.core.inbound import Account, Delivery, Origin, Thread, Trigger
 from bot.core.mentions import Request
 from bot.core.ports import CaughtUp
@@ -125,6 +125,22 @@ async def test_the_metrics_answer_without_tables(built: bootstrap.Built) -> None
     seen = await shown(built)
     assert 'onhand_jobs{queue="runs"}' in seen
     assert 'onhand_requests{phase="asked"}' not in seen
+
+
+async def test_a_run_that_was_cut_off_goes_on_before_the_line_though_redis_has_forgotten_that_it_began(
+    built: bootstrap.Built,
+) -> None:
+    threads = [Thread("github", "acme/app", item) for item in ("waits", "cut off", "waits too")]
+    async with at(built, lambda: time.time() - sweeps.ANSWERED_WITHIN - 1) as then:
+        for thread in threads:
+            seq = await ask(then, thread=thread)
+            await then.services.log.append(conversation_id(thread), [Draft(Admitted(request=seq))], expected=seq)
+        waits, cut_off, waits_too = map(conversation_id, threads)
+        await then.services.log.append(cut_off, [Draft(RunStarted(run="r", holder="w", requests=[1]))], expected=2)
+    await built.bus.run(waits, 1)
+    assert await sweeps.requests(built.services, NO_SHOP) == 3
+    line = [job_id.decode() for job_id in await built.bus.redis.zrange(RUNS, 0, -1)]
+    assert line == [f"run:{one}:1" for one in (cut_off, waits, waits_too)]
 
 
 async def test_a_request_that_nobody_was_rung_for_is_found(built: bootstrap.Built) -> None:

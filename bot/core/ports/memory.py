@@ -66,7 +66,10 @@ class Inbox(Protocol):
         ...
 
     async def unanswered(self, older_than: float) -> list[tuple[str, int, str]]:
-        """Return (conversation, seq, phase) of requests asked more than `older_than` seconds ago, still open and held by nobody."""
+        """Return (conversation, seq, phase) of requests asked more than `older_than` seconds ago, still open and held by nobody.
+
+        One that is admitted in a conversation whose run was cut off is `begun`.
+        """
         ...
 
     async def waiting_for(self, account: Account) -> list[tuple[str, int]]:
@@ -163,8 +166,8 @@ class Bus(Protocol):
         """Queue the short action that admits and acknowledges a request."""
         ...
 
-    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False) -> None:
-        """Queue a run; with `hurry`, one that is queued for later is due now."""
+    async def run(self, conversation_id: str, seq: int, *, hurry: bool = False, begun: bool = False) -> None:
+        """Queue a run; with `hurry`, one that is queued for later is due now; with `begun`, before all that have not begun."""
         ...
 
     async def grown(self, latest: Mapping[str, int]) -> None:
