@@ -58,11 +58,13 @@ comes before an id in the key of a body; the life of a job in milliseconds; the 
 _HURRY = """
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')) do
-    if redis.call('EXISTS', ARGV[1] .. id) == 0 then redis.call('ZADD', KEYS[1], now, id) end
+for _, ahead in ipairs({tonumber(ARGV[2]), 0}) do
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now - ahead, ahead > 0 and '(0' or '+inf')) do
+        if redis.call('EXISTS', ARGV[1] .. id) == 0 then redis.call('ZADD', KEYS[1], now - ahead, id) end
+    end
 end
 """
-"""Makes every job due that nobody holds."""
+"""Makes every job due that nobody holds; one with a head start keeps it."""
 
 _MOST_TOGETHER = 256
 """Rings and whispers that share a round trip."""
@@ -151,7 +153,7 @@ class RedisBus:
         """Make every job due that waits for a better time. A worker that starts may be what they wait for: with a new token."""
         async with _within_reach():
             for queue in (RUNS, ACTIONS):
-                await self.redis.eval(_HURRY, 1, queue, in_progress_key_prefix)  # type: ignore[misc]
+                await self.redis.eval(_HURRY, 1, queue, in_progress_key_prefix, str(HEAD_START_MS))  # type: ignore[misc]
 
     async def check(self) -> None:
         """Write something that Redis forgets in a moment: one that answers may take no writes. Raises Unavailable, and why."""

@@ -3,9 +3,8 @@
 It is woken by a doorbell instead of polling. A running job is held by a claim of a few seconds that is renewed, so that a
 killed worker's job comes back in seconds rather than after the job's timeout. A held job is moved out of sight in the queue:
 arq reads only the oldest ids that are due, so hundreds of running ones would hide a new one. A job that was cut off goes on
-before all that wait for their first turn, however many those are. When a job is due, and which turn
-of a cron job comes next, is told by Redis' clock alone, because those of two machines may differ by minutes, and any may be set.
-And no garbage in Redis ends it.
+before all that wait for their first turn, however many those are. When a job is due, and which turn of a cron job comes next, is
+told by Redis' clock alone, because those of two machines may differ by minutes, and any may be set. And no garbage in Redis ends it.
 """
 
 import asyncio
@@ -41,6 +40,9 @@ _SOON = 0.01
 _LETTING_GO = (3.0, 1.0)
 """Seconds that jobs have to end when they are told to, and again when they are told once more."""
 
+_HEAD_STARTS = 5
+"""How often a job can have begun and still go before the line: what ends its worker each time must not keep all others waiting."""
+
 _KEPT = (job_key_prefix, retry_key_prefix, in_progress_key_prefix)
 """What comes before the id of a job in the keys that hold what it is, how often it was tried and that it is held."""
 _OF_ANOTHER_KIND = "WRONGTYPE"
@@ -58,19 +60,30 @@ for _, ahead in ipairs({tonumber(ARGV[5]), 0}) do
         if at > now then
             due = math.min(due, at)
             break
-        elseif redis.call('SET', claim, '1', 'PX', ARGV[3], 'NX') then
+        end
+        local held = redis.call('PTTL', claim)
+        if held == -1 then
+            redis.call('PEXPIRE', claim, ARGV[3])
+            held = ARGV[3]
+        end
+        if held ~= -2 then
+            redis.call('ZADD', KEYS[1], now + math.max(held, 1) - ARGV[5], id)
+            due = now
+        elseif ahead > 0 and (tonumber(redis.pcall('GET', ARGV[6] .. id)) or 0) >= tonumber(ARGV[7]) then
+            redis.call('ZADD', KEYS[1], now, id)
+            due = now
+        else
+            redis.call('SET', claim, '1', 'PX', ARGV[3])
             redis.call('ZADD', KEYS[1], now + ARGV[3] - ARGV[5], id)
             table.insert(taken, id)
-        else
-            redis.call('ZADD', KEYS[1], now + math.max(redis.call('PTTL', claim), 1) - ARGV[5], id)
-            due = now
         end
     end
 end
 return {now, due - now, taken}
 """
 """Claims jobs that are due, at most as many as there is room for, first those with a head start, and moves what is held out of
-sight: then the next look is at once, because what was moved may be due in a moment, and what it hid is now.
+sight: then the next look is at once, because what was moved may be due in a moment, and what it hid is now. A claim without an
+end, which none of ours is, gets one. What was begun too often loses its head start, and stands at the end of the line.
 
 Returns Redis' time in milliseconds, the milliseconds until the next look, and the ids of what was taken.
 """
@@ -190,8 +203,9 @@ class BellWorker(Worker):
     async def _take(self) -> list[str]:
         """Claim as many jobs as there is room for."""
         claim, longest = str(int(CLAIM_SECONDS * 1000)), str(_LOOK_EVERY * 1000)
+        ahead = str(HEAD_START_MS), retry_key_prefix, str(_HEAD_STARTS)
         now, wait, ids = await self.pool.eval(  # type: ignore[misc]
-            _TAKE, 1, self.queue_name, str(self._free), in_progress_key_prefix, claim, longest, str(HEAD_START_MS)
+            _TAKE, 1, self.queue_name, str(self._free), in_progress_key_prefix, claim, longest, *ahead
         )
         self._redis_began = int(now) - time.monotonic() * 1000
         self._look_after = max(int(wait) / 1000, _SOON)

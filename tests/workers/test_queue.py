@@ -15,7 +15,7 @@ from arq import Retry
 from arq.constants import in_progress_key_prefix
 from arq.worker import func
 
-from bot.bus import RUNS, RedisBus, bell, connect, encode_job
+from bot.bus import HEAD_START_MS, RUNS, RedisBus, bell, connect, encode_job
 from bot.core.errors import Unavailable
 from tests.journeys.faults.proxy import Proxy
 from workers.queue import BellWorker
@@ -232,6 +232,56 @@ async def test_who_was_cut_off_goes_on_before_those_that_wait_for_their_turn(
             gate.set()
             await until(lambda: len(started) == 7)
     assert started == ["cut off", "other", "cut off", "waits 0", "cut off", "waits 1", "waits 2"]
+
+
+async def test_what_ends_its_worker_each_time_stands_in_line_again_after_some_tries(bus: RedisBus, redis_url: str) -> None:
+    started: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        started.append(conversation)
+        if conversation == "deadly":
+            await asyncio.Event().wait()
+
+    await bus.run("deadly", 1)
+    for number in range(3):
+        await bus.run(f"waits {number}", 1)
+    for _ in range(6):  # each worker is gone as soon as it has begun it
+        begun = started.count("deadly")
+        async with worker(redis_url, job, max_jobs=1):
+            await until(lambda begun=begun: started.count("deadly") > begun)
+    assert started == ["deadly"] * 5 + ["waits 0", "waits 1", "waits 2", "deadly"]
+
+
+async def test_a_claim_without_an_end_gets_one_and_is_not_looked_at_all_the_time(bus: RedisBus, redis_url: str) -> None:
+    started: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        started.append(conversation)
+
+    await bus.run("c1", 1)
+    [job_id] = await bus.redis.zrange(RUNS, 0, -1)
+    await bus.redis.set(in_progress_key_prefix + job_id.decode(), b"1")
+    await bus.redis.config_resetstat()
+    async with worker(redis_url, job):
+        await until(lambda: started, 6.0)
+    assert (await bus.redis.info("commandstats"))["cmdstat_eval"]["calls"] < 20
+
+
+async def test_a_worker_that_starts_makes_due_what_was_cut_off_before_the_clock_was_set_back(
+    bus: RedisBus, redis_url: str
+) -> None:
+    started: list[str] = []
+
+    async def job(_ctx: Any, conversation: str) -> None:
+        started.append(conversation)
+
+    await bus.run("c1", 1)
+    [job_id] = await bus.redis.zrange(RUNS, 0, -1)
+    await bus.redis.zadd(RUNS, {job_id: (time.time() + 3600) * 1000 - HEAD_START_MS})
+    await bus.run("c2", 1)
+    await bus.hurry()
+    async with worker(redis_url, job, max_jobs=1):
+        await until(lambda: started == ["c1", "c2"], 3.0)
 
 
 async def test_to_meet_another_at_work_is_none_of_a_jobs_tries(bus: RedisBus, redis_url: str) -> None:
