@@ -35,7 +35,11 @@ _STEADY = 60.0
 
 
 def quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return the maker of the event loop of a process that stays: uvloop's where there is one."""
+    """Return the maker of the event loop of a process that stays: uvloop's where there is one.
+
+    It looks names up on half of so many threads. By itself it has four, and two name servers that are silent would stop all else.
+    """
+    os.environ.setdefault("UV_THREADPOOL_SIZE", "64")
     return auto_loop_factory()
 
 
