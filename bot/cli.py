@@ -101,7 +101,7 @@ def worker(bound: bool) -> None:
     from bot.commands import service
 
     _bind(bound)
-    _run(service.worker, service.quick_loop())
+    _run(service.worker)
 
 
 @cli.command()

@@ -103,7 +103,7 @@ async def git(
         *arguments,
         cwd=folder,
         env={**_environment(folder, settings), **(environment or {})},
-        stdin=asyncio.subprocess.PIPE if stdin else asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         start_new_session=True,
@@ -149,7 +149,7 @@ async def _both(process: asyncio.subprocess.Process, stdin: bytes, most: int) ->
             parts.append(part)
         return b"".join(parts)
 
-    if process.stdin is not None and not process.stdin.is_closing():  # it may have ended already
+    if process.stdin is not None:
         process.stdin.write(stdin)
         process.stdin.close()
     outputs = await asyncio.gather(read(process.stdout, most), read(process.stderr, 1 << 20))

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -19,7 +19,6 @@ import psycopg
 import pytest
 import redis
 
-from bot.commands.service import quick_loop
 from bot.core.secret import Redactor, Secret
 from bot.redis_server import EmbeddedRedis, end_bound, spawn_bound
 from bot.store import Store, open_store, upgrade
@@ -28,11 +27,6 @@ CANARY = "canary-5d41402abc4b2a76"
 """A secret that every `store` fixture redacts."""
 
 Need = Callable[[object, str], None]
-
-
-def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run every test on the event loop that web and workers run on."""
-    return {"quick": quick_loop()}
 
 
 @pytest.fixture(scope="session")

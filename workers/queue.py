@@ -4,7 +4,8 @@ It is woken by a doorbell instead of polling. A running job is held by a claim o
 killed worker's job comes back in seconds rather than after the job's timeout. A held job is moved out of sight in the queue:
 arq reads only the oldest ids that are due, so hundreds of running ones would hide a new one. A job that was cut off goes on
 before all that wait for their first turn, however many those are. When a job is due, and which turn of a cron job comes next, is
-told by Redis' clock alone, because those of two machines may differ by minutes, and any may be set. And no garbage in Redis ends it.
+told by Redis' clock alone, because those of two machines may differ by minutes, and any may be set. And no garbage in Redis ends
+it.
 """
 
 import asyncio

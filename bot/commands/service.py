@@ -35,7 +35,7 @@ _STEADY = 60.0
 
 
 def quick_loop() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return the maker of the event loop of a process that stays: uvloop's where there is one.
+    """Return the maker of the web process's event loop: uvloop's where there is one. For workers it is none: it forks to start git.
 
     It looks names up on half of so many threads. By itself it has four, and two name servers that are silent would stop all else.
     """

@@ -234,7 +234,9 @@ async def test_who_was_cut_off_goes_on_before_those_that_wait_for_their_turn(
     assert started == ["cut off", "other", "cut off", "waits 0", "cut off", "waits 1", "waits 2"]
 
 
-async def test_what_ends_its_worker_each_time_stands_in_line_again_after_some_tries(bus: RedisBus, redis_url: str) -> None:
+async def test_what_ends_its_worker_each_time_stands_in_line_again_after_some_tries(
+    bus: RedisBus, redis_url: str
+) -> None:
     started: list[str] = []
 
     async def job(_ctx: Any, conversation: str) -> None:
