@@ -52,30 +52,32 @@ _OF_ANOTHER_KIND = "WRONGTYPE"
 _TAKE = """
 local time = redis.call('TIME')
 local now, room, taken = time[1] * 1000 + math.floor(time[2] / 1000), tonumber(ARGV[1]), {}
-local due = now + ARGV[4]
-for _, ahead in ipairs({tonumber(ARGV[5]), 0}) do
-    local from, to = ahead > 0 and '-inf' or 0, ahead > 0 and '(0' or '+inf'
-    local first = redis.call('ZRANGEBYSCORE', KEYS[1], from, to, 'WITHSCORES', 'LIMIT', 0, room - #taken)
-    for i = 1, #first, 2 do
-        local id, at, claim = first[i], first[i + 1] + ahead, ARGV[2] .. first[i]
-        if at > now then
-            due = math.min(due, at)
-            break
-        end
+local due, head, i = now + ARGV[4], tonumber(ARGV[5]), 1
+local first = redis.call('ZRANGE', KEYS[1], 0, room - 1, 'WITHSCORES')
+while first[i] do
+    local id, at, claim, begun = first[i], tonumber(first[i + 1]), ARGV[2] .. first[i], false
+    if at < 0 then
+        at, begun = at + head, true
+    end
+    i = i + 2
+    if at > now then
+        due = math.min(due, at)
+        first, i = begun and redis.call('ZRANGEBYSCORE', KEYS[1], 0, '+inf', 'WITHSCORES', 'LIMIT', 0, room - #taken) or {}, 1
+    else
         local held = redis.call('PTTL', claim)
         if held == -1 then
             redis.call('PEXPIRE', claim, ARGV[3])
             held = ARGV[3]
         end
         if held ~= -2 then
-            redis.call('ZADD', KEYS[1], now + math.max(held, 1) - ARGV[5], id)
+            redis.call('ZADD', KEYS[1], now + math.max(held, 1) - head, id)
             due = now
-        elseif ahead > 0 and (tonumber(redis.pcall('GET', ARGV[6] .. id)) or 0) >= tonumber(ARGV[7]) then
+        elseif begun and (tonumber(redis.pcall('GET', ARGV[6] .. id)) or 0) >= tonumber(ARGV[7]) then
             redis.call('ZADD', KEYS[1], now, id)
             due = now
         else
             redis.call('SET', claim, '1', 'PX', ARGV[3])
-            redis.call('ZADD', KEYS[1], now + ARGV[3] - ARGV[5], id)
+            redis.call('ZADD', KEYS[1], now + ARGV[3] - head, id)
             table.insert(taken, id)
         end
     end
@@ -84,7 +86,8 @@ return {now, due - now, taken}
 """
 """Claims jobs that are due, at most as many as there is room for, first those with a head start, and moves what is held out of
 sight: then the next look is at once, because what was moved may be due in a moment, and what it hid is now. A claim without an
-end, which none of ours is, gets one. What was begun too often loses its head start, and stands at the end of the line.
+end, which none of ours is, gets one. What was begun too often loses its head start, and stands at the end of the line. The line
+is read by itself only where held jobs stand before it: an idle worker looks often.
 
 Returns Redis' time in milliseconds, the milliseconds until the next look, and the ids of what was taken.
 """
