@@ -165,9 +165,8 @@ class Session:
         alone = self.shell.is_alone() and has_only(self._children, self.shell.pid)
         self.older = {self.shell.pid} if alone else set(descendants(os.getpid(), set()))
         try:
-            self._reader, self._writer = os.pipe2(
-                os.O_CLOEXEC | os.O_NONBLOCK
-            )  # whoever opens it anew writes patiently
+            # the shell opens it anew, and so writes patiently
+            self._reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             fill(self._command, run.command)
             self.shell.start(self._command, run.file(run.stdin) if run.stdin else self._nothing, self._writer)
         except OSError as error:  # it may open nothing more: the one that is started in its place may
